@@ -1,0 +1,183 @@
+#include "cpu/pool.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#ifdef _WIN32
+#include <process.h>
+#else
+#include <unistd.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace kantorch::cpu {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto spin_time = std::chrono::microseconds(100);
+
+inline void relax() noexcept {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+int process_id() noexcept {
+#ifdef _WIN32
+  return _getpid();
+#else
+  return static_cast<int>(getpid());
+#endif
+}
+
+// One job runs at a time. A chunk is claimed by a compare-and-swap on `ticket`, whose upper half names the job, so a
+// worker that comes late cannot claim a chunk of a job that is over; and while a claimed chunk is not done, the
+// caller waits, so the job's fields stay valid for whoever holds a claim. The caller waits for claimed chunks, not
+// for threads: a worker that the system does not schedule costs nothing.
+class Pool {
+ public:
+  static Pool& instance() {
+    // After a fork the workers are gone and the locks in an unknown state: the child leaks the parent's pool.
+    static std::atomic<Pool*> current{nullptr};
+    Pool* pool = current.load(std::memory_order_acquire);
+    while (pool == nullptr || pool->process_ != process_id()) {
+      Pool* fresh = new Pool;
+      if (current.compare_exchange_strong(pool, fresh)) return *fresh;
+      delete fresh;
+    }
+    return *pool;
+  }
+
+  void run(Index chunks, void (*body)(void*, Index), void* context, const Control& control) {
+    std::unique_lock<std::mutex> only(busy_, std::try_to_lock);
+    if (!only.owns_lock()) {  // another thread's solve has the workers
+      for (Index chunk = 0; chunk < chunks && !control.stopped(); ++chunk) body(context, chunk);
+      return;
+    }
+    grow(control.threads - 1);
+    body_ = body;
+    context_ = context;
+    control_ = &control;
+    chunks_ = chunks;
+    group_ = (chunks + max_claims - 1) / max_claims;
+    const std::uint64_t claims = static_cast<std::uint64_t>((chunks + group_ - 1) / group_);
+    claims_.store(claims, std::memory_order_relaxed);
+    helpers_.store(control.threads - 1, std::memory_order_relaxed);
+    left_.store(static_cast<Index>(claims), std::memory_order_relaxed);
+    const std::uint64_t job = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
+    ticket_.store(job << 32, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+      { const std::lock_guard<std::mutex> lock(mutex_); }
+      wake_.notify_all();
+    }
+    work(job);
+    for (Index spins = 0; left_.load(std::memory_order_acquire) > 0; ++spins) {
+      relax();
+      if (spins % 64 == 63) static_cast<void>(control.stopped());  // lets the caller's stop reach the workers
+      if (spins > 4096) std::this_thread::yield();
+    }
+  }
+
+  std::atomic<int> sessions{0};
+
+ private:
+  static constexpr Index max_claims = Index{1} << 31;
+
+  // Claims and runs chunks of `job` until none is left.
+  void work(std::uint64_t job) noexcept {
+    for (;;) {
+      std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+      std::uint64_t claim;
+      do {
+        claim = ticket & 0xffffffffu;
+        if (ticket >> 32 != job || claim >= claims_.load(std::memory_order_relaxed)) return;
+      } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel));
+      const Index first = static_cast<Index>(claim) * group_;
+      for (Index chunk = first; chunk < first + group_ && chunk < chunks_; ++chunk) {
+        if (!control_->stopped()) body_(context_, chunk);
+      }
+      left_.fetch_sub(1, std::memory_order_acq_rel);
+    }
+  }
+
+  void grow(int workers) noexcept {
+    while (size_ < workers) {
+      try {
+        std::thread(&Pool::serve, this, size_).detach();
+      } catch (const std::system_error&) {
+        return;  // the system gives no more threads; the caller does their share
+      }
+      ++size_;
+    }
+  }
+
+  void serve(int index) noexcept {
+    std::uint64_t seen = 0;
+    for (;;) {
+      const std::uint64_t job = await(seen);
+      seen = job;
+      if (index < helpers_.load(std::memory_order_relaxed)) work(job);
+    }
+  }
+
+  // The number of the first job after `seen`.
+  std::uint64_t await(std::uint64_t seen) noexcept {
+    const auto start = Clock::now();
+    for (;;) {
+      for (int spins = 0; spins < 64; ++spins) {
+        const std::uint64_t job = ticket_.load(std::memory_order_acquire) >> 32;
+        if (job != seen) return job;
+        relax();
+      }
+      if (sessions.load(std::memory_order_relaxed) == 0 || Clock::now() - start > spin_time) break;
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    wake_.wait(lock, [&] { return ticket_.load(std::memory_order_seq_cst) >> 32 != seen; });
+    sleepers_.fetch_sub(1, std::memory_order_relaxed);
+    return ticket_.load(std::memory_order_acquire) >> 32;
+  }
+
+  const int process_ = process_id();
+  std::mutex busy_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<int> sleepers_{0};
+  int size_ = 0;
+
+  // The job.
+  std::atomic<std::uint64_t> ticket_{0};
+  std::atomic<std::uint64_t> claims_{0};
+  std::atomic<Index> left_{0};
+  std::atomic<int> helpers_{0};
+  Index chunks_ = 0;
+  Index group_ = 1;
+  void (*body_)(void*, Index) = nullptr;
+  void* context_ = nullptr;
+  const Control* control_ = nullptr;
+};
+
+}  // namespace
+
+void pool::run(Index chunks, void (*body)(void*, Index), void* context, const Control& control) noexcept {
+  Pool::instance().run(chunks, body, context, control);
+}
+
+Session::Session(const Control& control) noexcept : counted_(control.threads > 1) {
+  if (counted_) Pool::instance().sessions.fetch_add(1, std::memory_order_relaxed);
+}
+
+Session::~Session() {
+  if (counted_) Pool::instance().sessions.fetch_sub(1, std::memory_order_relaxed);
+}
+
+}  // namespace kantorch::cpu

@@ -1,0 +1,74 @@
+// A register's worth of numbers, for the files that are compiled once per SIMD level.
+//
+// KANTORCH_SIMD (baseline, avx2, avx512) and KANTORCH_VECTOR_BYTES (16, 32, 64) come from the build. With GCC and Clang a
+// Pack is a vector of the compiler's; elsewhere an array that its optimiser may vectorise.
+#pragma once
+
+#include <cstring>
+
+#include "core/view.hpp"
+
+namespace kantorch::cpu {
+namespace KANTORCH_SIMD {
+
+#if defined(__GNUC__) || defined(__clang__)
+
+template <class T>
+struct Pack {
+  typedef T Vector __attribute__((vector_size(KANTORCH_VECTOR_BYTES)));
+  static constexpr Index size = KANTORCH_VECTOR_BYTES / static_cast<Index>(sizeof(T));
+  Vector v;
+
+  static Pack load(const T* from) noexcept {
+    Pack p;
+    std::memcpy(&p.v, from, sizeof(Vector));
+    return p;
+  }
+  static Pack all(T x) noexcept { return {Vector{} + x}; }
+  void store(T* to) const noexcept { std::memcpy(to, &v, sizeof(Vector)); }
+  T operator[](Index i) const noexcept { return v[i]; }
+
+  friend Pack operator+(Pack x, Pack y) noexcept { return {x.v + y.v}; }
+  friend Pack operator-(Pack x, Pack y) noexcept { return {x.v - y.v}; }
+  friend Pack operator*(Pack x, Pack y) noexcept { return {x.v * y.v}; }
+  friend Pack min(Pack x, Pack y) noexcept { return {x.v < y.v ? x.v : y.v}; }
+  friend Pack max(Pack x, Pack y) noexcept { return {x.v > y.v ? x.v : y.v}; }
+};
+
+#else
+
+template <class T>
+struct Pack {
+  static constexpr Index size = KANTORCH_VECTOR_BYTES / static_cast<Index>(sizeof(T));
+  T v[size];
+
+  static Pack load(const T* from) noexcept {
+    Pack p;
+    std::memcpy(p.v, from, sizeof(p.v));
+    return p;
+  }
+  static Pack all(T x) noexcept {
+    Pack p;
+    for (Index i = 0; i < size; ++i) p.v[i] = x;
+    return p;
+  }
+  void store(T* to) const noexcept { std::memcpy(to, v, sizeof(v)); }
+  T operator[](Index i) const noexcept { return v[i]; }
+
+  template <class Operation>
+  static Pack zip(Pack x, Pack y, Operation operation) noexcept {
+    Pack p;
+    for (Index i = 0; i < size; ++i) p.v[i] = operation(x.v[i], y.v[i]);
+    return p;
+  }
+  friend Pack operator+(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s + t; }); }
+  friend Pack operator-(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s - t; }); }
+  friend Pack operator*(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s * t; }); }
+  friend Pack min(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s < t ? s : t; }); }
+  friend Pack max(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s > t ? s : t; }); }
+};
+
+#endif
+
+}  // namespace KANTORCH_SIMD
+}  // namespace kantorch::cpu
