@@ -8,8 +8,8 @@
 
 namespace kantorch {
 
-// Inputs are finite, weights are not negative, and each problem's masses agree to 1e-5 relative: b is
-// rescaled to the mass of a. Float32 problems are solved in float64.
+// Inputs are finite, weights are not negative, and each problem's masses agree to 1e-5 relative: b
+// is rescaled to the mass of a. Float32 problems are solved in float64.
 template <class T>
 struct ExactProblem {
   CostBatch<T> cost;
@@ -21,18 +21,18 @@ struct ExactProblem {
 };
 
 // Every array is contiguous, problem after problem. Of the plan, which has at most rows + cols - 1
-// nonzeros, slot s of a problem says plan[plan_row[s]][plan_col[s]] = plan_mass[s]; no cell is in two
-// slots with mass, and an unused slot has mass 0 at cell (0, 0).
+// nonzeros, slot s of a problem says plan[plan_row[s]][plan_col[s]] = plan_mass[s]; no cell is in
+// two slots with mass, and an unused slot has mass 0 at cell (0, 0).
 struct ExactResult {
-  double* value;            // (B)             <P, C>
-  double* f;                // (B, n)          optimal duals, complete at points without mass:
-  double* g;                // (B, m)          f_i + g_j <= C_ij up to rounding
-  std::int64_t* plan_row;   // (B, n + m - 1)
-  std::int64_t* plan_col;   // (B, n + m - 1)
-  double* plan_mass;        // (B, n + m - 1)
-  double* marginal_error;   // (B)             L1 error of both marginals relative to the mass
-  std::int64_t* n_iter;     // (B)
-  std::int32_t* status;     // (B)             optimal, max_iterations or precision_limit
+  double* value;           // (B)             <P, C>
+  double* f;               // (B, n)          optimal duals, complete at points without mass:
+  double* g;               // (B, m)          f_i + g_j <= C_ij up to rounding
+  std::int64_t* plan_row;  // (B, n + m - 1)
+  std::int64_t* plan_col;  // (B, n + m - 1)
+  double* plan_mass;       // (B, n + m - 1)
+  double* marginal_error;  // (B)             L1 error of both marginals relative to the mass
+  std::int64_t* n_iter;    // (B)
+  std::int32_t* status;    // (B)             optimal, max_iterations or precision_limit
 };
 
 // Scratch bytes that `exact` needs, for the whole call.

@@ -1,9 +1,11 @@
-// Inexact proximal point method for optimal transport (Xie, Wang, Wang, Zha, UAI 2019), one inner step per outer
-// step, column scaling carried over, started from the all-ones plan and b = 1/m.
+// Inexact proximal point method for optimal transport (Xie, Wang, Wang, Zha, UAI 2019), one inner
+// step per outer step, column scaling carried over, started from the all-ones plan and b = 1/m.
 //
-// In the log domain, with U_t, V_t the products of all row and column scalings so far, the plan after step t is
-// diag(U_t) exp(-t C / beta) diag(V_t), and with V_0 = 1 and Vt = V_{t-1}^2 / V_{t-2} (first step: any constant)
-//   log U_t = log a - LSE_j(-t C_ij / beta + log Vt_j),   log V_t = log b - LSE_i(-t C_ij / beta + log U_t,i).
+// In the log domain, with U_t, V_t the products of all row and column scalings so far, the plan
+// after step t is diag(U_t) exp(-t C / beta) diag(V_t), and with V_0 = 1 and Vt = V_{t-1}^2 /
+// V_{t-2} (first step: any constant)
+//   log U_t = log a - LSE_j(-t C_ij / beta + log Vt_j),   log V_t = log b - LSE_i(-t C_ij / beta +
+//   log U_t,i).
 // So the plan is of Sinkhorn's family at eps = beta / t.
 #pragma once
 
@@ -11,17 +13,19 @@
 
 namespace kantorch {
 
-// Inputs are finite, weights are not negative, and each problem's masses agree to 1e-5 relative: b is
-// rescaled to the mass of a.
+// Inputs are finite, weights are not negative, and each problem's masses agree to 1e-5 relative: b
+// is rescaled to the mass of a.
 template <class T>
 struct IpotProblem {
   CostBatch<T> cost;
   VectorBatch<T> a;
   VectorBatch<T> b;
-  const double* beta = nullptr;  // (B); not positive: 0.1 * mean(cost - min cost) over the points with mass
-  VectorBatch<double> f_init;    // a warm start, in the unit of the cost; both or neither
+  const double* beta =
+      nullptr;  // (B); not positive: 0.1 * mean(cost - min cost) over the points with mass
+  VectorBatch<double> f_init;  // a warm start, in the unit of the cost; both or neither
   VectorBatch<double> g_init;
-  double tol = 0;      // on the marginal error, and on the gap relative to the spread of the cost; 0: max_iter steps
+  double tol = 0;  // on the marginal error, and on the gap relative to the spread of the cost; 0:
+                   // max_iter steps
   Index max_iter = 0;  // >= 1
 };
 

@@ -1,5 +1,5 @@
-// The family of plans that Sinkhorn and IPOT iterate over, P_ij = a_i b_j exp((f_i + g_j - C_ij) / eps),
-// and what both solvers return.
+// The family of plans that Sinkhorn and IPOT iterate over, P_ij = a_i b_j exp((f_i + g_j - C_ij) /
+// eps), and what both solvers return.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,8 @@
 
 namespace kantorch {
 
-// Every array is contiguous, problem after problem, and in the unit of the cost and of the given mass.
+// Every array is contiguous, problem after problem, and in the unit of the cost and of the given
+// mass.
 struct ScalingResult {
   double* f;               // (B, n)  finite everywhere, at points without mass too; sum f = sum g
   double* g;               // (B, m)
@@ -23,8 +24,9 @@ struct ScalingResult {
   std::int32_t* status;    // (B)
 };
 
-// plan_ij = x_i y_j exp((f_i + g_j - C_ij) / eps): the plan itself for x = a, y = b, and by linearity in x and y
-// its gradients. The exponent is computed in double; x_i = 0 or y_j = 0 gives exactly 0.
+// plan_ij = x_i y_j exp((f_i + g_j - C_ij) / eps): the plan itself for x = a, y = b, and by
+// linearity in x and y its gradients. The exponent is computed in double; x_i = 0 or y_j = 0 gives
+// exactly 0.
 template <class T>
 struct GibbsProblem {
   CostBatch<T> cost;
@@ -37,12 +39,14 @@ struct GibbsProblem {
 
 // `plan` is (B, n, m), contiguous.
 template <class T>
-[[nodiscard]] Outcome gibbs(const GibbsProblem<T>& problem, T* plan, const Control& control) noexcept;
+[[nodiscard]] Outcome gibbs(const GibbsProblem<T>& problem, T* plan,
+                            const Control& control) noexcept;
 
 // Solves M^T [lambda; mu] = [x; y] (transposed) or M [lambda; mu] = [x; y], where
 //   M = [[I, E diag(b)], [E^T diag(a), I]],   E_ij = exp((f_i + g_j - C_ij) / eps)
-// is the derivative of Sinkhorn's fixed-point equations sum_j b_j E_ij = 1, sum_i a_i E_ij = 1 with respect to
-// (f, g) / eps. M is singular along (1, -1): the right-hand side is first projected on the range.
+// is the derivative of Sinkhorn's fixed-point equations sum_j b_j E_ij = 1, sum_i a_i E_ij = 1 with
+// respect to (f, g) / eps. M is singular along (1, -1): the right-hand side is first projected on
+// the range.
 template <class T>
 struct ImplicitProblem {
   CostBatch<T> cost;
@@ -64,8 +68,8 @@ template <class T>
 [[nodiscard]] Outcome implicit(const ImplicitProblem<T>& problem, double* lambda, double* mu,
                                void* workspace, const Control& control) noexcept;
 
-// The value of a feasible dual point of the unregularised problem, made from g and then f by c-transforms in
-// float64: a lower bound on its optimum. `bound` is (B).
+// The value of a feasible dual point of the unregularised problem, made from g and then f by
+// c-transforms in float64: a lower bound on its optimum. `bound` is (B).
 template <class T>
 struct BoundProblem {
   CostBatch<T> cost;

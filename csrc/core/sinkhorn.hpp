@@ -1,7 +1,8 @@
 // Entropic optimal transport: min <P, C> + eps sum P log(P / (a b^T)) over P 1 = a, P^T 1 = b.
 //
 // P_ij = a_i b_j exp((f_i + g_j - C_ij) / eps), and one iteration is
-//   f_i = -eps log sum_j b_j exp((g_j - C_ij) / eps),   then   g_j = -eps log sum_i a_i exp((f_i - C_ij) / eps),
+//   f_i = -eps log sum_j b_j exp((g_j - C_ij) / eps),   then   g_j = -eps log sum_i a_i exp((f_i -
+//   C_ij) / eps),
 // which is defined at points without mass as well.
 #pragma once
 
@@ -9,8 +10,8 @@
 
 namespace kantorch {
 
-// Inputs are finite, weights are not negative, and each problem's masses agree to 1e-5 relative: b is
-// rescaled to the mass of a.
+// Inputs are finite, weights are not negative, and each problem's masses agree to 1e-5 relative: b
+// is rescaled to the mass of a.
 template <class T>
 struct SinkhornProblem {
   CostBatch<T> cost;
@@ -19,7 +20,8 @@ struct SinkhornProblem {
   const double* eps = nullptr;  // (B), positive
   VectorBatch<double> f_init;   // a warm start, in the unit of the cost; both or neither
   VectorBatch<double> g_init;
-  double tol = 0;      // L1 error of both marginals relative to the mass; 0: exactly max_iter plain iterations
+  double tol =
+      0;  // L1 error of both marginals relative to the mass; 0: exactly max_iter plain iterations
   Index max_iter = 0;  // >= 1
 };
 

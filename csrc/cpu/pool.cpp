@@ -39,14 +39,16 @@ int process_id() noexcept {
 #endif
 }
 
-// One job runs at a time. A chunk is claimed by a compare-and-swap on `ticket`, whose upper half names the job, so a
-// worker that comes late cannot claim a chunk of a job that is over; and while a claimed chunk is not done, the
-// caller waits, so the job's fields stay valid for whoever holds a claim. The caller waits for claimed chunks, not
-// for threads: a worker that the system does not schedule costs nothing.
+// One job runs at a time. A chunk is claimed by a compare-and-swap on `ticket`, whose upper half
+// names the job, so a worker that comes late cannot claim a chunk of a job that is over; and while
+// a claimed chunk is not done, the caller waits, so the job's fields stay valid for whoever holds a
+// claim. The caller waits for claimed chunks, not for threads: a worker that the system does not
+// schedule costs nothing.
 class Pool {
  public:
   static Pool& instance() {
-    // After a fork the workers are gone and the locks in an unknown state: the child leaks the parent's pool.
+    // After a fork the workers are gone and the locks in an unknown state: the child leaks the
+    // parent's pool.
     static std::atomic<Pool*> current{nullptr};
     Pool* pool = current.load(std::memory_order_acquire);
     while (pool == nullptr || pool->process_ != process_id()) {
@@ -76,13 +78,16 @@ class Pool {
     const std::uint64_t job = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
     ticket_.store(job << 32, std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) > 0) {
-      { const std::lock_guard<std::mutex> lock(mutex_); }
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+      }
       wake_.notify_all();
     }
     work(job);
     for (Index spins = 0; left_.load(std::memory_order_acquire) > 0; ++spins) {
       relax();
-      if (spins % 64 == 63) static_cast<void>(control.stopped());  // lets the caller's stop reach the workers
+      if (spins % 64 == 63)
+        static_cast<void>(control.stopped());  // lets the caller's stop reach the workers
       if (spins > 4096) std::this_thread::yield();
     }
   }
@@ -168,7 +173,8 @@ class Pool {
 
 }  // namespace
 
-void pool::run(Index chunks, void (*body)(void*, Index), void* context, const Control& control) noexcept {
+void pool::run(Index chunks, void (*body)(void*, Index), void* context,
+               const Control& control) noexcept {
   Pool::instance().run(chunks, body, context, control);
 }
 

@@ -1,7 +1,7 @@
 // A process-wide pool of threads for loops over chunks of known number.
 //
-// Which thread runs a chunk is not fixed, so a body writes only what its chunk owns, and reductions are made
-// afterwards in the order of the chunks: then no result depends on the number of threads.
+// Which thread runs a chunk is not fixed, so a body writes only what its chunk owns, and reductions
+// are made afterwards in the order of the chunks: then no result depends on the number of threads.
 #pragma once
 
 #include <type_traits>
@@ -15,9 +15,9 @@ namespace pool {
 void run(Index chunks, void (*body)(void*, Index), void* context, const Control& control) noexcept;
 }
 
-// Calls body(chunk) for every chunk in [0, chunks) on at most control.threads threads, the caller among them.
-// Returns false if it was stopped, in which case some chunks did not run. Calls do not nest: inside a body,
-// hand control.serial() down. `body` must not throw.
+// Calls body(chunk) for every chunk in [0, chunks) on at most control.threads threads, the caller
+// among them. Returns false if it was stopped, in which case some chunks did not run. Calls do not
+// nest: inside a body, hand control.serial() down. `body` must not throw.
 template <class Body>
 bool parallel_for(Index chunks, const Control& control, Body&& body) noexcept {
   using Callable = std::remove_reference_t<Body>;
@@ -34,8 +34,8 @@ bool parallel_for(Index chunks, const Control& control, Body&& body) noexcept {
   return !control.stopped();
 }
 
-// While one is alive, idle workers wait actively for a few microseconds between two loops, so that the passes of
-// one solve do not pay a wake-up each.
+// While one is alive, idle workers wait actively for a few microseconds between two loops, so that
+// the passes of one solve do not pay a wake-up each.
 class Session {
  public:
   explicit Session(const Control& control) noexcept;

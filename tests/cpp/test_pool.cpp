@@ -17,7 +17,8 @@ TEST_CASE("every chunk runs exactly once, whatever the number of threads") {
     const Session session(control);
     for (int repeat = 0; repeat < 2000; ++repeat) {
       std::vector<std::atomic<int>> runs(static_cast<std::size_t>(repeat % 37));
-      CHECK(parallel_for(static_cast<Index>(runs.size()), control, [&](Index i) { ++runs[static_cast<std::size_t>(i)]; }));
+      CHECK(parallel_for(static_cast<Index>(runs.size()), control,
+                         [&](Index i) { ++runs[static_cast<std::size_t>(i)]; }));
       for (const auto& count : runs) REQUIRE(count == 1);
     }
   }
@@ -29,7 +30,8 @@ TEST_CASE("loops of several callers at once all finish") {
   for (int caller = 0; caller < 8; ++caller) {
     callers.emplace_back([&] {
       const Control control{4};
-      for (int repeat = 0; repeat < 500; ++repeat) parallel_for(16, control, [&](Index) { ++total; });
+      for (int repeat = 0; repeat < 500; ++repeat)
+        parallel_for(16, control, [&](Index) { ++total; });
     });
   }
   for (auto& caller : callers) caller.join();
@@ -38,7 +40,9 @@ TEST_CASE("loops of several callers at once all finish") {
 
 TEST_CASE("a stop ends the loop and the next loop is whole") {
   std::atomic<int> asked{0};
-  const Control stopping{2, [](void* context) noexcept { return ++*static_cast<std::atomic<int>*>(context) > 10; }, &asked};
+  const Control stopping{
+      2, [](void* context) noexcept { return ++*static_cast<std::atomic<int>*>(context) > 10; },
+      &asked};
   std::atomic<int> ran{0};
   CHECK_FALSE(parallel_for(1000, stopping, [&](Index) { ++ran; }));
   CHECK(ran < 1000);

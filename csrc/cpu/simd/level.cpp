@@ -17,8 +17,8 @@ Level best() noexcept {
   __cpuidex(leaf7, 7, 0);
   const unsigned long long saved = _xgetbv(0);
   const bool avx2 = (saved & 0x6) == 0x6 && (leaf7[1] >> 5 & 1) && (leaf1[2] >> 12 & 1);
-  const bool avx512 = avx2 && (saved & 0xe6) == 0xe6 && (leaf7[1] >> 16 & 1) && (leaf7[1] >> 17 & 1) &&
-                      (leaf7[1] >> 30 & 1) && (leaf7[1] >> 31 & 1);
+  const bool avx512 = avx2 && (saved & 0xe6) == 0xe6 && (leaf7[1] >> 16 & 1) &&
+                      (leaf7[1] >> 17 & 1) && (leaf7[1] >> 30 & 1) && (leaf7[1] >> 31 & 1);
   return avx512 ? Level::avx512 : avx2 ? Level::avx2 : Level::baseline;
 }
 #elif defined(KANTORCH_X86_LEVELS)

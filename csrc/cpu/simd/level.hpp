@@ -1,9 +1,9 @@
 // The instruction sets that the vectorised loops are compiled for, and which of them runs.
 //
 // Every file csrc/cpu/simd/*_rows.cpp is compiled once per level, into the namespace
-// kantorch::cpu::KANTORCH_SIMD, and exports a table of functions; `pick` chooses the table at run time. Those files use no
-// standard container or algorithm: an inline function of the library, compiled for AVX-512, could otherwise be the
-// copy that the linker keeps for everybody.
+// kantorch::cpu::KANTORCH_SIMD, and exports a table of functions; `pick` chooses the table at run
+// time. Those files use no standard container or algorithm: an inline function of the library,
+// compiled for AVX-512, could otherwise be the copy that the linker keeps for everybody.
 #pragma once
 
 namespace kantorch::cpu {

@@ -1,0 +1,48 @@
+// The faults that only the values of the input can show. The first one is reported, batch element
+// first.
+#pragma once
+
+#include "core/control.hpp"
+#include "core/view.hpp"
+
+namespace kantorch {
+
+enum class Fault : int {
+  none = 0,
+  cost_not_finite = 1,
+  a_not_finite = 2,
+  b_not_finite = 3,
+  a_negative = 4,
+  b_negative = 5,
+  mass_differs = 6,           // value and other are the sums of a and b
+  strength_not_positive = 7,  // reg or beta: not finite and positive
+  mass_overflow = 8,          // the sum of a (value) or b (other) is not finite
+};
+
+struct Finding {
+  Fault fault = Fault::none;
+  Index problem = 0;
+  Index row = 0;
+  Index col = 0;
+  double value = 0;
+  double other = 0;
+  double cost_scale = 0;  // largest |cost| of the batch
+};
+
+template <class T>
+struct CheckProblem {
+  CostBatch<T> cost;
+  VectorBatch<T> a;
+  VectorBatch<T> b;
+  const double* strength = nullptr;  // (B) reg or beta, or none
+  Index batch = 0;                   // of the weights; the cost may be shared
+};
+
+// Largest relative difference of the masses that is taken as rounding.
+constexpr double mass_tolerance = 1e-5;
+
+template <class T>
+[[nodiscard]] Outcome check(const CheckProblem<T>& problem, Finding& finding,
+                            const Control& control) noexcept;
+
+}  // namespace kantorch
