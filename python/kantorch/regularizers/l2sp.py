@@ -1,0 +1,129 @@
+"""Weight decay towards the starting point of fine-tuning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from kantorch.regularizers._parameters import require_strength, squared_norm, trainable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class L2SP(nn.Module):
+    """Squared distance to the starting point: alpha/2 ||w_enc - w0||^2 + beta/2 ||w_head||^2.
+
+    The encoder is every trainable parameter outside `head`. The starting point is copied when the
+    regularizer is made and moves with `.to(device)`, but stays out of its state_dict: after a
+    resume, build the regularizer from the pre-trained weights before loading the fine-tuned ones,
+    or pass them as `reference`.
+
+    Args:
+        model: The network that is trained. It is watched, not owned: it is no submodule.
+        reference: The starting point: a network, or a state dict; it needs no entry for the head.
+            None: `model` as it is now.
+        head: Dotted names of the modules that are new on this task, such as ("fc",); they are
+            drawn to zero. An empty sequence: there is no head.
+        alpha: Strength on the encoder, finite and >= 0.
+        beta: Strength on the head, finite and >= 0.
+
+    Returns:
+        From a call, a scalar tensor. Inputs of the call are ignored.
+
+    Raises:
+        ValueError: If a strength is out of range, `head` names no module, or the reference lacks a
+            parameter of the encoder or holds it in another shape (both shapes are named).
+
+    Source:
+        Li, Grandvalet, Davoine: Explicit inductive bias for transfer learning with convolutional
+        networks, ICML 2018, eq. 2 (L2-SP).
+
+    Example:
+        >>> import torch
+        >>> from kantorch.regularizers import L2SP
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+        >>> regularizer = L2SP(model, head=("1",), alpha=0.1, beta=0.0)
+        >>> regularizer().item()
+        0.0
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        reference: nn.Module | Mapping[str, Tensor] | None = None,
+        *,
+        head: Sequence[str],
+        alpha: float = 1.0,
+        beta: float = 1.0,
+    ) -> None:
+        super().__init__()
+        require_strength("alpha", alpha)
+        require_strength("beta", beta)
+        if isinstance(head, str):
+            msg = f"head must be a sequence of module names, got the string {head!r}"
+            raise ValueError(msg)  # noqa: TRY004 - the house rule: only dtypes and non-tensors
+        self.alpha = alpha
+        self.beta = beta
+        self.head = tuple(head)
+        self._model = (model,)  # a tuple hides it from nn.Module
+        parameters = trainable(model)
+        modules = dict(model.named_modules())
+        for name in self.head:
+            if name not in modules:
+                msg = f"head must name modules of the model, got {name!r}"
+                raise ValueError(msg)
+        start = _state(model if reference is None else reference)
+        self._encoder: list[str] = []
+        for name, parameter in parameters.items():
+            if self._in_head(name):
+                continue
+            if name not in start:
+                msg = f"reference must hold the encoder's parameter {name!r}; is it of the head?"
+                raise ValueError(msg)
+            if start[name].shape != parameter.shape:
+                msg = (
+                    f"reference must have the model's shapes: {name!r} is "
+                    f"{tuple(start[name].shape)} there and {tuple(parameter.shape)} in the model"
+                )
+                raise ValueError(msg)
+            origin = start[name].detach().clone().to(parameter.device)
+            self.register_buffer(f"_start_{len(self._encoder)}", origin, persistent=False)
+            self._encoder.append(name)
+
+    def _in_head(self, parameter: str) -> bool:
+        return any(parameter.startswith(f"{name}.") for name in self.head)
+
+    def encoder_term(self) -> Tensor:
+        """Return ||w_enc - w0||^2, zero at the start."""
+        if not self._encoder:
+            return torch.zeros(())
+        parameters = dict(self._model[0].named_parameters())
+        return squared_norm(
+            [
+                parameters[name] - self.get_buffer(f"_start_{index}")
+                for index, name in enumerate(self._encoder)
+            ]
+        )
+
+    def head_term(self) -> Tensor:
+        """Return ||w_head||^2."""
+        parameters = trainable(self._model[0])
+        weights = [value for name, value in parameters.items() if self._in_head(name)]
+        return squared_norm(weights) if weights else torch.zeros(())
+
+    def forward(self, *inputs: object, **named: object) -> Tensor:
+        """Return alpha/2 ||w_enc - w0||^2 + beta/2 ||w_head||^2 for the present parameters."""
+        return self.encoder_term() * (self.alpha / 2) + self.head_term() * (self.beta / 2)
+
+    def extra_repr(self) -> str:
+        """Show the strengths and the head."""
+        return f"head={self.head}, alpha={self.alpha}, beta={self.beta}"
+
+
+def _state(reference: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    if isinstance(reference, nn.Module):
+        return dict(reference.named_parameters())
+    return reference
