@@ -1,0 +1,24 @@
+"""What this installation of kantorch is and uses."""
+
+from __future__ import annotations
+
+import torch
+
+from kantorch import ops
+
+
+def show_config() -> dict[str, str | int | bool]:
+    """Version, compiler, SIMD level in use, threads, and CUDA: whether built and available.
+
+    >>> sorted(show_config())
+    ['compiler', 'cuda_available', 'cuda_built', 'simd', 'threads', 'torch', 'version']
+    """
+    return {
+        "version": ops.core_version(),
+        "compiler": ops.compiler(),
+        "simd": ops.simd_level(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "cuda_built": ops.has_cuda(),
+        "cuda_available": ops.has_cuda() and torch.cuda.is_available(),
+    }

@@ -1,0 +1,43 @@
+"""A certified lower bound on the unregularised optimum, from any potentials."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kantorch import _core
+from kantorch.ops.problem import Problem, contiguous, thread_count, vector_argument
+from kantorch.ops.registration import define
+
+
+def _kernel(cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, threads: int) -> Tensor:
+    problem = Problem.of(cost, a, b, f[..., 0])
+    bound = torch.empty(problem.batch, dtype=torch.float64)
+    if problem.batch:
+        f, g = contiguous(f), contiguous(g)
+        cost_, a_, b_ = problem.arguments
+        _core.dual_bound(
+            problem.dtype,
+            cost_,
+            vector_argument(f),
+            vector_argument(g),
+            a_,
+            b_,
+            bound.data_ptr(),
+            thread_count(threads),
+        )
+    return bound
+
+
+def _fake(cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, threads: int) -> Tensor:
+    return f.new_empty(f.shape[0])
+
+
+# (cost, f (B, n), g (B, m), a, b, threads) -> (B,): the value of the feasible dual point that c-transforms make
+# from f and g, in float64.
+dual_bound = define(
+    "dual_bound(Tensor cost, Tensor f, Tensor g, Tensor a, Tensor b, int threads) -> Tensor",
+    kernel=_kernel,
+    fake=_fake,
+    own_dims=(2, 1, 1, 1, 1, None),
+)

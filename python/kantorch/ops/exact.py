@@ -1,0 +1,125 @@
+"""Unregularised optimal transport as an op, differentiable by the envelope theorem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kantorch import _core
+from kantorch.ops.envelope import mass_gradients
+from kantorch.ops.gibbs import reduce_batch
+from kantorch.ops.problem import (
+    Problem,
+    batch_of,
+    check_values,
+    potential_arguments,
+    thread_count,
+    warn_unless_converged,
+    workspace,
+)
+from kantorch.ops.registration import define
+
+# value, f, g, plan_row, plan_col, plan_mass, marginal_error, n_iter, status
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _outputs(like: Tensor, batch: int, n: int, m: int) -> Outputs:
+    double = torch.float64
+    return (
+        like.new_empty(batch, dtype=double),
+        like.new_empty((batch, n), dtype=double),
+        like.new_empty((batch, m), dtype=double),
+        like.new_empty((batch, n + m - 1), dtype=torch.int64),
+        like.new_empty((batch, n + m - 1), dtype=torch.int64),
+        like.new_empty((batch, n + m - 1), dtype=double),
+        like.new_empty(batch, dtype=double),
+        like.new_empty(batch, dtype=torch.int64),
+        like.new_empty(batch, dtype=torch.int32),
+    )
+
+
+def _kernel(
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    max_iter: int,
+    threads: int,
+) -> Any:
+    problem = Problem.of(cost, a, b)
+    threads = thread_count(threads)
+    check_values(problem, threads)
+    out = _outputs(problem.cost, *problem.shape)
+    if problem.batch:
+        keep, f_, g_ = potential_arguments(f_init, g_init)
+        cost_, a_, b_ = problem.arguments
+        scratch = workspace(_core.exact_workspace(problem.dtype, cost_, threads))
+        _core.exact(
+            problem.dtype,
+            cost_,
+            a_,
+            b_,
+            f_,
+            g_,
+            max_iter,
+            tuple(tensor.data_ptr() for tensor in out),
+            scratch.data_ptr(),
+            threads,
+        )
+        del keep
+    warn_unless_converged("exact", out[8], out[6])
+    return out
+
+
+def _fake(
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    max_iter: int,
+    threads: int,
+) -> Any:
+    return _outputs(cost, batch_of(cost, a, b), *cost.shape[-2:])
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+    cost, a, b, *_ = inputs
+    _, f, g, plan_row, plan_col, plan_mass, *rest = output
+    ctx.mark_non_differentiable(f, g, plan_row, plan_col, plan_mass, *rest)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(cost, a, b, f, g, plan_row, plan_col, plan_mass)
+
+
+def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    cost, a, b, f, g, plan_row, plan_col, plan_mass = ctx.saved_tensors
+    grad_value = grads[0]
+    if grad_value is None:
+        return (None,) * 7
+    grad_cost = None
+    if ctx.needs_input_grad[0]:
+        mass = (plan_mass * grad_value[:, None]).to(cost.dtype)
+        grad_cost = scatter_plan(plan_row, plan_col, mass, cost.shape[-2], cost.shape[-1])
+        grad_cost = reduce_batch(grad_cost, cost)
+    return grad_cost, *mass_gradients(grad_value, f, g, a, b), *(None,) * 4
+
+
+def scatter_plan(plan_row: Tensor, plan_col: Tensor, mass: Tensor, n: int, m: int) -> Tensor:
+    """The dense (B, n, m) plan of a sparse one; empty slots add nothing to cell (0, 0)."""
+    dense = mass.new_zeros((mass.shape[0], n * m))
+    return dense.scatter_add(1, plan_row * m + plan_col, mass).reshape(-1, n, m)
+
+
+# (cost, a, b, f_init, g_init, max_iter (-1: unlimited), threads) -> Outputs, of which value is differentiable.
+exact = define(
+    "exact(Tensor cost, Tensor a, Tensor b, Tensor? f_init, Tensor? g_init, int max_iter, "
+    "int threads) -> (" + ", ".join(["Tensor"] * 9) + ")",
+    kernel=_kernel,
+    fake=_fake,
+    own_dims=(2, 1, 1, 1, 1, None, None),
+    setup_context=_setup_context,
+    backward=_backward,
+)

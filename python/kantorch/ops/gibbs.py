@@ -1,0 +1,92 @@
+"""Plans from potentials: plan_ij = x_i y_j exp((f_i + g_j - C_ij) / eps), in one pass over the cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kantorch import _core
+from kantorch.ops.problem import (
+    batch_of,
+    contiguous,
+    cost_argument,
+    dtype_of,
+    rows_contiguous,
+    scalars,
+    thread_count,
+    vector_argument,
+)
+from kantorch.ops.registration import define
+
+
+def _kernel(
+    cost: Tensor, f: Tensor, g: Tensor, x: Tensor, y: Tensor, eps: Tensor, threads: int
+) -> Tensor:
+    batch = batch_of(cost, f, g, x, y, scalars=eps)
+    plan = torch.empty((batch, *cost.shape[-2:]), dtype=cost.dtype)
+    if batch:
+        cost = rows_contiguous(cost)
+        f, g, x, y = contiguous(f), contiguous(g), contiguous(x), contiguous(y)
+        eps = scalars(eps, batch)
+        _core.gibbs(
+            dtype_of(cost),
+            cost_argument(cost, batch),
+            vector_argument(f),
+            vector_argument(g),
+            vector_argument(x),
+            vector_argument(y),
+            eps.data_ptr(),
+            plan.data_ptr(),
+            thread_count(threads),
+        )
+    return plan
+
+
+def _fake(
+    cost: Tensor, f: Tensor, g: Tensor, x: Tensor, y: Tensor, eps: Tensor, threads: int
+) -> Tensor:
+    batch = batch_of(cost, f, g, x, y, scalars=eps)
+    return cost.new_empty((batch, *cost.shape[-2:]))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.threads = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    cost, f, g, x, y, eps = ctx.saved_tensors
+    need = ctx.needs_input_grad
+    grad_cost = grad_f = grad_g = grad_x = grad_y = None
+    if need[0] or need[1] or need[2]:
+        # d plan_ij / d(f_i + g_j - C_ij) = plan_ij / eps
+        slope = grad * gibbs(cost, f, g, x, y, eps, ctx.threads) / eps[:, None, None]
+        grad_cost = reduce_batch(-slope, cost) if need[0] else None
+        grad_f = reduce_batch(slope.sum(-1), f).to(f.dtype) if need[1] else None
+        grad_g = reduce_batch(slope.sum(-2), g).to(g.dtype) if need[2] else None
+    if need[3]:  # linear in x; not plan / x, which is 0 / 0 at zero mass
+        of_x = grad * gibbs(cost, f, g, torch.ones_like(x), y, eps, ctx.threads)
+        grad_x = reduce_batch(of_x.sum(-1), x)
+    if need[4]:
+        of_y = grad * gibbs(cost, f, g, x, torch.ones_like(y), eps, ctx.threads)
+        grad_y = reduce_batch(of_y.sum(-2), y)
+    return grad_cost, grad_f, grad_g, grad_x, grad_y, None, None
+
+
+def reduce_batch(gradient: Tensor, like: Tensor) -> Tensor:
+    """The gradient of a tensor that all problems of the batch share is the sum of theirs."""
+    return gradient if gradient.ndim == like.ndim else gradient.sum(0)
+
+
+# (cost, f (B, n) float64, g (B, m) float64, x, y in the cost's dtype, eps (B,) float64, threads) -> (B, n, m).
+# Linear in x and y, which may have any sign: with x = a, y = b the plan; with one of them scaled, its gradients.
+gibbs = define(
+    "gibbs(Tensor cost, Tensor f, Tensor g, Tensor x, Tensor y, Tensor eps, int threads) -> Tensor",
+    kernel=_kernel,
+    fake=_fake,
+    own_dims=(2, 1, 1, 1, 1, 0, None),
+    setup_context=_setup_context,
+    backward=_backward,
+)

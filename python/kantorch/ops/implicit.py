@@ -1,0 +1,126 @@
+"""The linear system behind the derivatives of Sinkhorn's potentials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kantorch import _core
+from kantorch.ops.gibbs import gibbs, reduce_batch
+from kantorch.ops.problem import (
+    Problem,
+    contiguous,
+    scalars,
+    thread_count,
+    vector_argument,
+    workspace,
+)
+from kantorch.ops.registration import define
+
+
+def _kernel(
+    cost: Tensor,
+    f: Tensor,
+    g: Tensor,
+    a: Tensor,
+    b: Tensor,
+    eps: Tensor,
+    x: Tensor,
+    y: Tensor,
+    transposed: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor]:
+    problem = Problem.of(cost, a, b, eps)
+    batch, n, m = problem.shape
+    left = torch.empty((batch, n), dtype=torch.float64)
+    right = torch.empty((batch, m), dtype=torch.float64)
+    if batch:
+        f, g, x, y = contiguous(f), contiguous(g), contiguous(x), contiguous(y)
+        eps = scalars(eps, batch)
+        cost_, a_, b_ = problem.arguments
+        threads = thread_count(threads)
+        scratch = workspace(_core.implicit_workspace(problem.dtype, cost_, threads))
+        _core.implicit(
+            problem.dtype,
+            cost_,
+            vector_argument(f),
+            vector_argument(g),
+            a_,
+            b_,
+            eps.data_ptr(),
+            vector_argument(x),
+            vector_argument(y),
+            transposed,
+            left.data_ptr(),
+            right.data_ptr(),
+            scratch.data_ptr(),
+            threads,
+        )
+    return left, right
+
+
+def _fake(
+    cost: Tensor,
+    f: Tensor,
+    g: Tensor,
+    a: Tensor,
+    b: Tensor,
+    eps: Tensor,
+    x: Tensor,
+    y: Tensor,
+    transposed: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor]:
+    return f.new_empty(f.shape), g.new_empty(g.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    cost, f, g, a, b, eps, _, _, ctx.transposed, ctx.threads = inputs
+    ctx.save_for_backward(cost, f, g, a, b, eps, *output)
+
+
+def _backward(ctx: Any, grad_left: Tensor, grad_right: Tensor) -> tuple[Any, ...]:
+    """Of solution = A^-1 rhs: the gradient of rhs is z = A^-T grad, that of A is -z solution^T."""
+    cost, f, g, a, b, eps, left, right = ctx.saved_tensors
+    z_f, z_g = implicit(
+        cost, f, g, a, b, eps, grad_left, grad_right, not ctx.transposed, ctx.threads
+    )
+    # <z, A solution> less its identity part, which is constant, with E_ij = exp((f_i + g_j - C_ij) / eps):
+    # transposed:  sum_ij (a_i z_f_i mu_j + b_j lambda_i z_g_j) E_ij;  else the two vectors change places.
+    u_f, u_g, v_f, v_g = (z_f, right, left, z_g) if ctx.transposed else (left, z_g, z_f, right)
+    dtype = cost.dtype
+    au, bv, u_g, v_f = (a * u_f).to(dtype), (b * v_g).to(dtype), u_g.to(dtype), v_f.to(dtype)
+    one_f, one_g = torch.ones_like(v_f), torch.ones_like(u_g)
+    first = gibbs(cost, f, g, au, u_g, eps, ctx.threads)
+    second = gibbs(cost, f, g, v_f, bv, eps, ctx.threads)
+    slope = (first + second) / eps[:, None, None]
+    grad_a = -(u_f * gibbs(cost, f, g, one_f, u_g, eps, ctx.threads).sum(-1)).to(dtype)
+    grad_b = -(v_g * gibbs(cost, f, g, v_f, one_g, eps, ctx.threads).sum(-2)).to(dtype)
+    return (
+        reduce_batch(slope, cost),
+        -slope.sum(-1).to(f.dtype),
+        -slope.sum(-2).to(g.dtype),
+        reduce_batch(grad_a, a),
+        reduce_batch(grad_b, b),
+        None,
+        z_f,
+        z_g,
+        None,
+        None,
+    )
+
+
+# Solves M^T [lambda; mu] = [x; y] (transposed) or M [lambda; mu] = [x; y] with
+#   M = [[I, E diag(b)], [E^T diag(a), I]],  E_ij = exp((f_i + g_j - C_ij) / eps),
+# the derivative of Sinkhorn's fixed-point equations; all right-hand sides and solutions float64, batched.
+implicit = define(
+    "implicit(Tensor cost, Tensor f, Tensor g, Tensor a, Tensor b, Tensor eps, Tensor x, Tensor y, "
+    "bool transposed, int threads) -> (Tensor, Tensor)",
+    kernel=_kernel,
+    fake=_fake,
+    own_dims=(2, 1, 1, 1, 1, 0, 1, 1, None, None),
+    setup_context=_setup_context,
+    backward=_backward,
+)

@@ -1,0 +1,189 @@
+"""A problem as the kernels take it: addresses, sizes, strides; and what is wrong with its values."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kantorch import _core
+from kantorch.errors import ConvergenceWarning
+
+NOT_GIVEN = (0, 0)
+
+
+def batch_of(cost: Tensor, *vectors: Tensor | None, scalars: Tensor | None = None) -> int:
+    """The batch size: that of the first input with a batch dimension, else 1."""
+    if cost.ndim == 3:
+        return cost.shape[0]
+    for vector in vectors:
+        if vector is not None and vector.ndim == 2:
+            return vector.shape[0]
+    return scalars.shape[0] if scalars is not None and scalars.ndim == 1 else 1
+
+
+def dtype_of(tensor: Tensor) -> Literal["float32", "float64"]:
+    """The name by which the core knows a dtype."""
+    return "float64" if tensor.dtype == torch.float64 else "float32"
+
+
+def rows_contiguous(cost: Tensor) -> Tensor:
+    """The cost with contiguous rows, copied only if they are not."""
+    return cost if cost.stride(-1) == 1 or cost.shape[-1] == 1 else cost.contiguous()
+
+
+def cost_argument(cost: Tensor, batch: int) -> tuple[int, int, int, int, int, int]:
+    """Address, B, n, m and strides of a cost with contiguous rows."""
+    n, m = cost.shape[-2:]
+    batch_stride = cost.stride(0) if cost.ndim == 3 else 0
+    return cost.data_ptr(), batch, n, m, batch_stride, cost.stride(-2)
+
+
+def vector_argument(vector: Tensor) -> tuple[int, int]:
+    """Address and batch stride of contiguous vectors."""
+    return vector.data_ptr(), vector.stride(0) if vector.ndim == 2 else 0
+
+
+def contiguous(vector: Tensor) -> Tensor:
+    """The vectors with contiguous elements, copied only if they are not."""
+    return vector if vector.stride(-1) == 1 or vector.shape[-1] == 1 else vector.contiguous()
+
+
+def scalars(values: Tensor, batch: int) -> Tensor:
+    """One float64 a problem, contiguous."""
+    return values.to(torch.float64).expand(batch).contiguous()
+
+
+def thread_count(threads: int) -> int:
+    """The number of threads to use; 0 stands for torch's own number."""
+    return threads or torch.get_num_threads()
+
+
+def workspace(size: int) -> Tensor:
+    """Scratch memory, from torch's allocator."""
+    return torch.empty(size, dtype=torch.uint8)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """The tensors of a problem, kept alive beside the arguments made from them."""
+
+    cost: Tensor
+    a: Tensor
+    b: Tensor
+    batch: int
+
+    @classmethod
+    def of(cls, cost: Tensor, a: Tensor, b: Tensor, scalars: Tensor | None = None) -> Problem:
+        """Lay a problem out for the core."""
+        batch = batch_of(cost, a, b, scalars=scalars)
+        return cls(rows_contiguous(cost), contiguous(a), contiguous(b), batch)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """B, n, m."""
+        n, m = self.cost.shape[-2:]
+        return self.batch, n, m
+
+    @property
+    def dtype(self) -> Literal["float32", "float64"]:
+        """The name by which the core knows the cost's dtype."""
+        return dtype_of(self.cost)
+
+    @property
+    def arguments(
+        self,
+    ) -> tuple[tuple[int, int, int, int, int, int], tuple[int, int], tuple[int, int]]:
+        """Cost, a and b as the core takes them."""
+        return (
+            cost_argument(self.cost, self.batch),
+            vector_argument(self.a),
+            vector_argument(self.b),
+        )
+
+
+def check_values(
+    problem: Problem, threads: int, *, strength: Tensor | None = None, name: str = "reg"
+) -> None:
+    """Raise a ValueError that names the first bad value of a problem.
+
+    Args:
+        problem: whose cost, a and b are read.
+        threads: to read with.
+        strength: reg or beta, (B,) float64, contiguous.
+        name: what the user calls `strength`.
+    """
+    cost, a, b = problem.arguments
+    # A shared cost is read once.
+    distinct = (cost[0], problem.batch if problem.cost.ndim == 3 else 1, *cost[2:])
+    at = 0 if strength is None else strength.data_ptr()
+    fault, k, i, j, value, other, _ = _core.check(
+        problem.dtype, distinct, a, b, at, problem.batch, threads
+    )
+    if fault == 0:
+        return
+    if fault == 1:
+        where = _index("cost", problem.cost.ndim == 3, k, i, j)
+        msg = f"cost must be finite: {where} = {value}"
+    elif fault in (2, 4):
+        where = _index("a", problem.a.ndim == 2, k, i)
+        msg = f"a must be {'finite' if fault == 2 else 'non-negative'}: {where} = {value}"
+    elif fault in (3, 5):
+        where = _index("b", problem.b.ndim == 2, k, i)
+        msg = f"b must be {'finite' if fault == 3 else 'non-negative'}: {where} = {value}"
+    elif fault == 7:
+        where = _index(name, problem.batch > 1, k)
+        msg = f"{name} must be finite and positive: {where} = {value}"
+    else:
+        batched = problem.a.ndim == 2 or problem.b.ndim == 2
+        rule = (
+            "a and b must have the same total mass, up to a relative difference of 1e-5"
+            if fault == 6
+            else "a and b must have a finite total mass"
+        )
+        msg = f"{rule}: {_index('sum a', batched, k)} = {value}, {_index('sum b', batched, k)} = {other}"
+    raise ValueError(msg)
+
+
+def check_potentials(f_init: Tensor | None, g_init: Tensor | None) -> None:
+    """Raise a ValueError that names the first potential that is not finite."""
+    for name, potential in (("f", f_init), ("g", g_init)):
+        if potential is None or bool(torch.isfinite(potential).all()):
+            continue
+        where = torch.nonzero(~torch.isfinite(potential))[0].tolist()
+        value = potential[tuple(where)].item()
+        msg = f"potentials_init must be finite: {name}{where} = {value}"
+        raise ValueError(msg)
+
+
+def potential_arguments(
+    f_init: Tensor | None, g_init: Tensor | None
+) -> tuple[tuple[Tensor, ...], tuple[int, int], tuple[int, int]]:
+    """A warm start as the core takes it, after the tensors that must stay alive."""
+    if f_init is None or g_init is None:
+        return (), NOT_GIVEN, NOT_GIVEN
+    check_potentials(f_init, g_init)
+    f, g = f_init.double().contiguous(), g_init.double().contiguous()
+    return (f, g), vector_argument(f), vector_argument(g)
+
+
+def warn_unless_converged(method: str, status: Tensor, marginal_error: Tensor) -> None:
+    """One ConvergenceWarning for a batch in which a problem neither converged nor was told not to."""
+    open_problems = status > 2
+    count = int(open_problems.sum())
+    if count:
+        worst = float(marginal_error[open_problems].max())
+        warnings.warn(
+            f"{method}: {count} of {status.numel()} problems did not converge; largest marginal "
+            f"error {worst:.3g}. See OTResult.status, and OTResult.check() for advice.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+
+def _index(name: str, batched: bool, problem: int, *rest: int) -> str:
+    indices = [problem, *rest] if batched else list(rest)
+    return f"{name}[{', '.join(map(str, indices))}]" if indices else name

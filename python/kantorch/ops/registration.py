@@ -1,0 +1,130 @@
+"""How a kernel becomes a torch op: schema, fake, gradient and vmap rule, in one place.
+
+`torch.library.register_autograd` builds an old-style Function, which functorch refuses; so beside the
+op stands a `torch.autograd.Function` of the same rules, and the wrapper that `define` returns takes it
+while a functorch transform or forward-mode AD is active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+_library: Any = torch.library.Library("kantorch", "DEF")  # type: ignore[no-untyped-call]
+
+# The number of dimensions of each tensor argument of a single problem; one more means batched.
+OwnDims = Sequence[int | None]
+
+
+def define(
+    schema: str,
+    *,
+    kernel: Callable[..., Any],
+    fake: Callable[..., Any],
+    own_dims: OwnDims,
+    setup_context: Callable[..., None] | None = None,
+    backward: Callable[..., Any] | None = None,
+    jvp: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
+    """Register `torch.ops.kantorch.<name>` and return the function to call it by.
+
+    Args:
+        schema: "name(Tensor cost, ...) -> ..."
+        kernel: the CPU implementation; allocates its outputs afresh.
+        fake: the same shapes and dtypes without values.
+        own_dims: see `OwnDims`, one entry an argument, None for what is no tensor.
+        setup_context: saves for backward. With `backward`, makes the op differentiable.
+        backward: one gradient an argument, None where there is none.
+        jvp: forward-mode derivative; without it forward mode raises.
+    """
+    name = schema.partition("(")[0]
+    qualified = f"kantorch::{name}"
+    _library.define(schema)
+    _library.impl(name, kernel, "CPU")
+    torch.library.register_fake(qualified, fake, lib=_library)
+    op = getattr(torch.ops.kantorch, name).default
+
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+        return _vmap(call, own_dims, info.batch_size, in_dims, args)
+
+    torch.library.register_vmap(qualified, vmap, lib=_library)
+    function: Any = None
+    if backward is not None and setup_context is not None:
+        torch.library.register_autograd(
+            qualified, backward, setup_context=setup_context, lib=_library
+        )
+        function = _function(name, op, setup_context, backward, vmap, jvp)
+
+    def call(*args: Any) -> Any:
+        if function is None or torch.compiler.is_compiling():
+            return op(*args)
+        if (
+            torch._C._are_functorch_transforms_active()
+            or forward_ad._current_level >= 0  # no public way to ask
+        ):
+            return function.apply(*args)
+        return op(*args)
+
+    call.__name__ = name
+    return call
+
+
+def _function(
+    name: str,
+    op: Callable[..., Any],
+    setup_context: Callable[..., None],
+    backward: Callable[..., Any],
+    vmap: Callable[..., Any],
+    jvp: Callable[..., Any] | None,
+) -> Any:
+    members = {
+        "forward": staticmethod(lambda *args: op(*args)),
+        "setup_context": staticmethod(setup_context),
+        "backward": staticmethod(backward),
+        "vmap": staticmethod(vmap),
+    }
+    if jvp is not None:
+        members["jvp"] = staticmethod(jvp)
+    return type(f"_{name.capitalize()}", (torch.autograd.Function,), members)
+
+
+def _vmap(
+    call: Callable[..., Any],
+    own_dims: OwnDims,
+    size: int,
+    in_dims: tuple[int | None, ...],
+    args: tuple[Any, ...],
+) -> tuple[Any, Any]:
+    """Fold the mapped dimension into the batch; what is neither mapped nor batched stays shared."""
+    batch = 1
+    for argument, dim, own in zip(args, in_dims, own_dims, strict=True):
+        if isinstance(argument, Tensor) and own is not None:
+            inner = [
+                s for d, s in enumerate(argument.shape) if dim is None or d != dim % argument.ndim
+            ]
+            if len(inner) > own:
+                batch = inner[0]
+
+    folded = []
+    for argument, dim, own in zip(args, in_dims, own_dims, strict=True):
+        if not isinstance(argument, Tensor) or own is None:
+            folded.append(argument)
+            continue
+        if dim is None and argument.ndim == own:
+            folded.append(argument)
+            continue
+        mapped = argument.expand(size, *argument.shape) if dim is None else argument.movedim(dim, 0)
+        if mapped.ndim == own + 1:
+            mapped = mapped.unsqueeze(1).expand(size, batch, *mapped.shape[1:])
+        folded.append(mapped.reshape(size * batch, *mapped.shape[2:]))
+    outputs = call(*folded)
+    if isinstance(outputs, Tensor):
+        return outputs.reshape(size, batch, *outputs.shape[1:]), 0
+    return (
+        tuple(output.reshape(size, batch, *output.shape[1:]) for output in outputs),
+        (0,) * len(outputs),
+    )

@@ -1,0 +1,69 @@
+"""What the solvers of the scaling family share: their outputs and how to ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kantorch.ops.problem import Problem, potential_arguments, thread_count, workspace
+
+# f, g, eps, value, value_linear, row_sum, col_sum, marginal_error, n_iter, status
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+OUTPUT_SCHEMA = "(" + ", ".join(["Tensor"] * 10) + ")"
+
+
+def outputs(like: Tensor, batch: int, n: int, m: int) -> Outputs:
+    """Empty outputs, float64 but for the counters."""
+    double = torch.float64
+    return (
+        like.new_empty((batch, n), dtype=double),
+        like.new_empty((batch, m), dtype=double),
+        like.new_empty(batch, dtype=double),
+        like.new_empty(batch, dtype=double),
+        like.new_empty(batch, dtype=double),
+        like.new_empty((batch, n), dtype=double),
+        like.new_empty((batch, m), dtype=double),
+        like.new_empty(batch, dtype=double),
+        like.new_empty(batch, dtype=torch.int64),
+        like.new_empty(batch, dtype=torch.int32),
+    )
+
+
+def run(
+    kernel: Callable[..., None],
+    kernel_workspace: Callable[..., int],
+    problem: Problem,
+    strength: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    tol: float,
+    max_iter: int,
+    threads: int,
+) -> Any:
+    """Run a solver of the family on a problem whose values have been checked."""
+    to = outputs(problem.cost, *problem.shape)
+    if problem.batch:
+        keep, f_, g_ = potential_arguments(f_init, g_init)
+        cost_, a_, b_ = problem.arguments
+        threads = thread_count(threads)
+        scratch = workspace(kernel_workspace(problem.dtype, cost_, tol, threads))
+        addresses = tuple(tensor.data_ptr() for tensor in to)
+        kernel(
+            problem.dtype,
+            cost_,
+            a_,
+            b_,
+            strength.data_ptr(),
+            f_,
+            g_,
+            tol,
+            max_iter,
+            addresses,
+            scratch.data_ptr(),
+            threads,
+        )
+        del keep
+    return to

@@ -1,0 +1,328 @@
+"""What `solve` returns."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+from kantorch import ops
+from kantorch.errors import ADVICE, ConvergenceError, Status
+from kantorch.ops.exact import scatter_plan
+from kantorch.ops.scaling import Outputs
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class OTResult(abc.ABC):
+    """The answer to one problem or, with a leading dimension everywhere, to a batch; immutable.
+
+    What is not asked for is not paid for: the plan, the lower bound and all that is made from them are
+    computed when they are read, each time they are read. Only `value` and, for Sinkhorn, `plan` and
+    `value_linear` are differentiable; everything else is detached.
+    """
+
+    value: Tensor
+    """(..) The optimised objective, differentiable. Exact and IPOT: ``<P, C>``. Sinkhorn "kl": ``<a, f> +
+    <b, g> - reg (sum P - mass)``; "entropy": that plus ``reg (sum a log a + sum b log b)``."""
+    marginal_error: Tensor
+    """(..) L1 error of both marginals, relative to the mass."""
+    n_iter: Tensor
+    """(..) int64. Iterations made, in the unit of `max_iter`."""
+    status: Tensor
+    """(..) int32, of `Status`."""
+    _cost: Tensor
+    _a: Tensor
+    _b: Tensor
+    _f: Tensor
+    _g: Tensor
+    _version: int | None
+
+    @property
+    @abc.abstractmethod
+    def plan(self) -> Tensor:
+        """(.., n, m) The transport plan P."""
+
+    @property
+    @abc.abstractmethod
+    def value_linear(self) -> Tensor:
+        """(..) ``<P, C>``."""
+
+    @property
+    @abc.abstractmethod
+    def marginal_a(self) -> Tensor:
+        """(.., n) Row sums of the plan."""
+
+    @property
+    @abc.abstractmethod
+    def marginal_b(self) -> Tensor:
+        """(.., m) Column sums of the plan."""
+
+    @property
+    def potential_a(self) -> Tensor:
+        """(.., n) f, finite everywhere. Defined up to a constant moved from f to g.
+
+        exact: optimal dual, ``f_i + g_j <= C_ij`` up to rounding. sinkhorn: ``P_ij = a_i b_j exp((f_i +
+        g_j - C_ij) / reg)``. ipot: ``(beta / t) log U``, c-transformed at points without mass.
+        """
+        return self._f.detach().to(self._cost.dtype)
+
+    @property
+    def potential_b(self) -> Tensor:
+        """(.., m) g; see `potential_a`."""
+        return self._g.detach().to(self._cost.dtype)
+
+    @property
+    def potentials(self) -> tuple[Tensor, Tensor]:
+        """(f, g), as `potentials_init` takes them."""
+        return self.potential_a, self.potential_b
+
+    @property
+    def lower_bound(self) -> Tensor:
+        """(..) A certified lower bound on the unregularised optimum.
+
+        The value of a feasible dual point made from f and g by c-transforms in float64; rounded down to
+        the result's dtype.
+        """
+        bound = self._bound()
+        rounded = bound.to(self._cost.dtype)
+        below = torch.nextafter(rounded, torch.full_like(rounded, -torch.inf))
+        return torch.where(rounded.double() > bound, below, rounded)
+
+    @property
+    def gap(self) -> Tensor:
+        """(..) `value_linear` minus `lower_bound`; below 0 only while the marginals are off."""
+        return (self._linear() - self._bound()).to(self._cost.dtype)
+
+    @property
+    def converged(self) -> Tensor:
+        """(..) bool. Whether the status is OPTIMAL or CONVERGED."""
+        return self.status <= Status.CONVERGED
+
+    def check(self) -> OTResult:
+        """Return self if every problem has converged or made its fixed number of iterations.
+
+        Raises:
+            ConvergenceError: otherwise, with advice.
+        """
+        failed = (self.status > Status.FIXED_ITERATIONS).reshape(-1)
+        if not bool(failed.any()):
+            return self
+        first = int(failed.nonzero()[0])
+        status = Status(int(self.status.reshape(-1)[first]))
+        msg = (
+            f"{int(failed.sum())} of {failed.numel()} problems did not converge; the first, {first}, "
+            f"ended with {status.name} after {int(self.n_iter.reshape(-1)[first])} iterations at "
+            f"marginal error {float(self.marginal_error.reshape(-1)[first]):.3g}: {ADVICE[status]}"
+        )
+        raise ConvergenceError(msg)
+
+    def __repr__(self) -> str:
+        n, m = self._cost.shape[-2:]
+        if self.status.ndim or not self.status.numel():
+            batch = "x".join(map(str, self.status.shape))
+            return f"{type(self).__name__}({batch} problems of {n}x{m}, value={self.value})"
+        status = Status(int(self.status)).name
+        return f"{type(self).__name__}({n}x{m}, value={self.value}, status={status})"
+
+    def _bound(self) -> Tensor:
+        self._require_unchanged()
+        cost, a, b = self._cost.detach(), self._a.detach(), self._b.detach()
+        f, g = _flat(self._f.detach(), 1), _flat(self._g.detach(), 1)
+        return self._lead(ops.dual_bound(*self._flat_problem(cost, a, b, (f, g)), 0))
+
+    @abc.abstractmethod
+    def _linear(self) -> Tensor:
+        """<P, C> in float64, detached."""
+
+    def _lead(self, batched: Tensor) -> Tensor:
+        """Give the flat batch dimension the shape of the result's batch."""
+        return batched.reshape(*self._f.shape[:-1], *batched.shape[1:])
+
+    def _flat_problem(
+        self, cost: Tensor, a: Tensor, b: Tensor, between: Iterable[Tensor]
+    ) -> tuple[Tensor, ...]:
+        return (_flat(cost, 2), *between, _flat(a, 1), _flat(b, 1))
+
+    def _require_unchanged(self) -> None:
+        if self._version is not None and self._cost._version != self._version:
+            msg = (
+                "cost was changed in place after the solve: this field would no longer belong to it"
+            )
+            raise RuntimeError(msg)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ExactResult(OTResult):
+    """An answer of the exact solver; the plan has at most n + m - 1 nonzeros."""
+
+    _plan_row: Tensor
+    _plan_col: Tensor
+    _plan_mass: Tensor
+
+    @classmethod
+    def of(
+        cls, cost: Tensor, a: Tensor, b: Tensor, outputs: tuple[Tensor, ...], batched: bool
+    ) -> ExactResult:
+        """Wrap the outputs of `ops.exact`."""
+        if not batched:
+            outputs = tuple(output.squeeze(0) for output in outputs)
+        value, f, g, row, col, mass, error, n_iter, status = outputs
+        return cls(
+            value=value.to(cost.dtype),
+            marginal_error=error.to(cost.dtype),
+            n_iter=n_iter,
+            status=status,
+            _cost=cost,
+            _a=a,
+            _b=b,
+            _f=f,
+            _g=g,
+            _version=_version(cost),
+            _plan_row=row,
+            _plan_col=col,
+            _plan_mass=mass,
+        )
+
+    @property
+    def plan(self) -> Tensor:
+        """(.., n, m) The transport plan P, dense."""
+        row, col, mass = (_flat(t, 1) for t in (self._plan_row, self._plan_col, self._plan_mass))
+        n, m = self._cost.shape[-2:]
+        return self._lead(scatter_plan(row, col, mass.to(self._cost.dtype), n, m))
+
+    @property
+    def value_linear(self) -> Tensor:
+        """(..) ``<P, C>``, which is `value`."""
+        return self.value
+
+    @property
+    def marginal_a(self) -> Tensor:
+        """(.., n) Row sums of the plan."""
+        return self._sums(self._plan_row, self._f)
+
+    @property
+    def marginal_b(self) -> Tensor:
+        """(.., m) Column sums of the plan."""
+        return self._sums(self._plan_col, self._g)
+
+    def _sums(self, index: Tensor, like: Tensor) -> Tensor:
+        sums = torch.zeros_like(like).scatter_add(-1, index, self._plan_mass)
+        return sums.to(self._cost.dtype)
+
+    def _linear(self) -> Tensor:
+        return self.value.detach().double()
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ScalingResult(OTResult):
+    """An answer of Sinkhorn or IPOT; the plan follows from its potentials."""
+
+    _eps: Tensor
+    _value_linear: Tensor
+    _row_sum: Tensor
+    _col_sum: Tensor
+    _mass_a: Tensor
+    _mass_b: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        cost: Tensor,
+        a: Tensor,
+        b: Tensor,
+        outputs: Outputs,
+        batched: bool,
+        mass: tuple[Tensor, Tensor] | None = None,
+    ) -> ScalingResult:
+        """Wrap the outputs of `ops.sinkhorn`, or of `ops.ipot` with a, b given as `mass`.
+
+        The plan is ``a_i b_j exp((f_i + g_j - C_ij) / eps)``: for IPOT, a and b only tell where mass is.
+        """
+        if not batched:
+            f, g, eps, value, linear, row, col, error, n_iter, status = (
+                output.squeeze(0) for output in outputs
+            )
+        else:
+            f, g, eps, value, linear, row, col, error, n_iter, status = outputs
+        return cls(
+            value=value.to(cost.dtype),
+            marginal_error=error.to(cost.dtype),
+            n_iter=n_iter,
+            status=status,
+            _cost=cost,
+            _a=mass[0] if mass else a,
+            _b=mass[1] if mass else b,
+            _f=f,
+            _g=g,
+            _version=_version(cost),
+            _eps=eps,
+            _value_linear=linear,
+            _row_sum=row,
+            _col_sum=col,
+            _mass_a=a,
+            _mass_b=b,
+        )
+
+    @property
+    def plan(self) -> Tensor:
+        """(.., n, m) The transport plan P; of Sinkhorn, differentiable by the implicit function theorem."""
+        self._require_unchanged()
+        proximal = self._mass_a is not self._a
+        cost = self._cost.detach() if proximal else self._cost
+        potentials = _flat(self._f, 1), _flat(self._g, 1)
+        problem = self._flat_problem(cost, self._mass_a, self._mass_b, potentials)
+        return self._lead(ops.gibbs(*problem, self._eps.reshape(-1), 0))
+
+    @property
+    def value_linear(self) -> Tensor:
+        """(..) ``<P, C>``."""
+        if self._f.requires_grad:
+            return (self.plan * self._cost).sum((-2, -1))
+        return self._value_linear.to(self._cost.dtype)
+
+    @property
+    def marginal_a(self) -> Tensor:
+        """(.., n) Row sums of the plan."""
+        return self._row_sum.to(self._cost.dtype)
+
+    @property
+    def marginal_b(self) -> Tensor:
+        """(.., m) Column sums of the plan."""
+        return self._col_sum.to(self._cost.dtype)
+
+    def _linear(self) -> Tensor:
+        return self._value_linear.detach()
+
+
+def _flat(tensor: Tensor, own: int) -> Tensor:
+    """Fold several batch dimensions, as `vmap` makes them, into one."""
+    return tensor if tensor.ndim <= own + 1 else tensor.reshape(-1, *tensor.shape[-own:])
+
+
+def _version(cost: Tensor) -> int | None:
+    """The number of in-place changes so far, where torch counts them."""
+    if torch.compiler.is_compiling() or cost.is_inference():
+        return None
+    return None if torch._C._functorch.is_functorch_wrapped_tensor(cost) else cost._version
+
+
+def _register(cls: type[OTResult]) -> None:
+    """Make a result a pytree node, so that functions under vmap can return it."""
+    names = [field.name for field in dataclasses.fields(cls) if field.name != "_version"]
+
+    def flatten(result: OTResult) -> tuple[list[Any], None]:
+        return [getattr(result, name) for name in names], None
+
+    def unflatten(tensors: Iterable[Any], _: None) -> OTResult:
+        return cls(**dict(zip(names, tensors, strict=True)), _version=None)
+
+    _pytree.register_pytree_node(cls, flatten, unflatten)
+
+
+_register(ExactResult)
+_register(ScalingResult)

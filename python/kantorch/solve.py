@@ -1,0 +1,199 @@
+"""The public functions: `solve` for a cost, `solve_sample` for points."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from kantorch import _check, ops
+from kantorch.costs import Metric, cost_matrix
+from kantorch.result import ExactResult, OTResult, ScalingResult
+
+Method = Literal["auto", "exact", "sinkhorn", "ipot"]
+RegType = Literal["kl", "entropy"]
+
+_DEFAULT_MAX_ITER = 10_000
+
+
+def solve(
+    cost: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    reg: float | Tensor | None = None,
+    reg_type: RegType = "kl",
+    method: Method = "auto",
+    beta: float | Tensor | None = None,
+    max_iter: int | None = None,
+    tol: float | None = None,
+    potentials_init: tuple[Tensor, Tensor] | None = None,
+    num_threads: int | None = None,
+) -> OTResult:
+    r"""Solve optimal transport problems, one or a batch, and differentiate through the answer.
+
+    .. math:: \min_P \langle P, C \rangle + \mathrm{reg}\, \Omega(P)
+        \quad \text{over } P \ge 0,\; P 1 = a,\; P^T 1 = b
+
+    Args:
+        cost: (n, m) or (B, n, m), finite, any strides. float16 and bfloat16 are computed, and their
+            results returned, in float32.
+        a: (n,) or (B, n), non-negative, in the cost's dtype; None means 1/n each. 1-D weights are shared
+            by the batch. Points without mass get zero rows; so ragged batches are padded.
+        b: (m,) or (B, m), likewise. Its total mass may differ from a's by a relative 1e-5 and is
+            rescaled to it.
+        reg: None for no regularisation; a float > 0 or a Tensor () or (B,), in the unit of the cost, for
+            entropic regularisation.
+        reg_type: "kl" for ``reg * sum P log(P / (a b^T))``, "entropy" for ``reg * sum P log P``.
+        method: "exact" (network simplex, or a faster exact algorithm where one applies), "sinkhorn",
+            "ipot" (proximal point), or "auto": exact if reg is None, else sinkhorn.
+        beta: IPOT's proximal step, a float > 0 or a Tensor () or (B,), in the unit of the cost. None means
+            0.1 * mean(cost - min cost) over the points with mass.
+        max_iter: full iterations of Sinkhorn, outer steps of IPOT (default 10 000 each), pivots or
+            augmentations of the exact solver (default unlimited).
+        tol: L1 error of both marginals relative to the mass, for IPOT also the gap relative to the
+            spread of the cost. None means 1e-5 in float32, 1e-8 in float64. 0.0 means exactly
+            `max_iter` plain iterations. The exact solver is exact and ignores it.
+        potentials_init: (f, g) to start from, (n,) and (m,) or batched, for instance the potentials of
+            the previous training step.
+        num_threads: at least 1; None means `torch.get_num_threads()`. It never changes a result.
+
+    Returns:
+        An `OTResult`, batched if any input is.
+
+    Raises:
+        TypeError: an argument has the wrong type or dtype.
+        ValueError: any other fault; names the argument, the first bad index, its value and the rule.
+
+    Memory: beside its outputs of O(n + m), a solve allocates per thread that works on a problem of its
+    own at most n * m numbers of the dtype computed in, or min(n, m)^2 float64 for a Newton step of
+    Sinkhorn; see docs/memory.md. A plan is made when it is asked for.
+
+    Sources: Cuturi, NeurIPS 2013 (Sinkhorn); Xie, Wang, Wang, Zha, UAI 2019 (IPOT); Peyré and Cuturi,
+    Computational Optimal Transport, 2019, chapters 3 and 4.
+
+    >>> cost = torch.tensor([[0.0, 2.0], [1.0, 0.5]], requires_grad=True)
+    >>> result = solve(cost)
+    >>> result.value
+    tensor(0.2500, grad_fn=<...>)
+    >>> result.plan
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.5000]])
+    >>> torch.equal(torch.autograd.grad(result.value, cost)[0], result.plan)
+    True
+    >>> solve(cost.detach(), reg=0.1, reg_type="entropy").converged
+    tensor(True)
+    """
+    chosen = _check.require_method(method, reg, beta)
+    _check.require_choice("reg_type", reg_type, _check.REG_TYPES)
+    _check.require_cost(cost)
+    dtype, cost = cost.dtype, _check.computed(cost)
+    n, m = cost.shape[-2:]
+    a = _check.require_weights("a", a, n, cost, dtype)
+    b = _check.require_weights("b", b, m, cost, dtype)
+    f_init, g_init = _check.require_potentials(potentials_init, cost, dtype)
+    threads = 0
+    if num_threads is not None:
+        threads = _check.require_count("num_threads", num_threads, 2**15)
+    tolerance = _check.require_tol(tol, cost.dtype)
+    iterations = -1 if chosen == "exact" else _DEFAULT_MAX_ITER
+    if max_iter is not None:
+        iterations = _check.require_count("max_iter", max_iter, _check.MAX_ITER)
+    strength: Tensor | None = None
+    if reg is not None:
+        strength = _check.require_strength("reg", reg, cost)
+    elif beta is not None:
+        strength = _check.require_strength("beta", beta, cost)
+    batch = _check.require_one_batch(
+        cost=(cost, 2),
+        a=(a, 1),
+        b=(b, 1),
+        reg=(strength, 0),
+        potentials_init_f=(f_init, 1),
+        potentials_init_g=(g_init, 1),
+    )
+    if batch is not None and cost.ndim == 2 and a.ndim == 1:
+        a = a.expand(batch, n)
+
+    if chosen == "exact":
+        exact = ops.exact(cost, a, b, f_init, g_init, iterations, threads)
+        return ExactResult.of(cost, a, b, exact, batch is not None)
+    if chosen == "sinkhorn":
+        assert strength is not None
+        scaled = ops.sinkhorn(
+            cost,
+            a,
+            b,
+            strength,
+            f_init,
+            g_init,
+            reg_type == "entropy",
+            tolerance,
+            iterations,
+            threads,
+        )
+        return ScalingResult.of(cost, a, b, scaled, batch is not None)
+    proximal = ops.ipot(cost, a, b, strength, f_init, g_init, tolerance, iterations, threads)
+    held_a, held_b = (a.detach() > 0).to(cost.dtype), (b.detach() > 0).to(cost.dtype)
+    return ScalingResult.of(cost, held_a, held_b, proximal, batch is not None, mass=(a, b))
+
+
+def solve_sample(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    metric: Metric = "sqeuclidean",
+    reg: float | Tensor | None = None,
+    reg_type: RegType = "kl",
+    method: Method = "auto",
+    beta: float | Tensor | None = None,
+    max_iter: int | None = None,
+    tol: float | None = None,
+    potentials_init: tuple[Tensor, Tensor] | None = None,
+    num_threads: int | None = None,
+) -> OTResult:
+    """Solve optimal transport between points; see `solve` for what is not listed here.
+
+    Args:
+        x: (n, d) or (B, n, d), finite.
+        y: (m, d) or (B, m, d), in the dtype of x.
+        a: weights of x, (n,) or (B, n).
+        b: weights of y, (m,) or (B, m).
+        metric: "sqeuclidean" (without a factor 1/2), "euclidean", "cityblock" or "chebyshev". At zero
+            distance the Euclidean metric has the subgradient 0.
+        reg: see `solve`.
+        reg_type: see `solve`.
+        method: see `solve`.
+        beta: see `solve`.
+        max_iter: see `solve`.
+        tol: see `solve`.
+        potentials_init: see `solve`.
+        num_threads: see `solve`.
+
+    Returns:
+        An `OTResult`, differentiable with respect to x, y, a and b.
+
+    Raises:
+        TypeError: an argument has the wrong type or dtype.
+        ValueError: any other fault.
+
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> solve_sample(x, x + 3).value
+    tensor(9.)
+    """
+    cost = cost_matrix(x, y, metric=metric)
+    return solve(
+        cost,
+        a,
+        b,
+        reg=reg,
+        reg_type=reg_type,
+        method=method,
+        beta=beta,
+        max_iter=max_iter,
+        tol=tol,
+        potentials_init=potentials_init,
+        num_threads=num_threads,
+    )
