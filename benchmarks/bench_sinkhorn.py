@@ -1,0 +1,90 @@
+"""Sinkhorn beside a torch logsumexp loop and POT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import kantorch
+from peers import installed, torch_sinkhorn
+from race import race
+from workloads import clouds, tensors, uniform_clouds
+
+ITERATIONS = 100
+SIZES = [(64, 64), (16, 256), (1, 1024), (1, 2048)]
+
+
+@pytest.mark.parametrize(("batch", "n"), SIZES)
+def bench_sinkhorn_fixed_iterations(benchmark: Any, batch: int, n: int) -> None:
+    ot = installed("ot")
+    cost, a, b = tensors(*clouds(n, batch=batch), dtype=torch.float32)
+    reg = 0.05
+    reference = torch_sinkhorn(cost.double(), a.double(), b.double(), reg, ITERATIONS)
+
+    def ours() -> torch.Tensor:
+        return kantorch.solve(cost, a, b, reg=reg, tol=0.0, max_iter=ITERATIONS).value_linear
+
+    def pot() -> torch.Tensor:
+        return ot.solve_batch(
+            cost,
+            a=a,
+            b=b,
+            reg=reg,
+            max_iter=ITERATIONS,
+            tol=0.0,
+            method="log_sinkhorn",
+            grad="detach",
+        ).value_linear
+
+    race(
+        benchmark,
+        f"sinkhorn, {ITERATIONS} iterations float32, {batch} x {n} x {n}",
+        ours,
+        {
+            "torch logsumexp": lambda: torch_sinkhorn(cost, a, b, reg, ITERATIONS),
+            "POT ot.solve_batch": pot,
+        },
+        error=lambda value: float(((value.double() - reference) / reference).abs().max()),
+        tolerance=1e-5,
+        tolerances={"POT ot.solve_batch": 1e-3, "torch logsumexp": 1e-3},
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64], ids=str)
+@pytest.mark.parametrize("fraction", [1e-2, 1e-3])
+def bench_sinkhorn_to_tolerance(benchmark: Any, fraction: float, dtype: torch.dtype) -> None:
+    ot = installed("ot")
+    arrays = uniform_clouds(1000)
+    cost_array = arrays[0] / arrays[0].max()
+    cost, a, b = tensors(cost_array, *arrays[1:], dtype=dtype)
+    tol = 1e-6
+
+    def marginal_error(plan: Any) -> float:
+        plan = np.asarray(plan)
+        return float(np.abs(plan.sum(1) - arrays[1]).sum() + np.abs(plan.sum(0) - arrays[2]).sum())
+
+    def pot() -> Any:
+        # POT stops on the L2 error of one marginal.
+        return ot.bregman.sinkhorn_log(
+            arrays[1],
+            arrays[2],
+            cost_array,
+            fraction,
+            stopThr=tol / 40,
+            numItermax=1000,
+            warn=False,
+        )
+
+    race(
+        benchmark,
+        f"sinkhorn to 1e-6, n=1000, reg={fraction} of the maximum, {str(dtype)[6:]}",
+        lambda: kantorch.solve(cost, a, b, reg=fraction, tol=tol).check().plan,
+        {"POT sinkhorn_log (at most 1000 iterations)": pot},
+        error=marginal_error,
+        tolerance=2 * tol,
+        tolerances={"POT sinkhorn_log (at most 1000 iterations)": 1.0},
+        seconds=20,
+    )
