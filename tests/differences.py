@@ -1,0 +1,36 @@
+"""Derivatives by central differences, and how a backward pass behaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+
+def central(function: Callable[[Tensor], Tensor], point: Tensor, step: float = 1e-5) -> Tensor:
+    """The gradient of a scalar function."""
+    gradient = torch.empty_like(point)
+    for index in range(point.numel()):
+        move = torch.zeros_like(point).view(-1)
+        move[index] = step
+        move = move.view_as(point)
+        with torch.no_grad():
+            change = function(point + move) - function(point - move)
+        gradient.view(-1)[index] = change / (2 * step)
+    return gradient
+
+
+def detached_or_raises(output: Tensor, *inputs: Tensor) -> bool:
+    """Whether a field gives no gradient, or an error, rather than a silent wrong one."""
+    if not output.requires_grad:
+        return True
+    try:
+        gradients = torch.autograd.grad(output.sum(), inputs, allow_unused=True)
+    except (RuntimeError, NotImplementedError, ValueError):
+        return True
+    return all(g is None for g in gradients)

@@ -1,0 +1,26 @@
+"""Runs code in a fresh interpreter, where a hang or a crash costs one test and not the session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+
+def run_script(code: str, timeout: float = 60, **environment: str) -> str:
+    """The standard output of `code`; an error if it fails or takes longer than `timeout` seconds."""
+    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
+    )
+    if process.returncode:
+        msg = f"exit status {process.returncode}\n{process.stdout}\n{process.stderr}"
+        raise AssertionError(msg)
+    return process.stdout

@@ -1,0 +1,169 @@
+"""IPOT against the multiplicative iteration of its paper."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import kantorch
+import laws
+import oracle
+import problems
+
+
+def random_problem(rng, n, m):
+    cost = rng.uniform(size=(n, m))
+    return cost, rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
+
+
+def run(cost, a, b, beta, iterations, dtype=torch.float64):
+    tensors = (torch.from_numpy(np.asarray(t)).to(dtype) for t in (cost, a, b))
+    return kantorch.solve(*tensors, method="ipot", beta=beta, max_iter=iterations, tol=0.0)
+
+
+@pytest.mark.parametrize("iterations", [1, 10, 50, 200])
+@pytest.mark.parametrize("shape", [(1, 5), (6, 1), (8, 8), (5, 12), (20, 9)], ids=str)
+@pytest.mark.parametrize("beta", [1.0, 0.1])
+def test_iterates_are_those_of_the_paper(shape, beta, iterations, dtype, rng):
+    cost, a, b = (t.astype(np.float32).astype(float) for t in random_problem(rng, *shape))
+    result = run(cost, a, b, beta, iterations, dtype)
+    want = oracle.ipot(cost, a, b * (a.sum() / b.sum()), beta, iterations)
+    # The exponent grows with t / beta, and so does what rounding does to an entry.
+    growth = 1 + iterations / beta
+    rtol, atol = (1e-14 * growth + 1e-11, 1e-14) if dtype == torch.float64 else (1e-4, 1e-6)
+    np.testing.assert_allclose(result.plan.double(), want, rtol=rtol, atol=atol)
+    assert int(result.n_iter) == iterations
+    assert result.status == kantorch.Status.FIXED_ITERATIONS
+    assert abs(float(result.value) - (want * cost).sum()) <= (1e-12 if rtol < 1e-8 else 1e-5)
+
+
+@pytest.mark.parametrize("iterations", [1, 7, 60])
+def test_potentials_are_the_products_of_all_scalings(iterations, rng):
+    cost, a, b = random_problem(rng, 5, 8)
+    result = run(cost, a, b, 0.2, iterations)
+    f, g = oracle.ipot_potentials(cost, a, b, 0.2, iterations)
+    sums = result.potential_a[:, None] + result.potential_b
+    np.testing.assert_allclose(sums, f[:, None] + g, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("iterations", [1, 10, 50])
+def test_points_without_mass_change_no_iterate(iterations, rng):
+    cost, a, b = random_problem(rng, 7, 6)
+    a[[1, 4]] = b[3] = 0
+    a, b = a / a.sum(), b / b.sum()
+    cost[1] = -5  # tempting, but there is no mass
+    result = run(cost, a, b, 0.2, iterations)
+    np.testing.assert_allclose(
+        result.plan, oracle.ipot(cost, a, b, 0.2, iterations), rtol=1e-10, atol=1e-15
+    )
+    assert bool(torch.isfinite(result.potential_a).all() & torch.isfinite(result.potential_b).all())
+
+
+def test_potentials_at_points_without_mass_are_c_transforms(rng):
+    cost, a, b = random_problem(rng, 6, 7)
+    a[2] = b[5] = 0
+    a, b = a / a.sum(), b / b.sum()
+    result = run(cost, a, b, 0.2, 500)
+    f, g = result.potential_a.numpy(), result.potential_b.numpy()
+    alive_a, alive_b = a > 0, b > 0
+    # The same up to the order in which the two dead points see each other.
+    assert f[2] <= (cost[2, alive_b] - g[alive_b]).min() + 1e-12
+    assert g[5] <= (cost[alive_a, 5] - f[alive_a]).min() + 1e-12
+    assert f[2] == pytest.approx((cost[2] - g).min(), abs=1e-12) or g[5] == pytest.approx(
+        (cost[:, 5] - f).min(), abs=1e-12
+    )
+
+
+def test_kernel_that_underflows_in_float32_is_solved(dtype):
+    cost = np.array([[200.0, 210.0], [0.0, 1.0]])
+    half = np.full(2, 0.5)
+    result = run(cost, half, half, 1.0, 200, dtype)
+    want = oracle.ipot(cost, half, half, 1.0, 200)
+    np.testing.assert_allclose(result.plan.double(), want, atol=1e-6)
+    # 200 + 1 beats 210 + 0.
+    assert float(result.value) == pytest.approx(100.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("iterations", [1, 10, 100])
+@pytest.mark.parametrize("shift", [1.0, 300.0, -1e5])
+def test_row_shifts_change_no_iterate(iterations, shift, rng):
+    cost, a, b = random_problem(rng, 6, 8)
+    shifts = shift * rng.uniform(size=(6, 1))
+    plain, shifted = run(cost, a, b, 0.1, iterations), run(cost + shifts, a, b, 0.1, iterations)
+    # The shifted cost itself is rounded, and t / beta amplifies that.
+    rtol = 1e-10 + 4e-16 * abs(shift) * iterations / 0.1
+    np.testing.assert_allclose(shifted.plan, plain.plan, rtol=10 * rtol, atol=1e-14)
+
+
+@pytest.mark.parametrize("k", [-60, -3, 5, 60])
+def test_scaling_cost_and_step_together_leaves_the_plan(k, rng):
+    cost, a, b = random_problem(rng, 6, 8)
+    one, scaled = run(cost, a, b, 0.1, 50), run(cost * 2.0**k, a, b, 0.1 * 2.0**k, 50)
+    assert torch.equal(one.plan, scaled.plan)
+
+
+def test_scale_of_the_cost_leaves_the_plan_with_the_default_step(rng):
+    cost, a, b = random_problem(rng, 6, 8)
+    one, scaled = run(cost, a, b, None, 50), run(cost * 2.0**7, a, b, None, 50)
+    assert torch.equal(one.plan, scaled.plan)
+
+
+def test_default_step_is_a_tenth_of_the_mean_cost_above_its_minimum(rng):
+    cost, a, b = random_problem(rng, 6, 8)
+    cost[0, 0] = -3.0
+    beta = 0.1 * (cost - cost.min()).mean()
+    np.testing.assert_allclose(
+        run(cost, a, b, None, 5).plan, run(cost, a, b, beta, 5).plan, rtol=1e-11
+    )
+
+
+def test_default_step_ignores_points_without_mass(rng):
+    cost, a, b = random_problem(rng, 6, 8)
+    a[0] = b[1] = 0
+    a, b = a / a.sum(), b / b.sum()
+    cost[0], cost[:, 1] = 1e6, -1e6
+    alive = np.delete(np.delete(cost, 0, 0), 1, 1)
+    beta = 0.1 * (alive - alive.min()).mean()
+    np.testing.assert_allclose(
+        run(cost, a, b, None, 5).plan, run(cost, a, b, beta, 5).plan, rtol=1e-11
+    )
+
+
+def test_columns_are_exact_and_rows_follow(rng):
+    cost, a, b = random_problem(rng, 9, 6)
+    errors = []
+    for iterations in (5, 50, 500):
+        result = run(cost, a, b, 0.1, iterations)
+        np.testing.assert_allclose(result.marginal_b, b * (a.sum() / b.sum()), rtol=1e-12)
+        errors.append(float(result.marginal_error))
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_planted_permutation_is_recovered(rng):
+    problem = problems.planted_permutation(rng, 20)
+    result = kantorch.solve(
+        problem.cost, problem.a, problem.b, method="ipot", max_iter=20000, tol=1e-4
+    )
+    laws.check(result, problem.cost, problem.a, problem.b, method="ipot", tol=1e-4)
+    assert result.status == kantorch.Status.CONVERGED
+    assert torch.equal(result.plan.argmax(-1), problem.plan.argmax(-1))
+
+
+def test_it_stops_only_when_marginals_and_gap_are_small(rng):
+    problem = problems.planted_tree(rng, 10, 14)
+    result = kantorch.solve(
+        problem.cost, problem.a, problem.b, method="ipot", max_iter=50000, tol=1e-3
+    )
+    laws.check(result, problem.cost, problem.a, problem.b, method="ipot", tol=1e-3)
+    assert result.converged
+    assert abs(float(result.value) - problem.value) <= 2e-3 * problem.span * problem.mass
+
+
+def test_it_is_not_sinkhorn_at_the_same_strength(rng):
+    # With the sign of the proximal term wrong, the iteration is Sinkhorn's: perfect marginals, wrong value.
+    cost, a, b = random_problem(rng, 12, 12)
+    result = run(cost, a, b, 0.1, 3000)
+    exact = float(oracle.rational(cost, a, b * (a.sum() / b.sum())).value)
+    blurred = float(kantorch.solve(*map(torch.from_numpy, (cost, a, b)), reg=0.1).value_linear)
+    assert abs(float(result.value) - exact) < 1e-3 * (blurred - exact)

@@ -1,0 +1,106 @@
+"""The torch ops: `opcheck` on calls as `solve` makes them, for every op that is registered."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+import kantorch
+from recorder import Recorder, registered_ops
+
+
+def everyday_calls(requires_grad, dtype=torch.float64):
+    """Reaches every op: all methods, batched and not, with first and second derivatives."""
+    generator = torch.Generator().manual_seed(0)
+
+    def leaf(*shape):
+        return torch.rand(*shape, generator=generator, dtype=dtype)
+
+    for method in (
+        {},
+        {"reg": 0.3},
+        {"reg": 0.3, "reg_type": "entropy"},
+        {"method": "ipot", "max_iter": 20, "tol": 0.0},
+    ):
+        for lead in ((), (2,)):
+            cost = leaf(*lead, 3, 4).requires_grad_(requires_grad)
+            a = leaf(*lead, 3).softmax(-1).detach().requires_grad_(requires_grad)
+            b = leaf(*lead, 4).softmax(-1).detach().requires_grad_(requires_grad)
+            result = kantorch.solve(cost, a, b, **method)
+            for name in ("plan", "value_linear", "lower_bound", "gap", "marginal_a", "marginal_b"):
+                getattr(result, name)
+            if requires_grad:
+                first = torch.autograd.grad(
+                    result.value.sum(), (cost, a, b), create_graph="reg" in method
+                )
+                if "reg" in method:
+                    torch.autograd.grad(
+                        sum((g * g).sum() for g in first), (cost, a, b), retain_graph=True
+                    )
+                    torch.autograd.grad((result.plan**2).sum(), (cost, a, b), retain_graph=True)
+    x = leaf(3, 2).requires_grad_(requires_grad)
+    y = leaf(4, 2).requires_grad_(requires_grad)
+    for options in ({}, {"reg": 0.3}, {"method": "ipot", "max_iter": 20, "tol": 0.0}):
+        for metric in ("sqeuclidean", "euclidean"):
+            result = kantorch.solve_sample(x, y, metric=metric, **options)
+            for name in ("plan", "value_linear", "lower_bound"):
+                getattr(result, name)
+            if requires_grad:
+                torch.autograd.grad(result.value, (x, y))
+
+
+def record(requires_grad, dtype=torch.float64):
+    with Recorder() as recorder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+        everyday_calls(requires_grad, dtype)
+    return recorder.calls
+
+
+def distinct(calls):
+    """One call for every op and pattern of shapes, dtypes and required gradients."""
+    seen = {}
+    for func, args, kwargs in calls:
+        shape = tuple(
+            (tuple(v.shape), v.dtype, v.requires_grad)
+            if isinstance(v, torch.Tensor)
+            else type(v).__name__
+            for v in (*args, *kwargs.values())
+        )
+        seen.setdefault((str(func), shape), (func, args, kwargs))
+    return list(seen.values())
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_every_recorded_call_passes_opcheck(requires_grad, dtype):
+    calls = distinct(record(requires_grad, dtype))
+    assert calls
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for func, args, kwargs in calls:
+            torch.library.opcheck(func, args, kwargs)
+
+
+def test_every_registered_op_is_reached():
+    reached = {func.name().split(".")[0] for func, _, _ in record(requires_grad=True)}
+    reached |= {func.name().split(".")[0] for func, _, _ in record(requires_grad=False)}
+    assert registered_ops()
+    assert registered_ops() == reached
+
+
+def test_fake_tensors_have_the_shapes_and_strides_of_the_real_ones():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    for func, args, kwargs in distinct(record(requires_grad=False)):
+        real = func(*args, **kwargs)
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            fake_args, fake_kwargs = torch.utils._pytree.tree_map_only(
+                torch.Tensor, mode.from_tensor, (args, kwargs)
+            )
+            fake = func(*fake_args, **fake_kwargs)
+        real, fake = (x if isinstance(x, (tuple, list)) else (x,) for x in (real, fake))
+        for r, f in zip(real, fake, strict=True):
+            if isinstance(r, torch.Tensor):
+                assert (r.shape, r.stride(), r.dtype) == (f.shape, f.stride(), f.dtype), func

@@ -1,0 +1,247 @@
+"""OTResult: fields, statuses, check(), warnings, immutability."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import kantorch
+import laws
+import oracle
+import problems
+from kantorch import Status
+
+
+def options(method):
+    return {"max_iter": 60, "tol": 0.0} if method == "ipot" else {}
+
+
+@pytest.fixture
+def cost(rng):
+    return torch.from_numpy(rng.uniform(size=(5, 7)))
+
+
+def hard(rng):
+    """Far from converged after one iteration of any method."""
+    return problems.planted_permutation(rng, 30)
+
+
+def solve_once(method, rng, **extra):
+    problem = hard(rng)
+    return laws.solve(method, problem.cost, reg=0.01, max_iter=1, **extra)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 4)], ids=str)
+def test_fields_have_documented_shapes(batched, shape, method):
+    lead = (2,) if batched else ()
+    result = laws.solve(method, torch.rand(*lead, *shape), **options(method))
+    for name, want in laws.field_shapes(lead, *shape).items():
+        assert getattr(result, name).shape == want, name
+
+
+def test_result_is_immutable(cost, method):
+    result = laws.solve(method, cost, **options(method))
+    assert isinstance(result, kantorch.OTResult)
+    for name in (*laws.FIELDS, "potentials"):
+        with pytest.raises((AttributeError, TypeError)):
+            setattr(result, name, None)
+    with pytest.raises((AttributeError, TypeError)):
+        result.another = 1
+    with pytest.raises((AttributeError, TypeError)):
+        del result.value
+
+
+def test_fields_do_not_alias_the_inputs(cost, method):
+    init = torch.zeros(5).double(), torch.zeros(7).double()
+    result = laws.solve(method, cost, potentials_init=init, **options(method))
+    addresses = {t.untyped_storage().data_ptr() for t in (cost, *init)}
+    for name in laws.FIELDS:
+        assert getattr(result, name).untyped_storage().data_ptr() not in addresses, name
+
+
+def test_statuses_are_integers_with_names():
+    names = [
+        "OPTIMAL",
+        "CONVERGED",
+        "FIXED_ITERATIONS",
+        "MAX_ITERATIONS",
+        "PRECISION_LIMIT",
+        "BAD_INPUT",
+    ]
+    assert [Status[name].name for name in names] == names
+    assert len({int(Status[name]) for name in names}) == 6
+
+
+def test_exact_is_optimal(cost):
+    result = kantorch.solve(cost)
+    assert result.status == Status.OPTIMAL
+    assert bool(result.converged)
+    assert float(result.marginal_error) < 1e-14
+
+
+@pytest.mark.parametrize("method", ["sinkhorn", "ipot"])
+def test_reached_tolerance_is_converged(method, cost):
+    result = laws.solve(method, cost, tol=1e-3, max_iter=100000)
+    assert result.status == Status.CONVERGED
+    assert bool(result.converged)
+    assert 0 < int(result.n_iter) < 100000
+    assert float(result.marginal_error) <= 1e-3
+
+
+def test_auto_means_exact_without_reg_and_sinkhorn_with(cost):
+    laws.assert_same_bits(kantorch.solve(cost), kantorch.solve(cost, method="exact"))
+    laws.assert_same_bits(
+        kantorch.solve(cost, reg=0.1), kantorch.solve(cost, reg=0.1, method="sinkhorn")
+    )
+
+
+def test_one_iteration_is_reported_as_not_converged(method, rng):
+    with pytest.warns(kantorch.ConvergenceWarning):
+        result = solve_once(method, rng)
+    assert result.status == Status.MAX_ITERATIONS
+    assert not bool(result.converged)
+    assert int(result.n_iter) == 1
+    plan = result.plan
+    error = (plan.sum(-1) - 1 / 30).abs().sum() + (plan.sum(-2) - 1 / 30).abs().sum()
+    assert float(result.marginal_error) == pytest.approx(float(error), rel=1e-6, abs=1e-12)
+    with pytest.raises(kantorch.ConvergenceError) as caught:
+        result.check()
+    assert isinstance(caught.value, RuntimeError)
+    assert "max_iter" in str(caught.value), "advice that can be followed"
+
+
+@pytest.mark.parametrize("count", [1, 5, 50])
+def test_truncated_exact_solve_tells_the_truth(count, rng):
+    problem = hard(rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+        result = kantorch.solve(problem.cost, problem.a, problem.b, max_iter=count)
+    laws.check(result, problem.cost, problem.a, problem.b, method="exact")
+    assert int(result.n_iter) <= count
+    assert float(result.lower_bound) <= problem.value + 1e-10
+
+
+@pytest.mark.parametrize("method", ["sinkhorn", "ipot"])
+@pytest.mark.parametrize("count", [1, 2, 17])
+def test_zero_tolerance_runs_exactly_the_given_iterations(count, method, cost):
+    result = laws.solve(method, cost, max_iter=count, tol=0.0)
+    assert result.status == Status.FIXED_ITERATIONS
+    assert int(result.n_iter) == count
+    assert result.check() is result
+
+
+def test_fixed_iterations_go_on_after_convergence(dtype):
+    result = kantorch.solve(torch.zeros(3, 3, dtype=dtype), reg=1.0, max_iter=9, tol=0.0)
+    assert int(result.n_iter) == 9
+    assert result.status == Status.FIXED_ITERATIONS
+
+
+def test_one_warning_per_call_whatever_the_batch(rng):
+    cost = torch.stack([hard(rng).cost for _ in range(5)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = kantorch.solve(cost, reg=0.01, max_iter=1)
+    assert len(caught) == 1
+    assert issubclass(caught[0].category, kantorch.ConvergenceWarning)
+    assert issubclass(kantorch.ConvergenceWarning, Warning)
+    assert "5" in str(caught[0].message), "how many problems"
+    assert caught[0].filename == __file__, "the warning points at the call"
+    assert not bool(result.converged.any())
+
+
+def test_check_fails_if_any_problem_of_the_batch_did(rng):
+    cost = torch.stack([torch.zeros(30, 30).double(), hard(rng).cost])
+    with pytest.warns(kantorch.ConvergenceWarning):
+        result = kantorch.solve(cost, reg=0.01, max_iter=1)
+    assert result.converged.tolist() == [True, False]
+    with pytest.raises(kantorch.ConvergenceError, match="1"):
+        result.check()
+
+
+def test_success_does_not_warn(cost, method):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert laws.solve(method, cost, tol=1e-3, max_iter=100000) is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_unreachable_tolerance_is_the_limit_of_precision(dtype, rng):
+    problem = problems.planted_float(rng, 20, 20).to(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+        result = kantorch.solve(
+            problem.cost, problem.a, problem.b, reg=0.05, tol=1e-30, max_iter=10**6
+        )
+    assert result.status == Status.PRECISION_LIMIT
+    assert not bool(result.converged)
+    # Close, and honest about it.
+    assert 0 < float(result.marginal_error) < (1e-13 if dtype == torch.float64 else 1e-5)
+    with pytest.raises(kantorch.ConvergenceError):
+        result.check()
+
+
+def test_lower_bound_holds_in_integer_arithmetic(method, rng):
+    for seed in range(20):
+        local = np.random.default_rng(seed)
+        n, m = (int(k) for k in local.integers(1, 8, size=2))
+        cost = local.normal(size=(n, m))
+        a, b = local.dirichlet(np.ones(n)), local.dirichlet(np.ones(m))
+        tensors = [torch.from_numpy(t) for t in (cost, a, b)]
+        result = laws.solve(method, *tensors, reg=0.05, **options(method))
+        exact = float(oracle.rational(cost, a, b).value)
+        rounding = 1e-14 * np.abs(cost).max()
+        assert float(result.lower_bound) <= exact + rounding
+        assert float(result.lower_bound) >= cost.min() - rounding
+
+
+def test_lower_bound_tightens_with_the_iterations(rng):
+    problem = problems.planted_tree(rng, 10, 12)
+    gaps = []
+    for count in (3, 30, 3000):
+        result = kantorch.solve(
+            problem.cost, problem.a, problem.b, method="ipot", max_iter=count, tol=0.0
+        )
+        assert float(result.lower_bound) <= problem.value + 1e-12 * problem.scale * problem.mass
+        gaps.append(problem.value - float(result.lower_bound))
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 1e-2 * problem.span * problem.mass
+
+
+def test_potentials_hold_where_there_is_no_mass(method, rng):
+    problem = problems.planted_zero_mass(rng, 9, 11)
+    result = laws.solve(method, problem.cost, problem.a, problem.b, reg=0.5, **options(method))
+    assert bool(torch.isfinite(result.potential_a).all() & torch.isfinite(result.potential_b).all())
+
+
+def test_result_can_be_pickled_and_copied(cost, method):
+    result = laws.solve(method, cost, **options(method))
+    laws.assert_same_bits(pickle.loads(pickle.dumps(result)), result)
+    laws.assert_same_bits(copy.deepcopy(result), result)
+
+
+def test_repr_is_short_and_names_the_status(cost, method):
+    text = repr(laws.solve(method, cost.expand(50, 5, 7), **options(method)))
+    assert len(text) < 2000
+    assert "OTResult" in text
+
+
+def test_potentials_are_a_pair(cost, method):
+    result = laws.solve(method, cost, **options(method))
+    f, g = result.potentials
+    assert f.shape == (5,)
+    assert g.shape == (7,)
+
+
+def test_fields_are_read_twice_alike(cost, method):
+    result = laws.solve(method, cost, **options(method))
+    laws.assert_same_bits(result, result)
+
+
+def test_version_is_a_string():
+    assert isinstance(kantorch.__version__, str)

@@ -1,0 +1,119 @@
+"""`potentials_init` saves iterations and changes no answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import kantorch
+import laws
+import problems
+
+
+def test_optimal_potentials_leave_little_to_do(rng):
+    problem = problems.planted_float(rng, 40, 40)
+    for extra in ({}, {"reg": 0.05}):
+        cold = kantorch.solve(problem.cost, problem.a, problem.b, **extra)
+        warm = kantorch.solve(
+            problem.cost, problem.a, problem.b, potentials_init=cold.potentials, **extra
+        )
+        torch.testing.assert_close(warm.value, cold.value, rtol=1e-8, atol=1e-10)
+        assert int(warm.n_iter) < int(cold.n_iter)
+
+
+def test_any_finite_start_gives_the_exact_optimum(rng):
+    problem = problems.planted_tree(rng, 12, 9)
+    starts = [
+        (torch.zeros(12), torch.zeros(9)),
+        (torch.from_numpy(rng.normal(size=12)) * 1e3, torch.from_numpy(rng.normal(size=9)) * 1e3),
+        (torch.full((12,), 1e6), torch.full((9,), 1e6)),
+        (problem.potential_a + 7, problem.potential_b - 7),
+    ]
+    for f, g in starts:
+        result = kantorch.solve(
+            problem.cost, problem.a, problem.b, potentials_init=(f.double(), g.double())
+        )
+        laws.check(result, problem.cost, problem.a, problem.b, method="exact")
+        assert result.status == kantorch.Status.OPTIMAL
+        torch.testing.assert_close(result.plan, problem.plan, rtol=0, atol=1e-12 * problem.mass)
+
+
+@pytest.mark.parametrize("height", [1.0, 1e3])
+def test_any_finite_start_gives_the_sinkhorn_solution(height, rng):
+    problem = problems.planted_tree(rng, 12, 9)
+    cold = kantorch.solve(problem.cost, problem.a, problem.b, reg=0.2, tol=1e-12)
+    start = tuple(height * torch.from_numpy(rng.normal(size=k)) for k in (12, 9))
+    warm = kantorch.solve(
+        problem.cost, problem.a, problem.b, reg=0.2, tol=1e-12, potentials_init=start
+    )
+    torch.testing.assert_close(warm.plan, cold.plan, rtol=0, atol=1e-9)
+
+
+def test_start_is_given_per_problem_or_shared(rng):
+    cost = torch.from_numpy(rng.uniform(size=(3, 5, 6)))
+    cold = kantorch.solve(cost, reg=0.05)
+    together = kantorch.solve(cost, reg=0.05, potentials_init=cold.potentials)
+    for i in range(3):
+        start = cold.potential_a[i], cold.potential_b[i]
+        alone = kantorch.solve(cost[i], reg=0.05, potentials_init=start)
+        assert torch.equal(alone.plan, together.plan[i])
+        assert int(alone.n_iter) == int(together.n_iter[i])
+
+
+def test_start_is_not_written_to(method, rng):
+    cost = torch.from_numpy(rng.uniform(size=(5, 6)))
+    start = torch.from_numpy(rng.normal(size=5)), torch.from_numpy(rng.normal(size=6))
+    before = [t.clone() for t in start]
+    options = {"max_iter": 30, "tol": 0.0} if method == "ipot" else {}
+    laws.solve(method, cost, potentials_init=start, **options)
+    assert all(torch.equal(t, old) for t, old in zip(start, before, strict=True))
+
+
+def test_start_receives_no_gradient(method, rng):
+    cost = torch.from_numpy(rng.uniform(size=(5, 6))).requires_grad_()
+    start = tuple(torch.zeros(k, dtype=torch.float64, requires_grad=True) for k in (5, 6))
+    options = {"max_iter": 30, "tol": 0.0} if method == "ipot" else {}
+    try:
+        value = laws.solve(method, cost, potentials_init=start, **options).value
+    except ValueError as error:
+        assert "potentials_init" in str(error)  # noqa: PT017
+        return
+    gradients = torch.autograd.grad(value, (cost, *start), allow_unused=True)
+    assert gradients[1] is None
+    assert gradients[2] is None
+
+
+def test_start_of_a_nearby_problem_helps_a_training_loop(rng):
+    cost = torch.from_numpy(rng.uniform(size=(30, 30)))
+    start, cold_total, warm_total = None, 0, 0
+    for _ in range(5):
+        cost = cost + 0.001 * torch.from_numpy(rng.normal(size=(30, 30)))
+        cold = kantorch.solve(cost, reg=0.02)
+        warm = kantorch.solve(cost, reg=0.02, potentials_init=start or cold.potentials)
+        torch.testing.assert_close(warm.value, cold.value, rtol=1e-6, atol=1e-8)
+        start = warm.potentials
+        cold_total += int(cold.n_iter)
+        warm_total += int(warm.n_iter)
+    assert warm_total < cold_total
+
+
+def test_start_with_points_without_mass(method, rng):
+    problem = problems.planted_zero_mass(rng, 10, 9)
+    options = {"max_iter": 30, "tol": 0.0} if method == "ipot" else {}
+    start = tuple(torch.from_numpy(rng.normal(size=k)) for k in (10, 9))
+    result = laws.solve(
+        method, problem.cost, problem.a, problem.b, reg=0.5, potentials_init=start, **options
+    )
+    assert bool(torch.isfinite(result.plan).all())
+    if method == "exact":
+        assert float(result.value) == pytest.approx(problem.value, abs=1e-12 * 1024 * problem.mass)
+
+
+def test_float32_start_of_a_float32_problem(rng):
+    cost = torch.from_numpy(rng.uniform(size=(20, 20)).astype(np.float32))
+    cold = kantorch.solve(cost)
+    warm = kantorch.solve(cost, potentials_init=cold.potentials)
+    # Duals rounded to float32 are not feasible; the answer must be.
+    assert warm.status == kantorch.Status.OPTIMAL
+    torch.testing.assert_close(warm.value, cold.value, rtol=2e-7, atol=0)
