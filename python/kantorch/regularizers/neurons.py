@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
+
 from kantorch.costs import cost_matrix
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-import kantorch
 from kantorch.regularizers._capture import LayerCapture
 from kantorch.regularizers.neurons import Spatial, neuron_cost, require_choice
+from kantorch.solve import solve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,11 +86,11 @@ def transport_penalty(
     if kind == "uniform":
         return cost.mean(), torch.full_like(cost, 1 / (d * d_teacher), requires_grad=False)
     if solver == "exact":
-        result = kantorch.solve(cost, method="exact", max_iter=max_iter, tol=tol)
+        result = solve(cost, method="exact", max_iter=max_iter, tol=tol)
     else:
         steps = IPOT_STEPS if max_iter is None else max_iter
         fixed = 0.0 if tol is None else tol
-        result = kantorch.solve(cost, method="ipot", beta=beta, max_iter=steps, tol=fixed)
+        result = solve(cost, method="ipot", beta=beta, max_iter=steps, tol=fixed)
     return result.value, result.plan.detach()
 
 

@@ -1,0 +1,155 @@
+"""What the runs add to Lightning: whole checkpoints, the generators' states, one progress bar."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from kantorch.training.files import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterator, Mapping
+
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.utilities.types import STEP_OUTPUT
+
+LAST = "last.ckpt"
+
+
+class WholeCheckpointIO(CheckpointIO):
+    """Checkpoints that a crash cannot truncate, read back as data and with their checksums."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write atomically."""
+        write_tensors(Path(path), checkpoint)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, **options: Any
+    ) -> dict[str, Any]:
+        """Read tensors and plain data; anything else is an error that names the file."""
+        return read_tensors(Path(path), "cpu" if map_location is None else map_location)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete the file."""
+        Path(path).unlink(missing_ok=True)
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves the whole training state after every round, to one file."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / LAST
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, except after the last round: what follows it is the unit's record."""
+        if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            trainer.save_checkpoint(self.path)
+
+
+class GeneratorStates(Callback):
+    """Carries the states of the random generators through a checkpoint."""
+
+    def __init__(self) -> None:
+        self._restored: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states as plain data and tensors."""
+        name, keys, *rest = np.random.get_state()  # noqa: NPY002 - user code may draw from it
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+            "python": random.getstate(),
+            "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states until training starts: setting it up may draw numbers."""
+        self._restored = state_dict
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the states, once, before the first batch after a resume."""
+        if self._restored is None:
+            return
+        states, self._restored = self._restored, None
+        torch.set_rng_state(states["torch"].cpu())
+        if states["cuda"]:
+            torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+        version, internal, gauss = states["python"]
+        random.setstate((version, tuple(internal), gauss))
+        name, keys, *rest = states["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+
+
+class StepCounter(Callback):
+    """Reports each training step, and those a resumed unit need not repeat."""
+
+    def __init__(self, advance: Callable[[int], object]) -> None:
+        self._advance = advance
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the steps behind the checkpoint."""
+        self._advance(trainer.global_step)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT | Mapping[str, Any] | None,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Count one step."""
+        self._advance(1)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's banners and its advice about loaders, which runs this small do not need.
+
+    Its other warnings, and everybody else's, pass.
+    """
+    import logging
+
+    loggers: list[logging.Logger] = [
+        logging.getLogger(name)
+        for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities")
+    ]
+    levels = [logger.level for logger in loggers]
+    tips = os.environ.get("POSSIBLE_USER_WARNINGS")
+    os.environ["POSSIBLE_USER_WARNINGS"] = "off"
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            for text in _ADVICE:
+                warnings.filterwarnings("ignore", message=text)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if tips is None:
+            del os.environ["POSSIBLE_USER_WARNINGS"]
+        else:
+            os.environ["POSSIBLE_USER_WARNINGS"] = tips
+
+
+_ADVICE = (
+    ".*does not have many workers.*",
+    ".*The number of training batches.*is smaller than the logging interval.*",
+    ".*GPU available but not used.*",
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*Checkpoint directory.*exists and is not empty.*",
+)

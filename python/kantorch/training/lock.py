@@ -1,0 +1,90 @@
+"""One run per folder: a lock that the operating system releases when its holder dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kantorch.training.errors import RunError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - not on this platform
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "run.lock"
+
+
+@contextmanager
+def folder_lock(folder: Path, *, force: bool = False) -> Iterator[str | None]:
+    """Hold the lock of a run folder.
+
+    The file names the holder's host and process; `flock` decides whether it lives, so that a
+    recycled process id cannot be mistaken for it. The kernel knows only its own host: a lock of
+    another host counts as held, unless `force`.
+
+    Args:
+        folder: The run folder; made if absent.
+        force: Take over a lock that another host left.
+
+    Yields:
+        A remark if a lock was left behind by a run that died, else None.
+
+    Raises:
+        RunError: If another run holds the lock, or the folder cannot be written.
+    """
+    path = folder / NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        msg = f"cannot write the output folder {folder}: {error.strerror or error}"
+        raise RunError(msg) from error
+    with os.fdopen(descriptor, "r+") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = _holder(file.read())
+            msg = (
+                f"another run uses {folder}: {_name(holder)} (lock file {path}); "
+                "wait for it or choose another --output"
+            )
+            raise RunError(msg) from error
+        holder = _holder(file.read())
+        if holder and holder["host"] != socket.gethostname() and not force:
+            msg = (
+                f"{folder} is locked by {_name(holder)} (lock file {path}), and this host cannot "
+                "tell whether that run lives; if it does not, repeat with --force-unlock"
+            )
+            raise RunError(msg)
+        _write(file.fileno(), json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        try:
+            yield f"took over the stale lock of {_name(holder)}" if holder else None
+        finally:
+            # Emptied, not deleted: a deleted file could be locked by one run and made by the next.
+            _write(file.fileno(), "")
+
+
+def _write(descriptor: int, text: str) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, text.encode(), 0)
+
+
+def _holder(text: str) -> dict[str, object]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) and "host" in content else {}
+
+
+def _name(holder: dict[str, object]) -> str:
+    return f"process {holder.get('pid', '?')} on host {holder.get('host', '?')}"

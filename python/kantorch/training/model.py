@@ -1,0 +1,69 @@
+"""The network of the embedded task: three convolutions, pooled, and a linear head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HEAD = "head"
+LAYERS = ("block1", "block2", "block3", "pool")
+
+
+class ConvNet(nn.Module):
+    """A small convolutional network for images from about 8x8 pixels.
+
+    `pool` is the penultimate layer, as wide as the last of `channels`. There is no batch
+    normalisation: student and teacher agree exactly at the start, in training mode too.
+
+    Args:
+        in_channels: Channels of the images.
+        channels: Widths of the three convolutions.
+        classes: Outputs of the head.
+
+    Example:
+        >>> import torch
+        >>> ConvNet(1, (4, 8, 16), classes=5)(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(self, in_channels: int, channels: Sequence[int], classes: int) -> None:
+        super().__init__()
+        first, second, third = channels
+        self.block1 = _block(in_channels, first)
+        self.block2 = _block(first, second)
+        self.reduce = nn.MaxPool2d(2)
+        self.block3 = _block(second, third)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(third, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (n, classes) of images (n, channels, height, width)."""
+        features: Tensor = self.block3(self.reduce(self.block2(self.block1(images))))
+        logits: Tensor = self.head(self.pool(features))
+        return logits
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU())
+
+
+def make_network(in_channels: int, channels: Sequence[int], classes: int, seed: int) -> ConvNet:
+    """Make a network with weights drawn from `seed`, without touching the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ConvNet(in_channels, channels, classes)
+
+
+def with_new_head(source: ConvNet, classes: int, seed: int) -> ConvNet:
+    """Copy a pre-trained network, with a freshly drawn head for another task."""
+    first = source.block1[0]
+    channels = [block[0].out_channels for block in (source.block1, source.block2, source.block3)]
+    network = make_network(first.in_channels, channels, classes, seed)
+    encoder = {k: v for k, v in source.state_dict().items() if not k.startswith(f"{HEAD}.")}
+    network.load_state_dict(encoder, strict=False)
+    return network

@@ -1,0 +1,383 @@
+"""`run_transfer`: pre-train once, fine-tune every unit, choose strengths, test once, report.
+
+A run folder is its own memory: each finished unit leaves a record, an unfinished one its last
+checkpoint, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from tqdm import tqdm
+
+from kantorch.regularizers import L2, L2SP, RepresentationTransport
+from kantorch.training import config as settings
+from kantorch.training.callbacks import (
+    LAST,
+    GeneratorStates,
+    LastCheckpoint,
+    StepCounter,
+    WholeCheckpointIO,
+    quiet_lightning,
+)
+from kantorch.training.data import DIGITS, BatchStream, Tasks, evaluation_loader, train_loader
+from kantorch.training.errors import RunError
+from kantorch.training.files import (
+    read_json,
+    read_tensors,
+    remove_partial,
+    write_atomic,
+    write_json,
+    write_tensors,
+)
+from kantorch.training.lock import folder_lock
+from kantorch.training.model import HEAD, ConvNet, make_network, with_new_head
+from kantorch.training.transfer import Schedule, TransferModule
+from kantorch.training.units import (
+    RECORD,
+    WEIGHTS,
+    Unit,
+    all_units,
+    choose_alphas,
+    read_record,
+)
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+    from torch import nn
+
+    from kantorch.training.config import TransferConfig
+    from kantorch.training.data import Split
+    from kantorch.training.report import Results
+
+CONFIG = "config.yaml"
+TEST = "test.json"
+OWN_FOLDERS = ("source", "units", "logs")
+
+
+def run_transfer(
+    config: TransferConfig,
+    output: Path,
+    *,
+    force: bool = False,
+    force_unlock: bool = False,
+    progress: bool = True,
+) -> Results:
+    """Run, or resume, the whole comparison in a folder.
+
+    Args:
+        config: Its settings.
+        output: The run folder; made if absent. A folder that holds a run of the same settings is
+            resumed; what is finished is not repeated.
+        force: Start afresh if the folder holds a run of other settings.
+        force_unlock: Take over the lock of a run on another host that no longer lives.
+        progress: Show one progress bar for the whole run, on standard error.
+
+    Returns:
+        The results that `report.md` tells.
+
+    Raises:
+        RunError: If the folder is in use, cannot be written, or holds a run of other settings; if a
+            file in it is damaged; if a loss is not finite.
+
+    Source:
+        Li et al.: Representation Transfer by Optimal Transport, section 4.2, in small.
+    """
+    # Every process trains; one of them writes.
+    if not _is_writer():
+        return Run(config, output, progress=False).run()
+    with folder_lock(output, force=force_unlock) as remark:
+        if remark:
+            tqdm.write(remark, file=sys.stderr)
+        _open_folder(config, output, force=force)
+        return Run(config, output, progress=progress).run()
+
+
+def _is_writer() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _identity(config: TransferConfig) -> dict[str, Any]:
+    """Everything that results depend on and that must not change when a run is resumed."""
+    identity = config.to_mapping() | {"world_size": int(os.environ.get("WORLD_SIZE", "1"))}
+    if config.data != DIGITS:
+        try:
+            identity["data_sha256"] = hashlib.sha256(Path(config.data).read_bytes()).hexdigest()
+        except OSError as error:
+            msg = f"cannot read the data {config.data}: {error.strerror or error}"
+            raise RunError(msg) from error
+    return identity
+
+
+def _open_folder(config: TransferConfig, folder: Path, *, force: bool) -> None:
+    """Check that the folder is new or of this configuration; with `force`, start it afresh."""
+    path = folder / CONFIG
+    identity = _identity(config)
+    started = [name for name in OWN_FOLDERS if (folder / name).exists()]
+    if path.exists() and not force:
+        changes = settings.difference(settings.load_yaml(path), identity)
+        if changes:
+            listed = "\n  ".join(changes)
+            msg = (
+                f"{folder} holds a run with other settings:\n  {listed}\n"
+                "choose another --output, or start afresh with --force"
+            )
+            raise RunError(msg)
+    elif started and not force:
+        msg = f"{folder} holds {started[0]!r} but no {CONFIG}; choose another --output"
+        raise RunError(msg)
+    elif path.exists() and settings.difference(_known(path), identity):
+        for name in OWN_FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / TEST).unlink(missing_ok=True)
+        path.unlink()
+    remove_partial(folder)
+    if not path.exists():
+        write_atomic(path, settings.dump_yaml(identity).encode())
+
+
+def _known(path: Path) -> dict[str, Any]:
+    try:
+        return settings.load_yaml(path)
+    except RunError:
+        return {}
+
+
+class Run:
+    """One comparison, from the source task to the report."""
+
+    def __init__(self, config: TransferConfig, folder: Path, *, progress: bool) -> None:
+        self.config = config
+        self.folder = folder
+        self.progress = progress
+        self.started = time.time()
+
+    def run(self) -> Results:
+        """Do what is left to do."""
+        from kantorch.training.report import Results, write_report
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.config.num_threads)
+        try:
+            tasks = Tasks(self.config)
+            units = all_units(self.config)
+            total = self.config.pretrain_steps + len(units) * self.config.steps
+            with quiet_lightning(), self._bar(total) as bar:
+                source, source_record = self._pretrain(tasks, bar)
+                records = {unit: self._fine_tune(unit, tasks, source, bar) for unit in units}
+                chosen = choose_alphas(self.config, records)
+                test = self._test(tasks, chosen)
+        finally:
+            torch.set_num_threads(threads)
+        results = Results(self.config, records, chosen, test, source_record, tasks.sizes())
+        if _is_writer():
+            write_report(results, self.folder, seconds=time.time() - self.started)
+        return results
+
+    def _bar(self, total: int) -> tqdm[None]:
+        return tqdm(
+            total=total,
+            unit="step",
+            disable=not self.progress,
+            file=sys.stderr,
+            mininterval=0.2 if sys.stderr.isatty() else 10.0,
+            dynamic_ncols=True,
+        )
+
+    def _pretrain(self, tasks: Tasks, bar: tqdm[None]) -> tuple[ConvNet, dict[str, Any]]:
+        config = self.config
+        classes = len(config.source_classes)
+        network = make_network(tasks.in_channels, config.channels, classes, config.data_seed)
+        module = TransferModule(
+            network,
+            classes=classes,
+            schedule=Schedule(
+                config.pretrain_steps, config.pretrain_learning_rate, config.momentum
+            ),
+            seed=config.data_seed,
+            shift=config.shift,
+            name="source",
+        )
+        record = self._train(
+            module,
+            self.folder / "source",
+            tasks.source(),
+            bar,
+            steps=config.pretrain_steps,
+            batch_size=config.pretrain_batch_size,
+        )
+        return network, record
+
+    def _fine_tune(
+        self, unit: Unit, tasks: Tasks, source: ConvNet, bar: tqdm[None]
+    ) -> dict[str, Any]:
+        config = self.config
+        folder = self.folder / "units" / unit.name
+        finished = read_record(folder)
+        if finished is not None:
+            bar.update(config.steps)
+            return finished
+        classes = len(config.target_classes)
+        network = with_new_head(source, classes, unit.seed)
+        regularizer = make_regularizer(config, unit, network, source)
+        module = TransferModule(
+            network,
+            classes=classes,
+            schedule=Schedule(config.steps, config.learning_rate, config.momentum),
+            seed=unit.seed,
+            shift=config.shift,
+            name=unit.name,
+            regularizer=regularizer,
+            alpha=unit.alpha,
+            reference=source,
+            layers=config.layers,
+        )
+        return self._train(
+            module,
+            folder,
+            tasks.target(unit.seed),
+            bar,
+            steps=config.steps,
+            batch_size=config.batch_size,
+        )
+
+    def _train(
+        self,
+        module: TransferModule,
+        folder: Path,
+        split: Split,
+        bar: tqdm[None],
+        *,
+        steps: int,
+        batch_size: int,
+    ) -> dict[str, Any]:
+        """Train one unit, from its last checkpoint if it has one, and record it."""
+        finished = read_record(folder)
+        if finished is not None:
+            module.network.load_state_dict(read_tensors(folder / WEIGHTS))
+            bar.update(steps)
+            return finished
+        bar.set_description(module.unit)
+        torch.manual_seed(module.seed)
+        rounds = self.config.rounds
+        trainer = self._trainer(
+            rounds,
+            TensorBoardLogger(self.folder, name="logs", version=module.unit),
+            [GeneratorStates(), LastCheckpoint(folder), StepCounter(bar.update)],
+        )
+        stream = BatchStream(
+            len(split.train),
+            batch_size,
+            steps // rounds,
+            module.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        last = folder / LAST
+        trainer.fit(
+            module,
+            train_loader(split.train, stream),
+            evaluation_loader(split.validation),
+            ckpt_path=last if last.exists() else None,
+        )
+        if trainer.global_step != steps:
+            msg = f"{module.unit} stopped at step {trainer.global_step} of {steps}; run it again"
+            raise RunError(msg)
+        record = {"unit": module.unit, "history": module.history}
+        if _is_writer():
+            write_tensors(folder / WEIGHTS, module.network.state_dict())
+            # From here on the unit counts as finished.
+            write_json(folder / RECORD, record)
+            last.unlink(missing_ok=True)
+        return record
+
+    def _trainer(
+        self, rounds: int, logger: Logger | bool, callbacks: list[Any], devices: int | None = None
+    ) -> Trainer:
+        nodes, local = _cluster()
+        return Trainer(
+            accelerator=self.config.accelerator,
+            devices=local if devices is None else devices,
+            num_nodes=nodes if devices is None else 1,
+            max_epochs=rounds,
+            logger=logger,
+            callbacks=callbacks,
+            plugins=[WholeCheckpointIO()],
+            default_root_dir=self.folder,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the batch streams cut the batches themselves
+            log_every_n_steps=1,
+        )
+
+    def _test(self, tasks: Tasks, chosen: dict[str, float]) -> dict[Unit, float]:
+        """Measure the chosen units on the test part: once, after every choice is made."""
+        units = [
+            Unit(name, alpha, seed) for name, alpha in chosen.items() for seed in self.config.seeds
+        ]
+        path = self.folder / TEST
+        if path.exists():
+            known = read_json(path)
+            if set(known) != {unit.name for unit in units}:
+                msg = f"{path} does not fit the chosen strengths; delete it to test again"
+                raise RunError(msg)
+            return {unit: float(known[unit.name]) for unit in units}
+        loader = evaluation_loader(tasks.test())
+        accuracies = {}
+        for unit in units:
+            classes = len(self.config.target_classes)
+            network = make_network(tasks.in_channels, self.config.channels, classes, 0)
+            weights = self.folder / "units" / unit.name / WEIGHTS
+            network.load_state_dict(read_tensors(weights))
+            module = TransferModule(
+                network,
+                classes=classes,
+                schedule=Schedule(1, 1.0, 0.0),
+                seed=0,
+                shift=0,
+                name=unit.name,
+            )
+            trainer = self._trainer(1, logger=False, callbacks=[])
+            (metrics,) = trainer.test(module, loader, verbose=False)
+            accuracies[unit] = float(metrics["test_accuracy"])
+        if _is_writer():
+            write_json(path, {unit.name: accuracy for unit, accuracy in accuracies.items()})
+        return accuracies
+
+
+def make_regularizer(
+    config: TransferConfig, unit: Unit, network: ConvNet, source: ConvNet
+) -> nn.Module | None:
+    """Make what a unit multiplies by its alpha, between a network and its starting point."""
+    if unit.regularizer == "none":
+        return None
+    if unit.regularizer == "l2":
+        return L2(network)
+    if unit.regularizer == "l2sp":
+        # The strength on the head stays what it is while alpha varies.
+        return L2SP(network, source, head=(HEAD,), beta=config.head_beta / unit.alpha)
+    return RepresentationTransport(
+        network,
+        source,
+        layers=config.layers,
+        kind=unit.regularizer,  # type: ignore[arg-type] - the names of the kinds, checked by the configuration
+        solver=config.solver,
+        max_iter=config.solver_max_iter if config.solver == "ipot" else None,
+    )
+
+
+def _cluster() -> tuple[int, int]:
+    """Return nodes and processes per node: torchrun's, or one process."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, world // local), local

@@ -1,0 +1,84 @@
+"""The units of a run: one training each, recorded when it is done and not before."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kantorch.training.errors import RunError
+from kantorch.training.files import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kantorch.training.config import TransferConfig
+
+RECORD = "record.json"
+WEIGHTS = "weights.pt"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One fine-tuning."""
+
+    regularizer: str
+    alpha: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The unit's folder, below `units`."""
+        strength = "" if self.regularizer == "none" else f"-alpha{self.alpha:g}"
+        return f"{self.regularizer}{strength}-seed{self.seed}"
+
+
+def all_units(config: TransferConfig) -> list[Unit]:
+    """List the units of a run, seed by seed, so that early results cover every regularizer."""
+    return [
+        Unit(regularizer, alpha, seed)
+        for seed in config.seeds
+        for regularizer in config.regularizers
+        for alpha in config.grid(regularizer)
+    ]
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return what a finished unit left, or None if it has not finished."""
+    path = folder / RECORD
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if not isinstance(record.get("history"), list) or not record["history"]:
+        msg = f"{path} must hold a 'history'; delete it to compute it again"
+        raise RunError(msg)
+    return record
+
+
+def final_accuracy(record: dict[str, Any]) -> float:
+    """The validation accuracy after the last round."""
+    return float(record["history"][-1]["validation_accuracy"])
+
+
+def choose_alphas(config: TransferConfig, records: dict[Unit, dict[str, Any]]) -> dict[str, float]:
+    """Choose each regularizer's strength by the mean validation accuracy over the seeds.
+
+    Of equals the smallest strength wins. The test part has no say.
+    """
+    chosen = {}
+    for regularizer in config.regularizers:
+        means = {
+            alpha: statistics.fmean(
+                final_accuracy(records[Unit(regularizer, alpha, seed)]) for seed in config.seeds
+            )
+            for alpha in sorted(config.grid(regularizer))
+        }
+        chosen[regularizer] = max(means, key=lambda alpha: (round(means[alpha], 9), -alpha))
+    return chosen
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation; the latter is NaN for one value."""
+    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+    return statistics.fmean(values), spread
