@@ -69,7 +69,7 @@ class LayerCapture:
 
 
 def _layer(network: nn.Module, name: str, owner: str) -> nn.Module:
-    known = dict(network.named_modules())
+    known: dict[str, nn.Module] = dict(network.named_modules())
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, list(known), n=3) or [key for key in known if key]

@@ -290,8 +290,8 @@ class RepresentationTransport(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # .to(), .cuda(), .double() reach the teacher although it is no submodule.
-        super()._apply(fn, recurse)
-        self.teacher._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def extra_repr(self) -> str:

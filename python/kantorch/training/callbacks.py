@@ -36,7 +36,10 @@ class WholeCheckpointIO(CheckpointIO):
         write_tensors(Path(path), checkpoint)
 
     def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, **options: Any
+        self,
+        path: str | Path,
+        map_location: Any | None = None,
+        weights_only: bool | None = None,
     ) -> dict[str, Any]:
         """Read tensors and plain data; anything else is an error that names the file."""
         return read_tensors(Path(path), "cpu" if map_location is None else map_location)
@@ -70,7 +73,7 @@ class GeneratorStates(Callback):
         name, keys, *rest = np.random.get_state()  # noqa: NPY002 - user code may draw from it
         return {
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],  # type: ignore[no-untyped-call]
             "python": random.getstate(),
             "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
         }

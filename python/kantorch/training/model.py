@@ -33,6 +33,8 @@ class ConvNet(nn.Module):
 
     def __init__(self, in_channels: int, channels: Sequence[int], classes: int) -> None:
         super().__init__()
+        self.in_channels = in_channels
+        self.channels = tuple(channels)
         first, second, third = channels
         self.block1 = _block(in_channels, first)
         self.block2 = _block(first, second)
@@ -61,9 +63,7 @@ def make_network(in_channels: int, channels: Sequence[int], classes: int, seed: 
 
 def with_new_head(source: ConvNet, classes: int, seed: int) -> ConvNet:
     """Copy a pre-trained network, with a freshly drawn head for another task."""
-    first = source.block1[0]
-    channels = [block[0].out_channels for block in (source.block1, source.block2, source.block3)]
-    network = make_network(first.in_channels, channels, classes, seed)
+    network = make_network(source.in_channels, source.channels, classes, seed)
     encoder = {k: v for k, v in source.state_dict().items() if not k.startswith(f"{HEAD}.")}
     network.load_state_dict(encoder, strict=False)
     return network

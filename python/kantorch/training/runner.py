@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
     from torch import nn
 
+    from kantorch.regularizers.representation import Kind
     from kantorch.training.config import TransferConfig
     from kantorch.training.data import Split
     from kantorch.training.report import Results
@@ -370,7 +371,7 @@ def make_regularizer(
         network,
         source,
         layers=config.layers,
-        kind=unit.regularizer,  # type: ignore[arg-type] - the names of the kinds, checked by the configuration
+        kind=cast("Kind", unit.regularizer),
         solver=config.solver,
         max_iter=config.solver_max_iter if config.solver == "ipot" else None,
     )
