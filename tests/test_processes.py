@@ -1,0 +1,111 @@
+"""Worker processes and Python threads solve at the same time, get the right answers and never hang."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from scripts import run_script
+
+LOADER = """
+import sys, warnings
+import torch
+from torch.utils.data import DataLoader
+from workers import Answers, answers
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    want = torch.stack([answers(i) for i in range(16)])  # starts the threads of the parent before it forks
+    loader = DataLoader(Answers(16), batch_size=4, num_workers=2, timeout=60, multiprocessing_context="{context}")
+    for _ in range({rounds}):
+        assert torch.equal(torch.cat(list(loader)), want)
+    assert torch.equal(torch.stack([answers(i) for i in range(16)]), want)
+    print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_forked_workers_solve_after_the_parent_did():
+    assert "done" in run_script(LOADER.format(context="fork", rounds=3), timeout=120)
+
+
+def test_spawned_workers_solve():
+    assert "done" in run_script(LOADER.format(context="spawn", rounds=1), timeout=180)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_forked_child_solves_while_the_parent_is_solving():
+    code = """
+    import os, threading, warnings
+    import torch
+    from workers import answers
+    warnings.simplefilter("ignore")
+    want = answers(0)
+    stop = threading.Event()
+    def busy():
+        while not stop.is_set():
+            answers(1)
+    thread = threading.Thread(target=busy)
+    thread.start()
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            torch.set_num_threads(1)  # torch's own threads do not survive a fork
+            os._exit(0 if torch.equal(answers(0), want) else 1)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, status
+    stop.set()
+    thread.join()
+    print("done")
+    """
+    assert "done" in run_script(code, timeout=120)
+
+
+def test_sixteen_python_threads_solve_at_once():
+    code = """
+    from concurrent.futures import ThreadPoolExecutor
+    import torch
+    from workers import answers
+    want = [answers(i) for i in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(4):
+            for got, one in zip(pool.map(answers, range(16)), want):
+                assert torch.equal(got, one)
+    print("done")
+    """
+    assert "done" in run_script(code, timeout=120)
+
+
+def test_errors_in_one_thread_leave_the_others_alone():
+    code = """
+    from concurrent.futures import ThreadPoolExecutor
+    import torch
+    import kantorch
+    from workers import answers
+    def work(i):
+        if i % 3:
+            return answers(i)
+        try:
+            kantorch.solve(torch.full((64, 30, 30), float("nan")), num_threads=4)
+        except ValueError:
+            return None
+    want = [work(i) for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        for got, one in zip(pool.map(work, range(24)), want):
+            assert (got is None and one is None) or torch.equal(got, one)
+    print("done")
+    """
+    assert "done" in run_script(code, timeout=120)
+
+
+def test_process_exits_cleanly_after_a_solve_on_another_thread():
+    code = """
+    import threading
+    from workers import answers
+    thread = threading.Thread(target=answers, args=(0,))
+    thread.start()
+    thread.join()
+    print("done")
+    """
+    assert "done" in run_script(code)
