@@ -1,0 +1,133 @@
+#include "core/exact.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <new>
+
+#include "cpu/exact_instance.hpp"
+#include "cpu/exact_plan.hpp"
+#include "cpu/exact_simplex.hpp"
+#include "cpu/exact_start.hpp"
+#include "cpu/pool.hpp"
+
+namespace kantorch {
+namespace {
+
+using namespace cpu::network;
+using cpu::parallel_for;
+
+constexpr Index alignment = 64;
+
+// Gap and marginal errors, relative to span and mass, that rounding explains.
+constexpr double gap_rounding = 0x1p-42;
+
+Index slots(Index batch, int threads) noexcept {
+  return std::max<Index>(1, std::min<Index>(batch, threads));
+}
+
+Index screen_bytes(Index rows, Index cols) noexcept {
+  const Index bytes = rows * Screen::padded(cols) * static_cast<Index>(sizeof(float));
+  return (bytes + alignment - 1) / alignment * alignment;
+}
+
+// What one thread uses for problem after problem.
+template <class T>
+struct Worker {
+  Instance<T> instance;
+  Screen screen;
+  Tree tree;
+
+  Outcome solve_one(const ExactProblem<T>& problem, Index k, const double* a, const double* b,
+                    const ExactResult& result, const Control& control);
+};
+
+template <class T>
+Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const double* a,
+                             const double* b, const ExactResult& result, const Control& control) {
+  const MatrixView<T> cost = problem.cost[k];
+  const Answer answer(result, k, cost.rows, cost.cols);
+  result.n_iter[k] = 0;
+  const auto finish = [&](Status status) {
+    result.status[k] = static_cast<std::int32_t>(status);
+    return Outcome::done;
+  };
+  instance.prepare(cost, a, b);
+  if (instance.empty()) {
+    if (!write_empty(instance, control, answer)) return Outcome::interrupted;
+    return finish(Status::optimal);
+  }
+  if (!start_potentials(instance, problem.f_init[k], problem.g_init[k], screen, control) ||
+      !fill_screen(instance, screen, control) || !start_basis(instance, screen, tree, control)) {
+    return Outcome::interrupted;
+  }
+  Index pivots = 0;
+  const Stop stop = solve(instance, screen, tree, problem.max_iter, control, pivots);
+  if (stop == Stop::interrupted) return Outcome::interrupted;
+  result.n_iter[k] = pivots;
+  if (!write_duals(instance, tree, stop != Stop::optimal, control, answer))
+    return Outcome::interrupted;
+  const double slack = write_plan(instance, tree, a, b, answer);
+  if (stop == Stop::max_iterations) return finish(Status::max_iterations);
+  const bool verified = stop == Stop::optimal && std::abs(slack) <= feasibility(tree) &&
+                        *answer.marginal_error <= gap_rounding;
+  return finish(verified ? Status::optimal : Status::precision_limit);
+}
+
+}  // namespace
+
+template <class T>
+Index exact_workspace(const ExactProblem<T>& problem, int threads) noexcept {
+  const CostBatch<T>& cost = problem.cost;
+  return alignment + slots(cost.batch, threads) * screen_bytes(cost.rows, cost.cols);
+}
+
+template <class T>
+Outcome exact(const ExactProblem<T>& problem, const ExactResult& result, void* workspace,
+              const Control& control) noexcept {
+  const CostBatch<T>& cost = problem.cost;
+  const Index n = cost.rows;
+  const Index m = cost.cols;
+  if (cost.batch == 0) return Outcome::done;
+  if (n + m > std::numeric_limits<Node>::max() / 2) return Outcome::out_of_memory;
+
+  const auto address = reinterpret_cast<std::uintptr_t>(workspace);
+  char* const aligned = static_cast<char*>(workspace) + (alignment - address % alignment);
+  const Index count = slots(cost.batch, control.threads);
+  const Control inner = count > 1 ? control.serial() : control;
+  const cpu::Session session(control);
+  std::atomic<Index> next{0};
+  std::atomic<bool> memory{true};
+  std::atomic<bool> interrupted{false};
+  const bool complete = parallel_for(count, control, [&](Index slot) {
+    try {
+      Worker<T> worker;
+      worker.screen.data = reinterpret_cast<float*>(aligned + slot * screen_bytes(n, m));
+      std::vector<double> a(static_cast<std::size_t>(n));
+      std::vector<double> b(static_cast<std::size_t>(m));
+      for (Index k = next++; k < cost.batch && memory && !interrupted; k = next++) {
+        const auto widen = [](const T* from, std::vector<double>& to) {
+          std::copy(from, from + to.size(), to.begin());
+        };
+        widen(problem.a[k], a);
+        widen(problem.b[k], b);
+        if (worker.solve_one(problem, k, a.data(), b.data(), result, inner) != Outcome::done)
+          interrupted = true;
+      }
+    } catch (const std::bad_alloc&) {
+      memory = false;
+    }
+  });
+  if (!memory) return Outcome::out_of_memory;
+  return complete && !interrupted ? Outcome::done : Outcome::interrupted;
+}
+
+template Index exact_workspace<float>(const ExactProblem<float>&, int) noexcept;
+template Index exact_workspace<double>(const ExactProblem<double>&, int) noexcept;
+template Outcome exact<float>(const ExactProblem<float>&, const ExactResult&, void*,
+                              const Control&) noexcept;
+template Outcome exact<double>(const ExactProblem<double>&, const ExactResult&, void*,
+                               const Control&) noexcept;
+
+}  // namespace kantorch

@@ -1,0 +1,194 @@
+#include "cpu/exact_simplex.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kantorch::cpu::network {
+namespace {
+
+constexpr Index poll_pivots = 64;
+
+// Potentials drift by a rounding error a pivot until they are recomputed. An entering arc's reduced
+// cost must be below what this can have added up to, or a basis might come back.
+constexpr double drift = 0x1p-53;
+constexpr Index screened_pivots = 1 << 15;
+constexpr Index exact_pivots = 1 << 7;
+constexpr double rounding = 0x1p-44;
+
+double largest_potential(const Tree& tree) noexcept {
+  double largest = 1;
+  for (const double pi : tree.pi) largest = std::max(largest, std::abs(pi));
+  return largest;
+}
+
+template <class T>
+class Simplex {
+ public:
+  Simplex(const Instance<T>& instance, const Screen& screen, Tree& tree, Index max_iter,
+          const Control& control)
+      : instance_(instance),
+        screen_(screen),
+        tree_(tree),
+        max_iter_(max_iter),
+        control_(control),
+        kernels_(reduced_cost()),
+        n_(instance.n()),
+        m_(instance.m()),
+        g_(static_cast<std::size_t>(m_)),
+        screen_g_(static_cast<std::size_t>(screen.stride), 0.0f),
+        buffer_(m_ == instance.cost.cols ? 0 : static_cast<std::size_t>(m_)),
+        violated_(static_cast<std::size_t>(n_)) {}
+
+  Stop run() {
+    recompute();
+    Stop stop = price(
+        screened_pivots, [this](Index i) { return scan_screen(i); }, [this] { refresh_screen(); });
+    while (stop == Stop::optimal) {
+      recompute();
+      refresh_exact();
+      const double least = -feasibility(tree_);
+      const bool complete = for_rows(instance_, control_, [&](Index i, const T* row) {
+        violated_[i] = smallest(row) - tree_.pi[i] < least;
+      });
+      if (!complete) return Stop::interrupted;
+      if (std::none_of(violated_.begin(), violated_.end(), [](char x) { return x != 0; }))
+        return Stop::optimal;
+      const Index before = pivots;
+      stop = price(
+          exact_pivots, [this](Index i) { return scan_exact(i); }, [this] { refresh_exact(); });
+      if (stop == Stop::optimal && pivots == before) return Stop::precision_limit;
+    }
+    return stop;
+  }
+
+  Index pivots = 0;
+
+ private:
+  struct Candidate {
+    Node row;
+    Node col;
+    double cost;
+  };
+  static constexpr Index list_size = 16;
+
+  void recompute() noexcept {
+    tree_.recompute(instance_, -screen_.g[tree_.root() - n_]);
+    largest_ = largest_potential(tree_);
+    stale_ = 0;
+  }
+
+  void refresh_screen() noexcept {
+    for (Index j = 0; j < m_; ++j)
+      screen_g_[j] = static_cast<float>(-tree_.pi[n_ + j] + tree_.shift - screen_.g[j]);
+  }
+  void refresh_exact() noexcept {
+    for (Index j = 0; j < m_; ++j) g_[j] = -tree_.pi[n_ + j];
+  }
+
+  // The least reduced cost of row i, nearly, and its column.
+  Smallest scan_screen(Index i) const noexcept {
+    const Smallest best =
+        kernels_.screen_smallest(screen_.row(i), screen_g_.data(), screen_.stride);
+    return {best.value - (tree_.pi[i] - tree_.shift - screen_.f[i]), best.index};
+  }
+  Smallest scan_exact(Index i) noexcept {
+    const Smallest best = kernels_.rows(T{}).smallest(
+        instance_.row(i, buffer_.data()), instance_.scale, instance_.base, g_.data(), m_);
+    return {best.value - tree_.pi[i], best.index};
+  }
+  double smallest(const T* row) const noexcept {
+    return kernels_.rows(T{}).smallest(row, instance_.scale, instance_.base, g_.data(), m_).value;
+  }
+
+  double reduced(const Candidate& x) const noexcept {
+    return x.cost - tree_.pi[x.row] + tree_.pi[n_ + x.col];
+  }
+
+  // Pivots on the arcs that `scan` finds until it finds none: in turns, a list of the best arcs of
+  // several rows, and pivots on the best of the list until none of it has a negative reduced cost.
+  template <class Scan, class Refresh>
+  Stop price(Index fresh_pivots, const Scan& scan, const Refresh& refresh) noexcept {
+    Candidate list[list_size];
+    Index row = 0;
+    Index idle = 0;  // rows seen since the last pivot
+    Index polled = pivots;
+    while (idle < n_) {
+      if (stale_ >= fresh_pivots) recompute();
+      const double least = -2 * drift * static_cast<double>(fresh_pivots) * largest_;
+      refresh();
+      Index listed = 0;
+      for (Index seen = 0; seen < n_ && listed < list_size; ++seen, ++idle) {
+        const Smallest best = scan(row);
+        if (best.value < least) {
+          list[listed++] = {static_cast<Node>(row), static_cast<Node>(best.index),
+                            instance_(row, best.index)};
+        }
+        row = row + 1 == n_ ? 0 : row + 1;
+        if (seen % 64 == 63 && control_.stopped()) return Stop::interrupted;
+      }
+      while (listed > 0) {
+        double best = least;
+        Index chosen = -1;
+        Index kept = 0;
+        for (Index k = 0; k < listed; ++k) {
+          const double value = reduced(list[k]);
+          if (value >= least) continue;
+          list[kept] = list[k];
+          if (value < best) {
+            best = value;
+            chosen = kept;
+          }
+          ++kept;
+        }
+        listed = kept;
+        if (chosen < 0) break;
+        if (pivots == max_iter_) return Stop::max_iterations;
+        tree_.pivot({list[chosen].row, list[chosen].col}, best);
+        ++pivots;
+        ++stale_;
+        idle = 0;
+        list[chosen] = list[--listed];
+      }
+      if (pivots - polled >= poll_pivots) {
+        if (control_.stopped()) return Stop::interrupted;
+        polled = pivots;
+      }
+    }
+    return Stop::optimal;
+  }
+
+  const Instance<T>& instance_;
+  const Screen& screen_;
+  Tree& tree_;
+  const Index max_iter_;
+  const Control& control_;
+  const ReducedCostTable& kernels_;
+  const Index n_;
+  const Index m_;
+  std::vector<double> g_;
+  std::vector<float> screen_g_;
+  std::vector<T> buffer_;
+  std::vector<char> violated_;
+  double largest_ = 1;
+  Index stale_ = 0;
+};
+
+}  // namespace
+
+double feasibility(const Tree& tree) noexcept { return rounding * largest_potential(tree); }
+
+template <class T>
+Stop solve(const Instance<T>& instance, const Screen& screen, Tree& tree, Index max_iter,
+           const Control& control, Index& pivots) {
+  Simplex<T> simplex(instance, screen, tree, max_iter, control);
+  const Stop stop = simplex.run();
+  pivots = simplex.pivots;
+  return stop;
+}
+
+template Stop solve<float>(const Instance<float>&, const Screen&, Tree&, Index, const Control&,
+                           Index&);
+template Stop solve<double>(const Instance<double>&, const Screen&, Tree&, Index, const Control&,
+                            Index&);
+
+}  // namespace kantorch::cpu::network

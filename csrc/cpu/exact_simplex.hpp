@@ -1,0 +1,25 @@
+// The network simplex for the transportation problem.
+#pragma once
+
+#include <vector>
+
+#include "core/control.hpp"
+#include "cpu/exact_instance.hpp"
+#include "cpu/exact_start.hpp"
+#include "cpu/exact_tree.hpp"
+
+namespace kantorch::cpu::network {
+
+enum class Stop { optimal, max_iterations, precision_limit, interrupted };
+
+// Pivots from the tree's basis to an optimal one. Optimal means: with potentials recomputed from
+// the tree, no working reduced cost is below -feasibility(tree). Throws bad_alloc.
+template <class T>
+Stop solve(const Instance<T>& instance, const Screen& screen, Tree& tree, Index max_iter,
+           const Control& control, Index& pivots);
+
+// The rounding level of the working reduced costs c - f - g: costs are at most 1, and the
+// potentials as they are when recomputed.
+double feasibility(const Tree& tree) noexcept;
+
+}  // namespace kantorch::cpu::network

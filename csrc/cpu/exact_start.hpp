@@ -1,0 +1,39 @@
+// The start of the network simplex: potentials, and a basis that nearly fits them.
+#pragma once
+
+#include <vector>
+
+#include "core/control.hpp"
+#include "cpu/exact_instance.hpp"
+#include "cpu/exact_tree.hpp"
+
+namespace kantorch::cpu::network {
+
+// Float32 reduced costs against the potentials of the start (see simd/reduced_cost.hpp).
+struct Screen {
+  float* data = nullptr;
+  Index stride = 0;  // the padded number of columns
+  std::vector<double> f;
+  std::vector<double> g;
+
+  static Index padded(Index m) noexcept {
+    return (m + screen_padding - 1) / screen_padding * screen_padding;
+  }
+  const float* row(Index i) const noexcept { return data + i * stride; }
+};
+
+// Feasible potentials for the screen, from `f_init`, `g_init` (of the cost's points, in its unit)
+// if they are given. Like the functions below: false if stopped, and bad_alloc may be thrown.
+template <class T>
+bool start_potentials(const Instance<T>& instance, const double* f_init, const double* g_init,
+                      Screen& screen, const Control& control);
+
+template <class T>
+bool fill_screen(const Instance<T>& instance, Screen& screen, const Control& control);
+
+// A strongly feasible basis, greedily of cells with small screened costs.
+template <class T>
+bool start_basis(const Instance<T>& instance, const Screen& screen, Tree& tree,
+                 const Control& control);
+
+}  // namespace kantorch::cpu::network

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cmath>
+
+namespace kantorch::cpu::network {
+
+// A sum with the rounding errors of the additions put back (Neumaier, 1974).
+class Sum {
+ public:
+  void add(double x) noexcept {
+    const double next = sum_ + x;
+    lost_ += std::abs(sum_) >= std::abs(x) ? (sum_ - next) + x : (x - next) + sum_;
+    sum_ = next;
+  }
+  double total() const noexcept { return std::isfinite(sum_) ? sum_ + lost_ : sum_; }
+
+ private:
+  double sum_ = 0;
+  double lost_ = 0;
+};
+
+}  // namespace kantorch::cpu::network

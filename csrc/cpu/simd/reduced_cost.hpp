@@ -1,0 +1,52 @@
+// Loops over rows of reduced costs, for the exact solver.
+//
+// The working cost of an entry is C * scale - base. A "screen" is a float32 matrix of reduced costs
+// against fixed starting potentials: small where it matters, so that float32 resolves it. Its rows
+// are padded to a multiple of `screen_padding` with `screen_absent`.
+#pragma once
+
+#include <cstdint>
+
+#include "core/view.hpp"
+
+namespace kantorch::cpu {
+
+constexpr Index screen_padding = 16;
+constexpr float screen_absent = 1e30f;
+
+// The smallest value of a row, at its first place.
+struct Smallest {
+  double value;
+  Index index;
+};
+
+template <class T>
+struct CostRows {
+  // Widens [low, high] to hold the row.
+  void (*range)(const T* cost, Index m, T* low, T* high);
+
+  // out_j = (C_j * scale - base) - f - g_j
+  void (*screen)(const T* cost, double scale, double base, double f, const double* g, Index m,
+                 float* out);
+
+  // min_j (C_j * scale - base) - g_j
+  Smallest (*smallest)(const T* cost, double scale, double base, const double* g, Index m);
+
+  // low_j = min(low_j, (C_j * scale - base) - f)
+  void (*lower)(const T* cost, double scale, double base, double f, Index m, double* low);
+};
+
+struct ReducedCostTable {
+  CostRows<float> single_rows;
+  CostRows<double> double_rows;
+
+  // min_j row_j - g_j over a padded row
+  Smallest (*screen_smallest)(const float* row, const float* g, Index padded);
+
+  const CostRows<float>& rows(float) const noexcept { return single_rows; }
+  const CostRows<double>& rows(double) const noexcept { return double_rows; }
+};
+
+const ReducedCostTable& reduced_cost() noexcept;
+
+}  // namespace kantorch::cpu

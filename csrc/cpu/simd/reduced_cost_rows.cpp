@@ -1,0 +1,231 @@
+#include "cpu/simd/reduced_cost.hpp"
+
+#include "cpu/simd/pack.hpp"
+
+namespace kantorch::cpu {
+namespace KANTORCH_SIMD {
+namespace {
+
+template <class T>
+struct IndexType;
+template <>
+struct IndexType<float> {
+  using type = std::int32_t;
+};
+template <>
+struct IndexType<double> {
+  using type = std::int64_t;
+};
+
+// Per lane the smallest value so far and the first index that it had.
+template <class T>
+struct Lanes {
+  using Int = typename IndexType<T>::type;
+  static constexpr Index width = Pack<T>::size;
+  Pack<T> value;
+  Pack<Int> index;
+
+  // Takes larger indices than it has seen.
+  void take(Pack<T> x, Pack<Int> j) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+    const auto less = x.v < value.v;
+    value.v = less ? x.v : value.v;
+    index.v = less ? j.v : index.v;
+#else
+    for (Index k = 0; k < width; ++k) {
+      if (!(x.v[k] < value.v[k])) continue;
+      value.v[k] = x.v[k];
+      index.v[k] = j.v[k];
+    }
+#endif
+  }
+
+  void merge(const Lanes& other) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+    const auto less =
+        (other.value.v < value.v) | ((other.value.v == value.v) & (other.index.v < index.v));
+    value.v = less ? other.value.v : value.v;
+    index.v = less ? other.index.v : index.v;
+#else
+    for (Index k = 0; k < width; ++k) {
+      const T x = other.value.v[k];
+      const Int j = other.index.v[k];
+      if (!(x < value.v[k] || (x == value.v[k] && j < index.v[k]))) continue;
+      value.v[k] = x;
+      index.v[k] = j;
+    }
+#endif
+  }
+
+  Smallest reduce() const noexcept {
+    T x[width];
+    Int j[width];
+    value.store(x);
+    index.store(j);
+    for (Index half = width / 2; half > 0; half /= 2) {
+      for (Index k = 0; k < half; ++k) {
+        const T y = x[k + half];
+        const Int i = j[k + half];
+        const bool less = (y < x[k]) | ((y == x[k]) & (i < j[k]));
+        x[k] = less ? y : x[k];
+        j[k] = less ? i : j[k];
+      }
+    }
+    return {static_cast<double>(x[0]), static_cast<Index>(j[0])};
+  }
+};
+
+template <class Int>
+Pack<Int> counting() noexcept {
+  Int values[Pack<Int>::size];
+  for (Index k = 0; k < Pack<Int>::size; ++k) values[k] = static_cast<Int>(k);
+  return Pack<Int>::load(values);
+}
+
+// The smallest of m values: values(j) are those of the columns from j on. A row shorter than a
+// register is the caller's to handle.
+template <class T, class Values>
+Smallest smallest_of(Index m, const Values& values) noexcept {
+  using Int = typename IndexType<T>::type;
+  constexpr Index width = Pack<T>::size;
+  const Pack<Int> count = counting<Int>();
+  const auto at = [&](Index j) { return count + Pack<Int>::all(static_cast<Int>(j)); };
+  Lanes<T> best{values(0), count};
+  Index j = width;
+  if (m >= 8 * width) {  // independent accumulators hide the latency of the comparisons
+    Lanes<T> more[4] = {best, best, best, best};
+    const Pack<Int> step = Pack<Int>::all(static_cast<Int>(width));
+    Pack<Int> index = count + step;
+    for (; j + 4 * width <= m; j += 4 * width) {
+      for (Index k = 0; k < 4; ++k) {
+        more[k].take(values(j + k * width), index);
+        index = index + step;
+      }
+    }
+    for (Index k = 0; k < 4; ++k) best.merge(more[k]);
+  }
+  for (; j + width <= m; j += width) best.take(values(j), at(j));
+  if (j < m) best.merge({values(m - width), at(m - width)});  // overlaps what was seen
+  return best.reduce();
+}
+
+inline Pack<double> widened(const double* from) noexcept { return Pack<double>::load(from); }
+
+inline Pack<double> widened(const float* from) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+  typedef float Half __attribute__((vector_size(KANTORCH_VECTOR_BYTES / 2)));
+  Half half;
+  std::memcpy(&half, from, sizeof(half));
+  return {__builtin_convertvector(half, Pack<double>::Vector)};
+#else
+  double values[Pack<double>::size];
+  for (Index k = 0; k < Pack<double>::size; ++k) values[k] = from[k];
+  return Pack<double>::load(values);
+#endif
+}
+
+inline void store_narrowed(Pack<double> x, float* to) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+  typedef float Half __attribute__((vector_size(KANTORCH_VECTOR_BYTES / 2)));
+  const Half half = __builtin_convertvector(x.v, Half);
+  std::memcpy(to, &half, sizeof(half));
+#else
+  for (Index k = 0; k < Pack<double>::size; ++k) to[k] = static_cast<float>(x[k]);
+#endif
+}
+
+constexpr Index lanes = Pack<double>::size;
+
+template <class T>
+void range(const T* cost, Index m, T* low, T* high) noexcept {
+  constexpr Index width = Pack<T>::size;
+  Index j = 0;
+  T smallest = *low;
+  T largest = *high;
+  if (m >= width) {
+    Pack<T> down = Pack<T>::load(cost);
+    Pack<T> up = down;
+    for (j = width; j + width <= m; j += width) {
+      const Pack<T> x = Pack<T>::load(cost + j);
+      down = min(down, x);
+      up = max(up, x);
+    }
+    for (Index k = 0; k < width; ++k) {
+      smallest = down[k] < smallest ? down[k] : smallest;
+      largest = up[k] > largest ? up[k] : largest;
+    }
+  }
+  for (; j < m; ++j) {
+    smallest = cost[j] < smallest ? cost[j] : smallest;
+    largest = cost[j] > largest ? cost[j] : largest;
+  }
+  *low = smallest;
+  *high = largest;
+}
+
+template <class T>
+void screen(const T* cost, double scale, double base, double f, const double* g, Index m,
+            float* out) noexcept {
+  const Pack<double> scales = Pack<double>::all(scale);
+  const Pack<double> bases = Pack<double>::all(base);
+  const Pack<double> fs = Pack<double>::all(f);
+  Index j = 0;
+  for (; j + lanes <= m; j += lanes) {
+    const Pack<double> c = widened(cost + j) * scales - bases;
+    store_narrowed((c - fs) - Pack<double>::load(g + j), out + j);
+  }
+  for (; j < m; ++j) {
+    const double c = static_cast<double>(cost[j]) * scale - base;
+    out[j] = static_cast<float>((c - f) - g[j]);
+  }
+}
+
+template <class T>
+Smallest smallest(const T* cost, double scale, double base, const double* g, Index m) noexcept {
+  if (m < lanes) {
+    Smallest best{static_cast<double>(cost[0]) * scale - base - g[0], 0};
+    for (Index j = 1; j < m; ++j) {
+      const double x = (static_cast<double>(cost[j]) * scale - base) - g[j];
+      if (x < best.value) best = {x, j};
+    }
+    return best;
+  }
+  const Pack<double> scales = Pack<double>::all(scale);
+  const Pack<double> bases = Pack<double>::all(base);
+  return smallest_of<double>(
+      m, [&](Index j) { return (widened(cost + j) * scales - bases) - Pack<double>::load(g + j); });
+}
+
+template <class T>
+void lower(const T* cost, double scale, double base, double f, Index m, double* low) noexcept {
+  const Pack<double> scales = Pack<double>::all(scale);
+  const Pack<double> bases = Pack<double>::all(base);
+  const Pack<double> fs = Pack<double>::all(f);
+  Index j = 0;
+  for (; j + lanes <= m; j += lanes) {
+    const Pack<double> x = (widened(cost + j) * scales - bases) - fs;
+    min(Pack<double>::load(low + j), x).store(low + j);
+  }
+  for (; j < m; ++j) {
+    const double x = (static_cast<double>(cost[j]) * scale - base) - f;
+    low[j] = x < low[j] ? x : low[j];
+  }
+}
+
+Smallest screen_smallest(const float* row, const float* g, Index padded) noexcept {
+  return smallest_of<float>(
+      padded, [&](Index j) { return Pack<float>::load(row + j) - Pack<float>::load(g + j); });
+}
+
+template <class T>
+constexpr CostRows<T> rows_of() noexcept {
+  return {range<T>, screen<T>, smallest<T>, lower<T>};
+}
+
+}  // namespace
+
+extern const ReducedCostTable reduced_cost_table;
+const ReducedCostTable reduced_cost_table = {rows_of<float>(), rows_of<double>(), screen_smallest};
+
+}  // namespace KANTORCH_SIMD
+}  // namespace kantorch::cpu
