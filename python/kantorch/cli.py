@@ -116,13 +116,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         version=kantorch.__version__,
         default_parameter=Parameter(negative_iterable=()),
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
     app.command(transfer)
     app.command(info)
     try:
         app(arguments)
     except ModuleNotFoundError as error:
-        return _fail(f"this command needs {error.name}, which is not installed: {INSTALL}")
+        package = (error.name or str(error)).partition(".")[0]
+        return _fail(f"this command needs {package}, which is not installed: {INSTALL}")
     except KeyboardInterrupt:
         return _fail("interrupted; repeat the command to go on", status=130)
     except RuntimeError as error:

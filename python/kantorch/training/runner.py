@@ -284,12 +284,18 @@ class Run:
             world_size=trainer.world_size,
         )
         last = folder / LAST
-        trainer.fit(
-            module,
-            train_loader(split.train, stream),
-            evaluation_loader(split.validation),
-            ckpt_path=last if last.exists() else None,
-        )
+        try:
+            trainer.fit(
+                module,
+                train_loader(split.train, stream),
+                evaluation_loader(split.validation),
+                ckpt_path=last if last.exists() else None,
+            )
+        except SystemExit as error:
+            # Lightning turns Ctrl-C into an exit of its own.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from error
+            raise
         if trainer.global_step != steps:
             msg = f"{module.unit} stopped at step {trainer.global_step} of {steps}; run it again"
             raise RunError(msg)

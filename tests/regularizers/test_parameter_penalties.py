@@ -1,0 +1,117 @@
+"""L2 and L2-SP."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from kantorch.regularizers import L2, L2SP
+from regularizers.networks import moved, perceptron
+
+
+def test_l2_is_half_the_squared_norm_of_the_trainable_parameters():
+    network = perceptron()
+    network.hidden0.requires_grad_(requires_grad=False)
+    expected = sum(
+        p.square().sum() for n, p in network.named_parameters() if not n.startswith("hidden0")
+    )
+    torch.testing.assert_close(L2(network, alpha=0.3)(), 0.15 * expected)
+
+
+def test_l2_gradient_is_the_weights_times_alpha():
+    network = perceptron()
+    L2(network, alpha=0.3)().backward()
+    for parameter in network.parameters():
+        torch.testing.assert_close(parameter.grad, 0.3 * parameter.detach())
+
+
+def test_l2sp_is_zero_at_the_start_and_follows_its_formula_later():
+    network = perceptron()
+    regularizer = L2SP(network, head=("head",), alpha=0.2, beta=0.4)
+    start = copy.deepcopy(network.state_dict())
+    assert regularizer.encoder_term().item() == 0.0
+    assert L2SP(network, head=("head",), beta=0.0)().item() == 0.0
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.5).add_(0.1)
+    encoder = head = 0.0
+    for name, value in network.state_dict().items():
+        if name.startswith("head."):
+            head += value.square().sum()
+        else:
+            encoder += (value - start[name]).square().sum()
+    torch.testing.assert_close(regularizer(), 0.1 * encoder + 0.2 * head)
+
+
+@pytest.mark.parametrize("as_state", [False, True])
+def test_l2sp_takes_a_reference_whose_head_differs(as_state):
+    network = perceptron(seed=0)
+    reference = moved(network)
+    reference.head = torch.nn.Linear(10, 7)
+    given = reference.state_dict() if as_state else reference
+    regularizer = L2SP(network, given, head=("head",))
+    assert regularizer.encoder_term().item() > 0
+    trained = {n: p for n, p in reference.state_dict().items() if not n.startswith("head.")}
+    network.load_state_dict(trained, strict=False)
+    assert regularizer.encoder_term().item() == 0.0
+
+
+def test_l2sp_without_head_covers_everything():
+    network = perceptron()
+    regularizer = L2SP(network, head=())
+    assert regularizer.head_term().item() == 0.0
+    with torch.no_grad():
+        network.head.bias.add_(2.0)
+    assert regularizer().item() == pytest.approx(6.0, rel=1e-6)  # half of 3 times 2^2
+
+
+@pytest.mark.parametrize("make", [L2, lambda network: L2SP(network, head=("head",))])
+def test_penalties_neither_own_nor_save_the_network(make):
+    network = perceptron()
+    regularizer = make(network)
+    assert list(regularizer.parameters()) == []
+    assert regularizer.state_dict() == {}
+
+
+def test_a_copied_trainer_watches_its_own_network():
+    network = perceptron()
+    holder = torch.nn.ModuleDict({"network": network, "penalty": L2SP(network, head=("head",))})
+    twin = copy.deepcopy(holder)
+    with torch.no_grad():
+        network.hidden0[0].weight.add_(1.0)
+    assert twin["penalty"].encoder_term().item() == 0.0
+    assert holder["penalty"].encoder_term().item() > 0.0
+
+
+def test_l2sp_moves_with_its_owner():
+    network = perceptron()
+    holder = torch.nn.ModuleDict({"network": network, "penalty": L2SP(network, head=("head",))})
+    holder.double()
+    assert holder["penalty"]().dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"head": ("nothing",)}, "nothing"),
+        ({"head": "head"}, "sequence"),
+        ({"head": (), "alpha": -1.0}, "alpha"),
+        ({"head": (), "beta": float("nan")}, "beta"),
+        ({"head": (), "reference": {}}, "hidden0.0.weight"),
+    ],
+)
+def test_bad_options_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        L2SP(perceptron(), **options)
+
+
+def test_bad_shape_in_the_reference_names_both():
+    with pytest.raises(ValueError, match=r"\(7, 4\) there and \(6, 4\)"):
+        L2SP(perceptron(), perceptron(widths=(7, 10)), head=("head",))
+
+
+def test_l2_refuses_a_frozen_network():
+    with pytest.raises(ValueError, match="trainable"):
+        L2(perceptron().requires_grad_(requires_grad=False))

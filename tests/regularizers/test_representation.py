@@ -1,0 +1,357 @@
+"""Representation transport: its plans, its gradients, and its manners as a module."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from kantorch.regularizers import RepresentationTransport, neuron_cost, transport_penalty
+from regularizers.networks import moved, perceptron, with_neurons_permuted
+
+LAYERS = ("hidden0", "hidden1")
+KINDS = ("optimal", "identity", "uniform")
+
+
+def activations(network, layer, x):
+    return network[: [n for n, _ in network.named_children()].index(layer) + 1](x)
+
+
+def penalty(kind, student, teacher, x, layers=LAYERS, **options):
+    options = {"solver": "exact"} | options
+    with RepresentationTransport(student, teacher, layers=layers, kind=kind, **options) as r:
+        student(x)
+        return r(x), r.plans, r.traces
+
+
+@pytest.fixture
+def pair():
+    student = perceptron(dtype=torch.float64)
+    return student, moved(student), torch.randn(20, 4, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("solver", ["exact", "ipot"])
+def test_optimal_is_at_most_identity_and_uniform(pair, solver):
+    student, teacher, x = pair
+    # 3000 proximal steps leave the rows of the plan wrong by far less than this slack.
+    options = {"solver": solver} | ({"max_iter": 3000} if solver == "ipot" else {})
+    for layer in LAYERS:
+        optimal, identity, uniform = (
+            penalty(kind, student, teacher, x, [layer], **options)[0].item() for kind in KINDS
+        )
+        assert 0 < optimal <= min(identity, uniform) * (1 + 1e-6)
+
+
+def test_identity_and_uniform_follow_their_formulas(pair):
+    student, teacher, x = pair
+    for kind, mean in (("identity", lambda m: m.trace() / len(m)), ("uniform", torch.mean)):
+        expected = sum(
+            mean(neuron_cost(activations(student, n, x), activations(teacher, n, x)))
+            for n in LAYERS
+        )
+        torch.testing.assert_close(penalty(kind, student, teacher, x)[0], expected)
+
+
+def test_optimal_value_is_the_plan_times_the_cost_and_the_plan_is_a_coupling(pair):
+    student, teacher, x = pair
+    value, plans, traces = penalty("optimal", student, teacher, x, ["hidden1"])
+    plan = plans["hidden1"]
+    cost = neuron_cost(activations(student, "hidden1", x), activations(teacher, "hidden1", x))
+    torch.testing.assert_close(value, (plan * cost).sum())
+    uniform = torch.full((10,), 0.1, dtype=torch.float64)
+    torch.testing.assert_close(plan.sum(0), uniform)
+    torch.testing.assert_close(plan.sum(1), uniform)
+    torch.testing.assert_close(traces["hidden1"], plan.trace())
+    assert not plan.requires_grad
+
+
+def test_a_network_with_permuted_neurons_costs_nothing(pair):
+    teacher, _, x = pair
+    permutation = torch.tensor([1, 0, 2, 3, 5, 4])  # two of six stay
+    student = with_neurons_permuted(teacher, "hidden0", permutation)
+    torch.testing.assert_close(student(x), teacher(x))
+    value, plans, traces = penalty("optimal", student, teacher, x, ["hidden0"])
+    assert value.item() <= 1e-14
+    assert traces["hidden0"].item() == pytest.approx(2 / 6)
+    rows, columns = plans["hidden0"].nonzero(as_tuple=True)
+    assert torch.equal(columns[rows.argsort()], permutation)
+    assert penalty("identity", student, teacher, x, ["hidden0"])[0].item() > 0.1
+
+
+def test_optimal_does_not_mind_permuted_neurons(pair):
+    student, teacher, x = pair
+    permuted = with_neurons_permuted(student, "hidden1", torch.randperm(10))
+    for kind, same in (("optimal", True), ("uniform", True), ("identity", False)):
+        before = penalty(kind, student, teacher, x, ["hidden1"])[0].item()
+        after = penalty(kind, permuted, teacher, x, ["hidden1"])[0].item()
+        assert (after == pytest.approx(before, rel=1e-12)) is same
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("solver", ["exact", "ipot"])
+def test_gradient_is_finite_at_the_start_of_fine_tuning(kind, solver):
+    student = perceptron()
+    x = torch.randn(16, 4)
+    regularizer = RepresentationTransport(student, layers=LAYERS, kind=kind, solver=solver)
+    student(x)
+    value = regularizer(x)
+    value.backward()
+    for layer in (student.hidden0, student.hidden1):
+        for parameter in layer.parameters():
+            assert parameter.grad.isfinite().all()
+            if kind != "uniform":  # Omega_P and Omega_I are at their minimum, 0
+                assert parameter.grad.abs().max() <= 1e-6
+    if kind != "uniform":
+        assert value.item() <= 1e-6
+
+
+@pytest.mark.parametrize("solver", ["exact", "ipot"])
+def test_dead_neurons_cost_nothing_and_have_finite_gradients(solver):
+    cost = torch.zeros(5, 5, requires_grad=True)
+    value, plan = transport_penalty(cost, solver=solver)
+    value.backward()
+    assert value.item() == 0.0
+    assert plan.sum().item() == pytest.approx(1.0, rel=1e-5)
+    assert cost.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_is_the_difference_quotient(pair, kind):
+    student, teacher, x = pair
+    weight = student.hidden0[0].weight
+    value = penalty(kind, student, teacher, x)[0]
+    (gradient,) = torch.autograd.grad(value, weight)
+    direction = torch.randn_like(weight)
+
+    def along(step):
+        other = copy.deepcopy(student)
+        with torch.no_grad():
+            other.hidden0[0].weight.add_(step * direction)
+            return penalty(kind, other, teacher, x)[0].item()
+
+    quotient = (along(1e-6) - along(-1e-6)) / 2e-6
+    # Central differences of 1e-6 on values of order 1 in float64: about 1e-9 of rounding.
+    assert (gradient * direction).sum().item() == pytest.approx(quotient, rel=1e-6, abs=1e-8)
+
+
+def test_unequal_widths_transport():
+    student, teacher = perceptron(widths=(6, 5)), perceptron(widths=(8, 10), seed=1)
+    x = torch.randn(16, 4)
+    value, plans, _ = penalty("optimal", student, teacher, x, ["hidden1"])
+    plan = plans["hidden1"]
+    assert plan.shape == (5, 10)
+    torch.testing.assert_close(plan.sum(1), torch.full((5,), 0.2))
+    torch.testing.assert_close(plan.sum(0), torch.full((10,), 0.1))
+    assert value.item() <= penalty("uniform", student, teacher, x, ["hidden1"])[0].item()
+    with pytest.raises(ValueError, match=r"\(16, 5\) and \(16, 10\)"):
+        penalty("identity", student, teacher, x, ["hidden1"])
+
+
+def test_layers_can_be_paired_and_weighted():
+    student, teacher = perceptron(widths=(6,)), perceptron(widths=(5, 8), seed=1)
+    x = torch.randn(16, 4)
+    value, plans, _ = penalty(
+        "uniform", student, teacher, x, [("hidden0", "hidden1")], layer_weights=[3.0]
+    )
+    cost = neuron_cost(activations(student, "hidden0", x), activations(teacher, "hidden1", x))
+    torch.testing.assert_close(value, 3 * cost.mean())
+    assert plans["hidden0"].shape == (6, 8)
+
+
+def test_feature_maps_transport():
+    torch.manual_seed(0)
+    student = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    teacher = moved(student)
+    x = torch.randn(5, 1, 6, 6)
+    for spatial in ("mean", "flatten"):
+        value, plans, _ = penalty("optimal", student, teacher, x, ["1"], spatial=spatial)
+        cost = neuron_cost(student(x), teacher(x), spatial=spatial)
+        torch.testing.assert_close(value, (plans["1"] * cost).sum())
+
+
+def test_teacher_stays_frozen_in_evaluation_mode_and_without_graph():
+    student = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.5))
+    teacher = copy.deepcopy(student)
+    regularizer = RepresentationTransport(student, teacher, layers=["1"], kind="uniform")
+    before = copy.deepcopy(teacher.state_dict())
+    holder = nn.ModuleDict({"student": student, "penalty": regularizer})
+    holder.train()
+    teacher.train()  # as a careless trainer would
+    x = torch.randn(8, 4)
+    student(x)
+    regularizer(x).backward()
+    assert not teacher.training
+    assert student.training
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+    assert student[0].weight.grad is not None
+
+
+def test_student_trains_towards_the_teacher():
+    student = perceptron(seed=0)
+    teacher = moved(student)
+    x = torch.randn(32, 4)
+    regularizer = RepresentationTransport(student, teacher, layers=LAYERS, solver="exact")
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.02)
+    values = []
+    for _ in range(60):
+        student(x)
+        value = regularizer(x)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < 0.5 * values[0]
+
+
+def test_calling_without_a_forward_pass_is_an_error():
+    student, x = perceptron(), torch.randn(8, 4)
+    regularizer = RepresentationTransport(student, layers=["hidden0"], kind="identity")
+    with pytest.raises(RuntimeError, match=r"'hidden0'.*run the student"):
+        regularizer(x)
+    student(x)
+    regularizer(x)
+    with pytest.raises(RuntimeError, match="'hidden0'"):
+        regularizer(x)
+
+
+def test_another_batch_size_is_an_error():
+    student = perceptron()
+    regularizer = RepresentationTransport(student, layers=["hidden0"], kind="identity")
+    student(torch.randn(8, 4))
+    with pytest.raises(ValueError, match=r"\(8, 6\) and \(9, 6\)"):
+        regularizer(torch.randn(9, 4))
+
+
+def test_close_removes_the_hooks():
+    student, x = perceptron(), torch.randn(8, 4)
+    teacher = copy.deepcopy(student)
+    with RepresentationTransport(student, teacher, layers=LAYERS, kind="uniform") as regularizer:
+        assert student.hidden0._forward_hooks
+        student(x)
+        regularizer(x)
+    for network in (student, teacher):
+        assert not any(module._forward_hooks for module in network.modules())
+    student(x)
+    with pytest.raises(RuntimeError, match="close"):
+        regularizer(x)
+
+
+def test_two_regularizers_share_a_student():
+    student, x = perceptron(), torch.randn(8, 4)
+    teacher = moved(student)
+    one = RepresentationTransport(student, teacher, layers=["hidden0"], kind="identity")
+    two = RepresentationTransport(student, teacher, layers=["hidden0"], kind="identity")
+    student(x)
+    assert one(x).item() == two(x).item() > 0
+
+
+def test_state_dict_holds_neither_student_nor_teacher():
+    student = perceptron()
+    regularizer = RepresentationTransport(student, layers=LAYERS)
+    assert regularizer.state_dict() == {}
+    assert list(regularizer.parameters()) == []
+    holder = nn.ModuleDict({"student": student, "penalty": regularizer})
+    assert len(holder.state_dict()) == len(student.state_dict())
+
+
+def test_moving_the_owner_moves_the_teacher():
+    student = perceptron()
+    holder = nn.ModuleDict(
+        {"student": student, "penalty": RepresentationTransport(student, layers=LAYERS)}
+    )
+    holder.double()
+    assert next(holder["penalty"].teacher.parameters()).dtype == torch.float64
+
+
+def test_a_copied_owner_watches_its_own_student():
+    student, x = perceptron(), torch.randn(8, 4)
+    regularizer = RepresentationTransport(student, layers=LAYERS, kind="identity")
+    holder = nn.ModuleDict({"student": student, "penalty": regularizer})
+    student(x)  # an activation in waiting, which cannot be copied, must not prevent the copy
+    twin = copy.deepcopy(holder)
+    with torch.no_grad():
+        twin["student"].hidden0[0].weight.add_(1.0)
+    twin["student"](x)
+    assert twin["penalty"](x).item() > 0.1
+    assert regularizer(x).item() == 0.0
+
+
+def test_a_student_with_hooks_can_be_saved():
+    student, x = perceptron(), torch.randn(8, 4)
+    with RepresentationTransport(student, layers=LAYERS):
+        student(x)
+        file = io.BytesIO()
+        torch.save(student, file)
+        file.seek(0)
+        loaded = torch.load(file, weights_only=False)
+        torch.testing.assert_close(loaded(x), student(x))
+
+
+def test_autocast_distances_are_float32_and_train():
+    student, x = perceptron(), torch.randn(8, 4)
+    teacher = moved(student)
+    regularizer = RepresentationTransport(student, teacher, layers=["hidden1"], solver="exact")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert student(x).dtype == torch.bfloat16
+        value = regularizer(x)
+    assert value.dtype == torch.float32
+    value.backward()
+    assert student.hidden0[0].weight.grad.abs().sum() > 0
+    student(x)
+    # bfloat16 keeps 8 bits: two digits of the activations.
+    assert regularizer(x).item() == pytest.approx(value.item(), rel=0.05)
+
+
+def test_penalty_on_every_device(device):
+    student = perceptron().to(device)
+    teacher = moved(student.cpu()).to(device)
+    student.to(device)
+    x = torch.randn(16, 4, device=device)
+    value, plans, _ = penalty("optimal", student, teacher, x, solver="ipot")
+    assert value.device.type == device.type
+    assert plans["hidden0"].device.type == device.type
+    value.backward()
+    assert student.hidden0[0].weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layers": ["hiden0"]}, "'hiden0'.*'hidden0'"),
+        ({"layers": []}, "layers"),
+        ({"layers": "hidden0"}, "layers"),
+        ({"layers": [("hidden0",)]}, "pairs"),
+        ({"layers": ["hidden0", "hidden0"]}, "once"),
+        ({"layers": LAYERS, "kind": "best"}, "'optimal', 'identity', 'uniform'"),
+        ({"layers": LAYERS, "solver": "simplex"}, "'ipot', 'exact'"),
+        ({"layers": LAYERS, "spatial": "max"}, "'mean', 'flatten'"),
+        ({"layers": LAYERS, "layer_weights": [1.0]}, "layer_weights must be 2"),
+        ({"layers": LAYERS, "layer_weights": [1.0, -1.0]}, "layer_weights"),
+    ],
+)
+def test_bad_options_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        RepresentationTransport(perceptron(), **options)
+
+
+def test_a_shared_parameter_is_refused():
+    student = perceptron()
+    with pytest.raises(ValueError, match=r"share no parameter.*hidden0\.0\.weight"):
+        RepresentationTransport(student, student, layers=LAYERS)
+    teacher = nn.Sequential(copy.deepcopy(student), student.head)
+    with pytest.raises(ValueError, match="share no parameter"):
+        RepresentationTransport(student, teacher, layers=[("hidden0", "0.hidden0")])
+    assert student.head.weight.requires_grad
+
+
+def test_a_layer_without_a_tensor_is_refused():
+    student = nn.Sequential(nn.LSTM(4, 5, batch_first=True))
+    regularizer = RepresentationTransport(student, layers=["0"])
+    x = torch.randn(2, 3, 4)
+    student(x)
+    with pytest.raises(TypeError, match="'0' must return a tensor, got tuple"):
+        regularizer(x)

@@ -1,0 +1,108 @@
+"""The command line: what it prints, its exit status, and what it does without its extra."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from kantorch.cli import main
+from kantorch.training.transfer import TransferModule
+
+
+def test_transfer_prints_the_table_of_a_finished_run(copied, capsys):
+    config = copied / "config.yaml"
+    assert main(["transfer", str(config), "--output", str(copied), "--no-progress"]) == 0
+    printed = capsys.readouterr().out
+    assert "| optimal transport" in printed
+    assert str(copied / "report.md") in printed
+
+
+def test_options_win_over_the_file(copied, capsys):
+    config = copied / "config.yaml"
+    arguments = ["--output", str(copied), "--steps", "12", "--seeds", "1"]
+    assert main(["transfer", str(config), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert "steps: 6 -> 12" in error
+    assert "seeds: [0, 1] -> [0]" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--regularizers", "none,l3"], "regularizers must"),
+        (["--labels-per-class", "0"], "labels_per_class must be >= 1"),
+        (["nothing.yaml"], "nothing.yaml"),
+        (["--data", "nothing.npz"], "nothing.npz"),
+        (["--output", "/dev/null/run"], "/dev/null/run"),
+    ],
+)
+def test_errors_are_one_message_and_a_status(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(["transfer", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("kantorch: error: ")
+    assert words in error
+    assert "Traceback" not in error
+
+
+def test_ctrl_c_in_training_has_its_own_status(monkeypatch, tmp_path, capsys):
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TransferModule, "training_step", interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert main(["transfer", "--no-progress", "--output", str(tmp_path)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores further ones
+    assert "repeat the command" in capsys.readouterr().err
+
+
+def test_info_shows_the_configuration(capsys):
+    import kantorch
+
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    for name, value in kantorch.show_config().items():
+        assert f"{name}: {value}" in printed
+
+
+def test_help_names_every_option(capsys):
+    assert main(["transfer", "--help"]) == 0
+    printed = capsys.readouterr().out
+    for option in ("--output", "--seeds", "--regularizers", "--solver", "--force"):
+        assert option in printed
+
+
+@pytest.mark.parametrize("missing", ["cyclopts", "sklearn.datasets"])
+def test_a_missing_extra_is_named_with_its_cure(missing, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(["transfer", "--no-progress", "--output", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert f"needs {missing.partition('.')[0]}," in error
+    assert 'pip install "kantorch[train]"' in error
+
+
+def test_without_any_extra_the_command_says_so():
+    code = (
+        "import sys; sys.modules['lightning'] = None; "
+        "from kantorch.cli import main; sys.exit(main(['transfer']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 1
+    assert "needs lightning, which is not installed" in done.stderr
+
+
+def test_import_kantorch_does_not_import_the_drivers_libraries():
+    code = (
+        "import sys, kantorch; "
+        "print([m for m in ('lightning', 'sklearn', 'matplotlib', 'torchmetrics', 'cyclopts', "
+        "'yaml', 'kantorch.training') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,78 @@
+"""Settings: round trip, errors that name the setting, differences."""
+
+from __future__ import annotations
+
+import pytest
+
+from kantorch.training import ConfigError, TransferConfig
+from kantorch.training.config import difference, dump_yaml
+from training.tiny import TINY, tiny
+
+
+def test_settings_survive_yaml(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_yaml(tiny().to_mapping()))
+    assert TransferConfig.from_yaml(path) == tiny()
+    assert TransferConfig.from_mapping({}) == TransferConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("labels_per_class", 0),
+        ("labels_per_class", 2.5),
+        ("labels_per_class", True),
+        ("seeds", ()),
+        ("seeds", (0, 0)),
+        ("seeds", (-1,)),
+        ("seeds", 3),
+        ("test_fraction", 1.0),
+        ("momentum", 1.0),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", "fast"),
+        ("channels", (8, 8)),
+        ("layers", ("pool", "head")),
+        ("layers", ()),
+        ("regularizers", ("none", "l3")),
+        ("regularizers", ("none", "none")),
+        ("alphas", {"optimal": (0.1,)}),
+        ("alphas", {"l2sp": (0.0,), "optimal": (0.1,)}),
+        ("alphas", {"l2sp": (0.1,), "optimal": (0.1, 0.1)}),
+        ("solver", "simplex"),
+        ("accelerator", "abacus"),
+        ("source_classes", (0,)),
+        ("target_classes", (5, 5)),
+        ("steps", 7),
+        ("num_threads", 0),
+        ("head_beta", -0.1),
+        ("data", None),
+    ],
+)
+def test_a_wrong_setting_is_named(name, value):
+    with pytest.raises(ConfigError, match=f"{name}.*must"):
+        TransferConfig(**(TINY | {name: value}))
+
+
+def test_an_unknown_setting_is_named_with_a_near_one():
+    with pytest.raises(ConfigError, match="'step_s'; did you mean steps"):
+        TransferConfig.from_mapping({"step_s": 3})
+
+
+@pytest.mark.parametrize(
+    "text", ["- 1\n", "a: [1\n", "!!python/object/apply:os.system ['touch pwned']\n", ""]
+)
+def test_files_that_are_no_settings_are_refused(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        TransferConfig.from_yaml(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_difference_names_what_changed():
+    old, new = tiny().to_mapping(), tiny(steps=12).to_mapping()
+    assert difference(old, new) == ["steps: 6 -> 12"]
+    assert difference(old, old) == []
+    assert difference({}, {"a": 1}) == ["a: (absent) -> 1"]

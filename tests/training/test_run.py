@@ -1,0 +1,224 @@
+"""A tiny transfer run: what it writes, what it refuses, and that it goes on where it was killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from kantorch.training import NonFiniteError, RunError, run_transfer
+from kantorch.training.lock import folder_lock
+from kantorch.training.runner import Run
+from kantorch.training.units import Unit, all_units, choose_alphas
+from training.tiny import TINY, tiny
+
+NUMBERS = ("metrics.csv", "results.csv", "test.json")
+
+
+def numbers(folder):
+    return {name: (folder / name).read_bytes() for name in NUMBERS}
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_writes_every_file(finished):
+    folder, _ = finished
+    for name in (*NUMBERS, "config.yaml", "report.md"):
+        assert (folder / name).stat().st_size > 0
+    for name in ("accuracy.png", "trace.png", "alphas.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert len(list(folder.glob("logs/*/events.out.tfevents.*"))) == 1 + len(all_units(tiny()))
+    assert not list(folder.rglob("*.ckpt"))
+    assert not list(folder.rglob("*.partial"))
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert saved.pop("world_size") == 1
+    assert saved == tiny().to_mapping()
+
+
+def test_metrics_cover_every_round_of_every_unit(finished):
+    rows = table(finished[0] / "metrics.csv")
+    config = tiny()
+    assert len(rows) == config.rounds * (1 + len(all_units(config)))
+    assert [row["step"] for row in rows[:3]] == ["2", "4", "6"]
+    for row in rows[config.rounds :]:
+        assert 0 <= float(row["validation_trace_pool"]) <= 1 + 1e-6
+        assert float(row["cross_entropy"]) > 0
+        assert (row["penalty"] != "") == (row["regularizer"] != "none")
+        assert (row["batch_trace_pool"] != "") == (row["regularizer"] == "optimal")
+
+
+def test_only_chosen_strengths_are_tested(finished):
+    folder, results = finished
+    rows = table(folder / "results.csv")
+    tested = [row for row in rows if row["test_accuracy"]]
+    assert len(tested) == 2 * 3
+    for row in tested:
+        assert float(row["alpha"]) == results.chosen[row["regularizer"]]
+
+
+def test_the_table_shows_mean_and_deviation_over_seeds(finished):
+    folder, results = finished
+    accuracies = [100 * a for a in results.test_accuracies("optimal")]
+    cell = f"{statistics.fmean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f}"
+    (line,) = [text for text in results.table().splitlines() if "optimal" in text]
+    assert cell in line
+    assert results.table() in (folder / "report.md").read_text()
+
+
+def test_strengths_are_chosen_by_validation_alone():
+    config = tiny()
+    accuracy = {0.01: (0.5, 0.7), 0.1: (0.9, 0.5)}
+    records = {
+        unit: {
+            "history": [
+                {"validation_accuracy": 1.0 if unit.alpha == 0.01 else 0.0},
+                {"validation_accuracy": accuracy.get(unit.alpha, (0, 0))[unit.seed]},
+            ]
+        }
+        for unit in all_units(config)
+    }
+    assert choose_alphas(config, records)["optimal"] == 0.1
+    for seed in (0, 1):  # a tie goes to the smaller strength
+        records[Unit("optimal", 0.1, seed)] = records[Unit("optimal", 0.01, seed)]
+    assert choose_alphas(config, records)["optimal"] == 0.01
+
+
+def test_a_repeated_run_gives_the_same_numbers(finished, tmp_path):
+    torch.manual_seed(77)
+    random.seed(77)
+    run_transfer(tiny(), tmp_path / "again", progress=False)
+    assert numbers(tmp_path / "again") == numbers(finished[0])
+
+
+def test_a_finished_run_is_not_repeated(copied, monkeypatch):
+    monkeypatch.setattr(Run, "_trainer", None)
+    before = numbers(copied)
+    assert run_transfer(tiny(), copied, progress=False).chosen
+    assert numbers(copied) == before
+
+
+@pytest.mark.parametrize("where", ["sync", "step"])
+def test_killed_runs_end_with_the_same_numbers(finished, tmp_path, where):
+    rng = random.Random(where)
+    counts = [rng.randint(1, 9) if where == "step" else rng.randint(3, 12) for _ in range(12)]
+    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in TINY.items()}
+    process = subprocess.run(
+        [
+            sys.executable,
+            str(Path(__file__).with_name("killer.py")),
+            str(tmp_path / "run"),
+            json.dumps(settings),
+            where,
+            *map(str, counts),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout.split()[-1]) >= 6
+    assert numbers(tmp_path / "run") == numbers(finished[0])
+    assert not list((tmp_path / "run").rglob("*.partial"))
+
+
+def interrupted(folder, monkeypatch, steps):
+    """Run until a number of training steps is made, then stop as a crash would."""
+    from kantorch.training.transfer import TransferModule
+
+    real, made = TransferModule.training_step, []
+
+    def step(module, batch, batch_idx):
+        made.append(1)
+        if len(made) > steps:
+            raise MemoryError
+        return real(module, batch, batch_idx)
+
+    monkeypatch.setattr(TransferModule, "training_step", step)
+    with pytest.raises(MemoryError):
+        run_transfer(tiny(), folder, progress=False)
+    monkeypatch.setattr(TransferModule, "training_step", real)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    interrupted(folder, monkeypatch, steps=6 + 3)
+    (checkpoint,) = folder.rglob("last.ckpt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(RunError, match=r"none-seed0/last\.ckpt.*delete it"):
+        run_transfer(tiny(), folder, progress=False)
+
+
+def test_changed_settings_are_refused_with_a_difference(copied):
+    before = numbers(copied)
+    with pytest.raises(RunError, match=r"momentum: 0\.9 -> 0\.5"):
+        run_transfer(tiny(momentum=0.5), copied, progress=False)
+    assert numbers(copied) == before
+
+
+def test_force_starts_afresh(copied):
+    before = numbers(copied)
+    changed = tiny(momentum=0.5)
+    run_transfer(changed, copied, force=True, progress=False)
+    assert numbers(copied) != before
+    assert yaml.safe_load((copied / "config.yaml").read_text())["momentum"] == 0.5
+
+
+def test_force_keeps_a_run_of_the_same_settings(copied, monkeypatch):
+    monkeypatch.setattr(Run, "_trainer", None)
+    before = numbers(copied)
+    run_transfer(tiny(), copied, force=True, progress=False)
+    assert numbers(copied) == before
+
+
+def test_another_world_size_is_refused(copied, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RunError, match="world_size: 1 -> 2"):
+        run_transfer(tiny(), copied, progress=False)
+
+
+def test_a_folder_in_use_is_refused(copied):
+    with folder_lock(copied), pytest.raises(RunError, match="another run"):
+        run_transfer(tiny(), copied, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("target", "term"),
+    [("functional.cross_entropy", "cross_entropy"), ("RepresentationTransport", "penalty")],
+)
+def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch, target, term):
+    if term == "penalty":
+        from kantorch.regularizers import RepresentationTransport
+
+        monkeypatch.setattr(
+            RepresentationTransport,
+            "forward",
+            lambda self, x: self._student_layers.take()["pool"].sum() * float("nan"),
+        )
+    else:
+        from kantorch.training.transfer import functional
+
+        monkeypatch.setattr(
+            functional, "cross_entropy", lambda x, y: (x.sum() * 0 + 1).log() / (x.sum() * 0)
+        )
+    config = tiny(regularizers=("optimal",), seeds=(0,))
+    with pytest.raises(NonFiniteError, match=rf"{term} must be finite, got nan in .* at step 0"):
+        run_transfer(config, tmp_path / "run", progress=False)
+    # Nothing that was computed from it is kept as a result.
+    assert not list(tmp_path.rglob("optimal*/record.json"))
+
+
+def test_a_gradient_that_is_not_finite_is_named(tmp_path):
+    with pytest.raises(NonFiniteError, match="must be finite"):
+        run_transfer(tiny(pretrain_learning_rate=1e30), tmp_path / "run", progress=False)
