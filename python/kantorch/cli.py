@@ -60,6 +60,7 @@ def transfer(
     """
     from kantorch.training import TransferConfig, run_transfer
     from kantorch.training.config import load_yaml
+    from kantorch.training.runner import is_writer
 
     given: dict[str, Any] = {
         "data": data,
@@ -83,8 +84,9 @@ def transfer(
         force_unlock=force_unlock,
         progress=progress,
     )
-    print(results.table())
-    print(f"\nReport: {output / 'report.md'}")
+    if is_writer():
+        print(results.table())
+        print(f"\nReport: {output / 'report.md'}")
 
 
 def info() -> None:

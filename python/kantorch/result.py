@@ -121,6 +121,10 @@ class OTResult(abc.ABC):
         )
         raise ConvergenceError(msg)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy's cost counts its in-place changes afresh.
+        return self.__dict__ | {"_version": None}
+
     def __repr__(self) -> str:
         n, m = self._cost.shape[-2:]
         if self.status.ndim or not self.status.numel():
@@ -132,21 +136,35 @@ class OTResult(abc.ABC):
     def _bound(self) -> Tensor:
         self._require_unchanged()
         cost, a, b = self._cost.detach(), self._a.detach(), self._b.detach()
-        f, g = _flat(self._f.detach(), 1), _flat(self._g.detach(), 1)
-        return self._lead(ops.dual_bound(*self._flat_problem(cost, a, b, (f, g)), 0))
+        f, g = self._flat(self._f.detach(), 1), self._flat(self._g.detach(), 1)
+        return self._lead(
+            ops.dual_bound(self._shared(cost, 2), f, g, self._shared(a, 1), self._shared(b, 1), 0)
+        )
 
     @abc.abstractmethod
     def _linear(self) -> Tensor:
         """<P, C> in float64, detached."""
 
     def _lead(self, batched: Tensor) -> Tensor:
-        """Give the flat batch dimension the shape of the result's batch."""
-        return batched.reshape(*self._f.shape[:-1], *batched.shape[1:])
+        """Give the one batch dimension of the ops the shape of the result's batch."""
+        return batched.reshape(self._f.shape[:-1] + batched.shape[1:])
 
-    def _flat_problem(
-        self, cost: Tensor, a: Tensor, b: Tensor, between: Iterable[Tensor]
-    ) -> tuple[Tensor, ...]:
-        return (_flat(cost, 2), *between, _flat(a, 1), _flat(b, 1))
+    def _flat(self, tensor: Tensor, own: int) -> Tensor:
+        """Fold the batch dimensions, none or, after `vmap`, several, into the one of the ops."""
+        return tensor.reshape(-1, *tensor.shape[tensor.ndim - own :])
+
+    def _shared(self, tensor: Tensor, own: int) -> Tensor:
+        """The same of an input, which the problems of a batch may share."""
+        lead = self._f.shape[:-1]
+        given = tensor.ndim - own
+        if given == 0:
+            return tensor
+        if given < len(lead):  # `vmap` mapped it and the batch inside shares it
+            fill = tensor.reshape(
+                *tensor.shape[:given], *[1] * (len(lead) - given), *tensor.shape[given:]
+            )
+            tensor = fill.expand(*lead, *tensor.shape[given:])
+        return self._flat(tensor, own)
 
     def _require_unchanged(self) -> None:
         if self._version is not None and self._cost._version != self._version:
@@ -191,9 +209,9 @@ class ExactResult(OTResult):
     @property
     def plan(self) -> Tensor:
         """(.., n, m) The transport plan P, dense."""
-        row, col, mass = (_flat(t, 1) for t in (self._plan_row, self._plan_col, self._plan_mass))
-        n, m = self._cost.shape[-2:]
-        return self._lead(scatter_plan(row, col, mass.to(self._cost.dtype), n, m))
+        row, col = self._flat(self._plan_row, 1), self._flat(self._plan_col, 1)
+        mass = self._flat(self._plan_mass, 1).to(self._cost.dtype)
+        return self._lead(scatter_plan(row, col, mass, *self._cost.shape[-2:]))
 
     @property
     def value_linear(self) -> Tensor:
@@ -274,9 +292,16 @@ class ScalingResult(OTResult):
         self._require_unchanged()
         proximal = self._mass_a is not self._a
         cost = self._cost.detach() if proximal else self._cost
-        potentials = _flat(self._f, 1), _flat(self._g, 1)
-        problem = self._flat_problem(cost, self._mass_a, self._mass_b, potentials)
-        return self._lead(ops.gibbs(*problem, self._eps.reshape(-1), 0))
+        plan = ops.gibbs(
+            self._shared(cost, 2),
+            self._flat(self._f, 1),
+            self._flat(self._g, 1),
+            self._shared(self._mass_a, 1),
+            self._shared(self._mass_b, 1),
+            self._eps.reshape(-1),
+            0,
+        )
+        return self._lead(plan)
 
     @property
     def value_linear(self) -> Tensor:
@@ -297,11 +322,6 @@ class ScalingResult(OTResult):
 
     def _linear(self) -> Tensor:
         return self._value_linear.detach()
-
-
-def _flat(tensor: Tensor, own: int) -> Tensor:
-    """Fold several batch dimensions, as `vmap` makes them, into one."""
-    return tensor if tensor.ndim <= own + 1 else tensor.reshape(-1, *tensor.shape[-own:])
 
 
 def _version(cost: Tensor) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -172,16 +174,25 @@ def potential_arguments(
 
 def warn_unless_converged(method: str, status: Tensor, marginal_error: Tensor) -> None:
     """One ConvergenceWarning for a batch in which a problem neither converged nor was told not to."""
-    open_problems = status > 2
-    count = int(open_problems.sum())
-    if count:
+    if status.numel() and int(status.max()) > 2:
+        open_problems = status > 2
+        count = int(open_problems.sum())
         worst = float(marginal_error[open_problems].max())
         warnings.warn(
             f"{method}: {count} of {status.numel()} problems did not converge; largest marginal "
             f"error {worst:.3g}. See OTResult.status, and OTResult.check() for advice.",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=_callers_level(),
         )
+
+
+def _callers_level() -> int:
+    """The stack level of the first frame outside kantorch and torch, for a warning to point at."""
+    inside = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent))
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_back and frame.f_code.co_filename.startswith(inside):
+        level, frame = level + 1, frame.f_back
+    return level - 1
 
 
 def _index(name: str, batched: bool, problem: int, *rest: int) -> str:

@@ -67,7 +67,10 @@ def define(
             or forward_ad._current_level >= 0  # no public way to ask
         ):
             return function.apply(*args)
-        return op(*args)
+        if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in args):
+            return op(*args)
+        with torch._C._AutoDispatchBelowAutograd():  # spares small problems 10 us
+            return op(*args)
 
     call.__name__ = name
     return call

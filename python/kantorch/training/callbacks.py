@@ -153,6 +153,7 @@ _ADVICE = (
     ".*does not have many workers.*",
     ".*The number of training batches.*is smaller than the logging interval.*",
     ".*GPU available but not used.*",
+    ".*sync_dist=True.*",  # every process evaluates everything
     ".*isinstance.treespec, LeafSpec.*",
     ".*Checkpoint directory.*exists and is not empty.*",
 )

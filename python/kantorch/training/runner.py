@@ -30,7 +30,7 @@ from kantorch.training.callbacks import (
     quiet_lightning,
 )
 from kantorch.training.data import DIGITS, BatchStream, Tasks, evaluation_loader, train_loader
-from kantorch.training.errors import RunError
+from kantorch.training.errors import ConfigError, RunError
 from kantorch.training.files import (
     read_json,
     read_tensors,
@@ -94,7 +94,7 @@ def run_transfer(
         Li et al.: Representation Transfer by Optimal Transport, section 4.2, in small.
     """
     # Every process trains; one of them writes.
-    if not _is_writer():
+    if not is_writer():
         return Run(config, output, progress=False).run()
     with folder_lock(output, force=force_unlock) as remark:
         if remark:
@@ -103,13 +103,18 @@ def run_transfer(
         return Run(config, output, progress=progress).run()
 
 
-def _is_writer() -> bool:
+def is_writer() -> bool:
+    """Tell whether this process is the one that writes files and prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _identity(config: TransferConfig) -> dict[str, Any]:
     """Everything that results depend on and that must not change when a run is resumed."""
-    identity = config.to_mapping() | {"world_size": int(os.environ.get("WORLD_SIZE", "1"))}
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if min(config.batch_size, config.pretrain_batch_size) < world_size:
+        msg = f"batch_size must be at least the number of processes, {world_size}"
+        raise ConfigError(msg)
+    identity = config.to_mapping() | {"world_size": world_size}
     if config.data != DIGITS:
         try:
             identity["data_sha256"] = hashlib.sha256(Path(config.data).read_bytes()).hexdigest()
@@ -180,7 +185,7 @@ class Run:
         finally:
             torch.set_num_threads(threads)
         results = Results(self.config, records, chosen, test, source_record, tasks.sizes())
-        if _is_writer():
+        if is_writer():
             write_report(results, self.folder, seconds=time.time() - self.started)
         return results
 
@@ -300,7 +305,7 @@ class Run:
             msg = f"{module.unit} stopped at step {trainer.global_step} of {steps}; run it again"
             raise RunError(msg)
         record = {"unit": module.unit, "history": module.history}
-        if _is_writer():
+        if is_writer():
             write_tensors(folder / WEIGHTS, module.network.state_dict())
             # From here on the unit counts as finished.
             write_json(folder / RECORD, record)
@@ -357,7 +362,7 @@ class Run:
             trainer = self._trainer(1, logger=False, callbacks=[])
             (metrics,) = trainer.test(module, loader, verbose=False)
             accuracies[unit] = float(metrics["test_accuracy"])
-        if _is_writer():
+        if is_writer():
             write_json(path, {unit.name: accuracy for unit, accuracy in accuracies.items()})
         return accuracies
 
