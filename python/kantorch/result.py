@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import collections
 import dataclasses
 from collections.abc import Iterable
 from typing import Any
@@ -127,11 +128,10 @@ class OTResult(abc.ABC):
 
     def __repr__(self) -> str:
         n, m = self._cost.shape[-2:]
-        if self.status.ndim or not self.status.numel():
-            batch = "x".join(map(str, self.status.shape))
-            return f"{type(self).__name__}({batch} problems of {n}x{m}, value={self.value})"
-        status = Status(int(self.status)).name
-        return f"{type(self).__name__}({n}x{m}, value={self.value}, status={status})"
+        counts = collections.Counter(Status(code).name for code in self.status.reshape(-1).tolist())
+        statuses = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        batch = "x".join(map(str, self.status.shape)) or "1"
+        return f"{type(self).__name__}({batch} of {n} x {m}: {statuses or 'none'})"
 
     def _bound(self) -> Tensor:
         self._require_unchanged()

@@ -110,7 +110,7 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
 def scatter_plan(plan_row: Tensor, plan_col: Tensor, mass: Tensor, n: int, m: int) -> Tensor:
     """The dense (B, n, m) plan of a sparse one; empty slots add nothing to cell (0, 0)."""
     dense = mass.new_zeros((mass.shape[0], n * m))
-    return dense.scatter_add(1, plan_row * m + plan_col, mass).reshape(-1, n, m)
+    return dense.scatter_add_(1, plan_row * m + plan_col, mass).reshape(-1, n, m)
 
 
 # (cost, a, b, f_init, g_init, max_iter (-1: unlimited), threads) -> Outputs, of which value is differentiable.

@@ -77,7 +77,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 def reduce_batch(gradient: Tensor, like: Tensor) -> Tensor:
     """The gradient of a tensor that all problems of the batch share is the sum of theirs."""
-    return gradient if gradient.ndim == like.ndim else gradient.sum(0)
+    if gradient.ndim == like.ndim:
+        return gradient
+    return gradient.squeeze(0) if gradient.shape[0] == 1 else gradient.sum(0)
 
 
 # (cost, f (B, n) float64, g (B, m) float64, x, y in the cost's dtype, eps (B,) float64, threads) -> (B, n, m).
