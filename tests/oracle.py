@@ -212,8 +212,14 @@ def ipot(
 ) -> np.ndarray:
     """The multiplicative IPOT of its paper: one inner step, column scaling carried over, v = 1/m, plan of ones.
 
-    Row minima are subtracted, which leaves every iterate as it is and keeps the kernel from underflowing.
+    Row minima are subtracted, which leaves every iterate as it is and keeps the kernel from underflowing. Points
+    without mass are left out: they move nothing, and would divide 0 by 0 here.
     """
+    if (a == 0).any() or (b == 0).any():
+        alive = np.ix_(a > 0, b > 0)
+        whole = np.zeros_like(cost)
+        whole[alive] = ipot(cost[alive], a[a > 0], b[b > 0], beta, iterations)
+        return whole
     kernel = np.exp(-(cost - cost.min(1, keepdims=True)) / beta)
     plan, v = np.ones_like(cost), np.full(cost.shape[1], 1 / cost.shape[1])
     for _ in range(iterations):

@@ -126,8 +126,8 @@ def test_bad_values_raise_from_inside(fault, method):
         pytest.skip("only Sinkhorn has a strength")
     cost, a, b = (
         torch.rand(3, 4).double(),
-        torch.full((3,), 1 / 3).double(),
-        torch.full((4,), 1 / 4).double(),
+        torch.full((3,), 1 / 3, dtype=torch.float64),
+        torch.full((4,), 1 / 4, dtype=torch.float64),
     )
     reg = torch.tensor(0.1, dtype=torch.float64)
     run = compiled(

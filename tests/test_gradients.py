@@ -280,7 +280,7 @@ def test_zero_mass_everywhere_gives_zero_value_and_finite_gradients(method, rng)
     cost = torch.from_numpy(rng.uniform(size=(3, 4))).requires_grad_()
     a, b = torch.zeros(3).double().requires_grad_(), torch.zeros(4).double().requires_grad_()
     result = laws.solve(method, cost, a, b)
-    assert float(result.value) == 0
+    assert result.value.item() == 0
     assert bool((result.plan == 0).all())
     gradients = torch.autograd.grad(result.value, (cost, a, b))
     assert bool((gradients[0] == 0).all())

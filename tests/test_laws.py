@@ -118,7 +118,10 @@ def test_sinkhorn_approaches_the_optimum_as_reg_vanishes(rng):
 
 def test_uniform_weights_are_the_default(method, rng):
     cost = torch.from_numpy(rng.uniform(size=(4, 6)))
-    a, b = torch.full((4,), 1 / 4).double(), torch.full((6,), 1 / 6).double()
+    a, b = (
+        torch.full((4,), 1 / 4, dtype=torch.float64),
+        torch.full((6,), 1 / 6, dtype=torch.float64),
+    )
     options = {"max_iter": 500, "tol": 0.0} if method == "ipot" else {}
     laws.assert_same_bits(
         laws.solve(method, cost, **options), laws.solve(method, cost, a, b, **options)

@@ -61,7 +61,10 @@ def test_integer_cost_is_refused_rather_than_truncated():
 def test_costs_up_to_1e32_give_the_optimal_plan(rng):
     cost = 10.0 ** rng.uniform(-32, 32, size=(6, 6))
     result, value = both(cost, np.ones(6), np.ones(6))
-    assert float(result.value) == pytest.approx(value, rel=1e-10)
+    assert result.status == kantorch.Status.OPTIMAL
+    # Duals of size 1e32 are rounded to 1e16: what can be asked for is relative to the span.
+    assert value <= float(result.value) * (1 + 1e-14)
+    assert float(result.value) <= value + 1e-14 * cost.max()
 
 
 @pytest.mark.parametrize("scale", [1e-14, 1e-20, 1e-200])
@@ -242,7 +245,7 @@ def test_entropic_value_is_never_negative_for_equal_measures_of_zero_cost():
 def test_plan_of_both_reg_types_solves_its_own_objective(rng):
     """Defaults of the entropy differ between libraries and silently change the value; both are pinned here."""
     cost = torch.from_numpy(rng.uniform(size=(4, 5)))
-    a, b = torch.full((4,), 0.25).double(), torch.full((5,), 0.2).double()
+    a, b = torch.full((4,), 0.25, dtype=torch.float64), torch.full((5,), 0.2, dtype=torch.float64)
     default = kantorch.solve(cost, a, b, reg=0.1).value
     kl = kantorch.solve(cost, a, b, reg=0.1, reg_type="kl").value
     entropy = kantorch.solve(cost, a, b, reg=0.1, reg_type="entropy").value
@@ -257,8 +260,8 @@ def test_large_problem_of_equal_weights_terminates(rng):
     laws.check(
         result,
         cost,
-        torch.full((300,), 1 / 300).double(),
-        torch.full((300,), 1 / 300).double(),
+        torch.full((300,), 1 / 300, dtype=torch.float64),
+        torch.full((300,), 1 / 300, dtype=torch.float64),
         method="exact",
     )
     assert result.status == kantorch.Status.OPTIMAL
