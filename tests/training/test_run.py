@@ -55,7 +55,13 @@ def test_metrics_cover_every_round_of_every_unit(finished):
         assert 0 <= float(row["validation_trace_pool"]) <= 1 + 1e-6
         assert float(row["cross_entropy"]) > 0
         assert (row["penalty"] != "") == (row["regularizer"] != "none")
-        assert (row["batch_trace_pool"] != "") == (row["regularizer"] == "optimal")
+
+
+def test_the_trace_of_every_step_is_kept(finished):
+    for record in finished[1].chosen_records("optimal"):
+        assert len(record["traces"]["pool"]) == tiny().steps
+        assert all(0 <= trace <= 1 + 1e-6 for trace in record["traces"]["pool"])
+    assert finished[1].chosen_records("l2sp")[0]["traces"] == {}
 
 
 def test_only_chosen_strengths_are_tested(finished):

@@ -51,25 +51,34 @@ def draw_accuracy(results: Results, path: Path) -> None:
 def draw_traces(results: Results, path: Path) -> None:
     """Trace of the transport plan to the starting point during fine-tuning, per layer.
 
-    Lines: the exact plan on the validation examples, for every regularizer at its chosen strength.
-    Dashes: the plan of the mini-batches, for the optimal regularizer.
+    Dots: the exact plan on the validation examples, for every regularizer at its chosen strength.
+    Thin line: the plan of each mini-batch, for the optimal regularizer.
     """
     layers = results.config.layers
     figure = Figure(figsize=(7, 3.6 * len(layers)), layout="constrained")
     for axes, layer in zip(figure.subplots(len(layers), squeeze=False)[:, 0], layers, strict=True):
         for name in results.config.regularizers:
-            keys = [(f"validation_trace_{layer}", "-", name)]
+            records = results.chosen_records(name)
             if name == "optimal":
-                keys.append((f"batch_trace_{layer}", "--", "optimal, mini-batches"))
-            for key, style, label in keys:
-                steps, traces = _mean_curve(results, name, key)
-                axes.plot(steps, traces, style, marker=".", color=COLOURS[name], label=label)
+                steps = zip(*(record["traces"][layer] for record in records), strict=True)
+                means = [statistics.fmean(traces) for traces in steps]
+                label = "optimal, mini-batches"
+                axes.plot(means, color=COLOURS[name], linewidth=0.8, alpha=0.7, label=label)
+            rounds = list(zip(*(record["history"] for record in records), strict=True))
+            key = f"validation_trace_{layer}"
+            axes.plot(
+                [rows[0]["step"] for rows in rounds],
+                [statistics.fmean(row[key] for row in rows) for rows in rounds],
+                ".-",
+                color=COLOURS[name],
+                label=name,
+            )
         axes.set_xlabel("fine-tuning step")
         axes.set_ylabel("trace of the plan (mass 1)")
         axes.set_ylim(top=1.02)
         axes.set_title(f"{layer}: share of neurons that keep their place (1: the identity plan)")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, path)
 
 
@@ -102,18 +111,6 @@ def draw_alphas(results: Results, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     _save(figure, path)
-
-
-def _mean_curve(results: Results, name: str, key: str) -> tuple[list[int], list[float]]:
-    histories = [
-        results.records[Unit(name, results.chosen[name], seed)]["history"]
-        for seed in results.config.seeds
-    ]
-    steps = [int(row["step"]) for row in histories[0]]
-    means = [
-        statistics.fmean(float(row[key]) for row in rows) for rows in zip(*histories, strict=True)
-    ]
-    return steps, means
 
 
 def _save(figure: Figure, path: Path) -> None:

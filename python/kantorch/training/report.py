@@ -51,6 +51,11 @@ class Results:
     source: dict[str, Any]
     sizes: dict[str, int]
 
+    def chosen_records(self, regularizer: str) -> list[dict[str, Any]]:
+        """Return the records, per seed, at the chosen strength."""
+        alpha = self.chosen[regularizer]
+        return [self.records[Unit(regularizer, alpha, seed)] for seed in self.config.seeds]
+
     def test_accuracies(self, regularizer: str) -> list[float]:
         """Return the test accuracy per seed at the chosen strength."""
         alpha = self.chosen[regularizer]
@@ -58,19 +63,12 @@ class Results:
 
     def validation_accuracies(self, regularizer: str) -> list[float]:
         """Return the validation accuracy per seed at the chosen strength."""
-        alpha = self.chosen[regularizer]
-        return [
-            final_accuracy(self.records[Unit(regularizer, alpha, seed)])
-            for seed in self.config.seeds
-        ]
+        return [final_accuracy(record) for record in self.chosen_records(regularizer)]
 
     def traces(self, regularizer: str) -> list[float]:
         """Return the final trace, per seed, of the last of the compared layers."""
-        alpha, key = self.chosen[regularizer], f"validation_trace_{self.config.layers[-1]}"
-        return [
-            float(self.records[Unit(regularizer, alpha, seed)]["history"][-1][key])
-            for seed in self.config.seeds
-        ]
+        key = f"validation_trace_{self.config.layers[-1]}"
+        return [record["history"][-1][key] for record in self.chosen_records(regularizer)]
 
     def table(self) -> str:
         """Return the comparison as a Markdown table."""

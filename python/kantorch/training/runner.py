@@ -304,7 +304,7 @@ class Run:
         if trainer.global_step != steps:
             msg = f"{module.unit} stopped at step {trainer.global_step} of {steps}; run it again"
             raise RunError(msg)
-        record = {"unit": module.unit, "history": module.history}
+        record = {"unit": module.unit, "history": module.history, "traces": module.traces}
         if is_writer():
             write_tensors(folder / WEIGHTS, module.network.state_dict())
             # From here on the unit counts as finished.

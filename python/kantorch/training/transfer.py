@@ -44,6 +44,10 @@ class TransferModule(LightningModule):
         reference: The pre-trained network; validation then reports, for `layers`, the trace of the
             exact transport plan between its neurons and the network's.
         layers: See `reference`.
+
+    Attributes:
+        history: One row per round, with its last step.
+        traces: Of the plans of a transport regularizer: per layer, one value per step.
     """
 
     def __init__(
@@ -70,10 +74,11 @@ class TransferModule(LightningModule):
         self.unit = name
         self.layers = tuple(layers)
         self.history: list[dict[str, float]] = []
+        self.traces: dict[str, list[float]] = {}
         self.accuracy = MulticlassAccuracy(num_classes=classes, average="micro")
         self._reference = (reference,)  # a tuple hides it from nn.Module, and from checkpoints
         self._sums: dict[str, float] = {}
-        self._traces: dict[str, float] = {}
+        self._validation_traces: dict[str, float] = {}
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
@@ -91,9 +96,9 @@ class TransferModule(LightningModule):
             value = term.item()
             self._require_finite(name, value)
             self._sums[name] = self._sums.get(name, 0.0) + value
-        for layer, trace in getattr(self.regularizer, "traces", {}).items():
-            key = f"batch_trace_{layer}"
-            self._sums[key] = self._sums.get(key, 0.0) + trace.item()
+        if isinstance(self.regularizer, RepresentationTransport):
+            for layer, trace in self.regularizer.traces.items():
+                self.traces.setdefault(layer, []).append(trace.item())
         self._sums["batches"] = self._sums.get("batches", 0.0) + 1
         return torch.stack(list(terms.values())).sum()
 
@@ -123,14 +128,18 @@ class TransferModule(LightningModule):
         ) as monitor:
             self.accuracy.update(self.network(images), labels)
             monitor(images)
-            self._traces = {layer: trace.item() for layer, trace in monitor.traces.items()}
+            self._validation_traces = {
+                layer: trace.item() for layer, trace in monitor.traces.items()
+            }
 
     def on_validation_epoch_end(self) -> None:
         """Close the round: one row of history, and the same numbers for the logger."""
         batches = self._sums.pop("batches", 1.0)
         row = {name: total / batches for name, total in self._sums.items()}
         row["validation_accuracy"] = self.accuracy.compute().item()
-        row |= {f"validation_trace_{layer}": trace for layer, trace in self._traces.items()}
+        row |= {
+            f"validation_trace_{layer}": trace for layer, trace in self._validation_traces.items()
+        }
         self.history.append({"step": self.global_step, **row})
         self._sums = {}
         self.accuracy.reset()
@@ -160,12 +169,14 @@ class TransferModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the history, so that a resumed run has all of it."""
+        """Keep the history and the traces, so that a resumed run has all of it."""
         checkpoint["history"] = self.history
+        checkpoint["traces"] = self.traces
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the history back."""
+        """Take them back."""
         self.history = list(checkpoint["history"])
+        self.traces = {layer: list(steps) for layer, steps in checkpoint["traces"].items()}
 
 
 def shift_images(images: Tensor, reach: int, key: Sequence[int]) -> Tensor:
