@@ -31,6 +31,7 @@ struct Pack {
   friend Pack operator+(Pack x, Pack y) noexcept { return {x.v + y.v}; }
   friend Pack operator-(Pack x, Pack y) noexcept { return {x.v - y.v}; }
   friend Pack operator*(Pack x, Pack y) noexcept { return {x.v * y.v}; }
+  friend Pack operator/(Pack x, Pack y) noexcept { return {x.v / y.v}; }
   friend Pack min(Pack x, Pack y) noexcept { return {x.v < y.v ? x.v : y.v}; }
   friend Pack max(Pack x, Pack y) noexcept { return {x.v > y.v ? x.v : y.v}; }
 };
@@ -64,6 +65,7 @@ struct Pack {
   friend Pack operator+(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s + t; }); }
   friend Pack operator-(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s - t; }); }
   friend Pack operator*(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s * t; }); }
+  friend Pack operator/(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s / t; }); }
   friend Pack min(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s < t ? s : t; }); }
   friend Pack max(Pack x, Pack y) noexcept { return zip(x, y, [](T s, T t) { return s > t ? s : t; }); }
 };

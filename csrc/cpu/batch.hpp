@@ -1,0 +1,56 @@
+// How the threads are shared between the problems of a batch and the rows of a problem.
+#pragma once
+
+#include <atomic>
+
+#include "core/control.hpp"
+#include "cpu/pool.hpp"
+
+namespace kantorch::cpu {
+
+// Problems that are solved at the same time: many or small problems run one per thread, a few large
+// ones one after the other, each on all threads. The result of a problem does not depend on it.
+inline Index slots(Index batch, Index rows, Index cols, int threads) noexcept {
+  constexpr Index small = Index{1} << 16;
+  if (threads <= 1 || batch <= 1) return 1;
+  if (batch < 4 * threads && rows * cols > small) return 1;
+  return batch < threads ? batch : threads;
+}
+
+// Calls solve(problem, slot, control), which returns false if it was stopped, for every problem.
+// Returns false if one of them was.
+template <class Solve>
+bool for_each_problem(Index batch, Index slots, const Control& control, Solve&& solve) noexcept {
+  std::atomic<Index> next{0};
+  std::atomic<bool> finished{true};
+  const Control inner = slots > 1 ? control.serial() : control;
+  const auto run = [&](Index slot) {
+    for (Index k = next++; k < batch && finished; k = next++) {
+      if (!solve(k, slot, inner)) finished = false;
+    }
+  };
+  if (slots > 1) return parallel_for(slots, control, run) && finished;
+  run(0);
+  return finished;
+}
+
+// The rows of a problem in blocks that depend on its size alone, so that sums over blocks do too.
+struct RowBlocks {
+  Index rows;
+  Index size;
+  Index count;
+
+  explicit constexpr RowBlocks(Index n) noexcept
+      : rows(n),
+        size(n <= 512    ? 32
+             : n <= 2048 ? 64
+                         : (n + 1023) / 1024 * 32),
+        count((n + size - 1) / size) {}
+
+  constexpr Index first(Index block) const noexcept { return block * size; }
+  constexpr Index last(Index block) const noexcept {
+    return (block + 1) * size < rows ? (block + 1) * size : rows;
+  }
+};
+
+}  // namespace kantorch::cpu

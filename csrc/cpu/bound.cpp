@@ -1,0 +1,127 @@
+#include "cpu/bound.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <new>
+
+#include "core/scaling.hpp"
+#include "cpu/simd/gibbs_rows.hpp"
+
+namespace kantorch::cpu {
+namespace {
+
+constexpr double top = std::numeric_limits<double>::max();
+
+template <class W>
+double inner(const W* weight, const double* x, Index size, double* mass) noexcept {
+  double sum = 0;
+  *mass = 0;
+  for (Index i = 0; i < size; ++i) {
+    const double w = static_cast<double>(weight[i]);
+    *mass += w;
+    sum += w * x[i];
+  }
+  return sum;
+}
+
+}  // namespace
+
+template <class T, class W>
+bool dual_value(const MatrixView<T>& cost, const W* a, const W* b, const double* f, double* scratch,
+                const Control& control, double* value) noexcept {
+  const auto& rows = gibbs_rows<T>();
+  const Index n = cost.rows, m = cost.cols;
+  const RowBlocks blocks(n);
+  double* f_new = scratch;
+  double* g_new = f_new + n;
+  double* low = g_new + m;
+  if (!parallel_for(blocks.count, control, [&](Index block) {
+        double* low_of_block = low + block * m;
+        std::fill_n(low_of_block, m, top);
+        for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
+          rows.lower(cost.row(i), f[i], m, low_of_block);
+        }
+      })) {
+    return false;
+  }
+  for (Index j = 0; j < m; ++j) {
+    g_new[j] = low[j];
+    for (Index block = 1; block < blocks.count; ++block)
+      g_new[j] = std::min(g_new[j], low[block * m + j]);
+    g_new[j] = std::max(g_new[j], -top);
+  }
+  if (!parallel_for(blocks.count, control, [&](Index block) {
+        for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
+          f_new[i] = std::clamp(rows.smallest(cost.row(i), g_new, m), -top, top);
+        }
+      })) {
+    return false;
+  }
+  double mass_a, mass_b;
+  const double along_a = inner(a, f_new, n, &mass_a), along_b = inner(b, g_new, m, &mass_b);
+  *value = mass_b > 0 ? along_a + along_b * (mass_a / mass_b) : 0;
+  return true;
+}
+
+template <class T>
+CostRange cost_range(const MatrixView<T>& cost, const double* a, const double* b) noexcept {
+  CostRange range{top, -top, 0};
+  Index rows = 0, cols = 0;
+  for (Index j = 0; j < cost.cols; ++j) cols += b[j] > 0;
+  for (Index i = 0; i < cost.rows; ++i) {
+    if (!(a[i] > 0)) continue;
+    ++rows;
+    const T* c = cost.row(i);
+    for (Index j = 0; j < cost.cols; ++j) {
+      if (!(b[j] > 0)) continue;
+      range.low = std::min(range.low, static_cast<double>(c[j]));
+      range.high = std::max(range.high, static_cast<double>(c[j]));
+    }
+  }
+  if (rows == 0 || cols == 0) return {};
+  for (Index i = 0; i < cost.rows; ++i) {
+    if (!(a[i] > 0)) continue;
+    const T* c = cost.row(i);
+    double sum = 0;  // each term is divided first: their sum could overflow
+    for (Index j = 0; j < cost.cols; ++j) {
+      if (b[j] > 0) sum += (static_cast<double>(c[j]) - range.low) / static_cast<double>(cols);
+    }
+    range.mean += sum / static_cast<double>(rows);
+  }
+  return range;
+}
+
+template bool dual_value(const MatrixView<float>&, const float*, const float*, const double*,
+                         double*, const Control&, double*) noexcept;
+template bool dual_value(const MatrixView<float>&, const double*, const double*, const double*,
+                         double*, const Control&, double*) noexcept;
+template bool dual_value(const MatrixView<double>&, const double*, const double*, const double*,
+                         double*, const Control&, double*) noexcept;
+template CostRange cost_range(const MatrixView<float>&, const double*, const double*) noexcept;
+template CostRange cost_range(const MatrixView<double>&, const double*, const double*) noexcept;
+
+}  // namespace kantorch::cpu
+
+namespace kantorch {
+
+template <class T>
+Outcome dual_bound(const BoundProblem<T>& problem, double* bound, const Control& control) noexcept {
+  const auto& cost = problem.cost;
+  const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, control.threads);
+  const Index size = cpu::dual_value_scratch(cost.rows, cost.cols);
+  const std::unique_ptr<double[]> scratch(
+      new (std::nothrow) double[static_cast<std::size_t>(slots * size)]);
+  if (!scratch) return Outcome::out_of_memory;
+  const bool finished = cpu::for_each_problem(
+      cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {
+        return cpu::dual_value(cost[k], problem.a[k], problem.b[k], problem.f[k],
+                               scratch.get() + slot * size, inner, bound + k);
+      });
+  return finished ? Outcome::done : Outcome::interrupted;
+}
+
+template Outcome dual_bound(const BoundProblem<float>&, double*, const Control&) noexcept;
+template Outcome dual_bound(const BoundProblem<double>&, double*, const Control&) noexcept;
+
+}  // namespace kantorch

@@ -1,0 +1,89 @@
+// Passes over the cost of one problem that stay in the log domain: safe for any cost, eps and
+// weights.
+//
+// Potentials F, G are in units of eps and the weights have mass 1: P_ij = a_i b_j exp(F_i + G_j -
+// rate C_ij).
+#pragma once
+
+#include "core/control.hpp"
+#include "core/view.hpp"
+#include "cpu/arena.hpp"
+#include "cpu/batch.hpp"
+
+namespace kantorch::cpu {
+
+struct PlanSums {
+  double mass = 0;
+  double cost = 0;
+};
+
+// Smaller strengths are taken for this one. Any float divided by it is below 1e300.
+constexpr double smallest_eps = 1e-261;
+
+constexpr double rate_of(double eps) noexcept { return 1 / (eps < smallest_eps ? smallest_eps : eps); }
+
+template <class T>
+class GibbsPasses {
+ public:
+  GibbsPasses(Arena& arena, Index n, Index m) noexcept;
+
+  void bind(const MatrixView<T>& cost, const double* a, const double* b,
+            const Control& control) noexcept;
+  void set_rate(double rate) noexcept { rate_ = rate; }
+  double rate() const noexcept { return rate_; }
+  const MatrixView<T>& cost() const noexcept { return cost_; }
+  const Control& control() const noexcept { return *control_; }
+  const RowBlocks& blocks() const noexcept { return blocks_; }
+  double* block_sum(Index block) noexcept { return scratch_ + 2 * block * cols_; }
+  double* block_row(Index block) noexcept { return block_sum(block) + cols_; }
+
+  // All return false if they were stopped.
+
+  // F_i = -log sum_j b_j exp(G_j - rate C_ij), then G_j = -log sum_i a_i exp(F_i - rate C_ij).
+  bool iterate(double* f, double* g) noexcept;
+  bool update_rows(double* f, const double* g) noexcept;
+  bool update_columns(const double* f, double* g) noexcept;
+
+  // Row and column sums of the plan, its mass and <P, C>.
+  bool measure(const double* f, const double* g, double* row, double* col, PlanSums* sums) noexcept;
+
+  // out_i = x_i sum_j E_ij y_j, and out_j = y_j sum_i x_i E_ij, where E_ij = exp(F_i + G_j - rate
+  // C_ij).
+  bool multiply(const double* f, const double* g, const double* x, const double* y,
+                double* out) noexcept;
+  bool multiply_transposed(const double* f, const double* g, const double* x, const double* y,
+                           double* out) noexcept;
+
+  // K_ij = exp(F_i + G_j - rate C_ij)
+  bool kernel(const double* f, const double* g, T* k) noexcept;
+
+  // Calls body(i, block) for every row.
+  template <class Body>
+  bool for_rows(Body&& body) noexcept {
+    return parallel_for(blocks_.count, *control_, [&](Index block) {
+      for (Index i = blocks_.first(block); i < blocks_.last(block); ++i) {
+        if (i % poll_ == 0 && control_->stopped()) return;
+        body(i, block);
+      }
+    });
+  }
+
+  // out_j = the sum of block_sum(block)[j] over the blocks, in their order.
+  void reduce(double* out) noexcept;
+
+ private:
+  void clear_sums() noexcept;
+
+  RowBlocks blocks_;
+  Index cols_;
+  Index poll_;  // rows between two questions whether to stop
+  double* scratch_;
+  double* row_cost_;
+  MatrixView<T> cost_;
+  double rate_ = 1;
+  const double* a_ = nullptr;
+  const double* b_ = nullptr;
+  const Control* control_ = nullptr;
+};
+
+}  // namespace kantorch::cpu

@@ -1,0 +1,155 @@
+#include "core/ipot.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/bound.hpp"
+#include "cpu/ipot_state.hpp"
+#include "cpu/sinkhorn_result.hpp"
+#include "cpu/weights.hpp"
+
+namespace kantorch::cpu {
+namespace {
+
+// The scratch of one problem at a time.
+template <class T>
+struct Workspace {
+  Workspace(Arena& arena, Index n, Index m) noexcept
+      : a(arena.take<double>(n)),
+        b(arena.take<double>(m)),
+        f(arena.take<double>(n)),
+        g(arena.take<double>(m)),
+        scratch(arena.take<double>(dual_value_scratch(n, m))),
+        passes(arena, n, m),
+        state(arena, passes, n, m) {}
+
+  double* a;
+  double* b;
+  double* f;
+  double* g;
+  double* scratch;
+  GibbsPasses<T> passes;
+  IpotState<T> state;
+};
+
+// Whether the steps still pay: the best error so far, and the step at which it was last much
+// improved.
+struct Progress {
+  double best = 1e300;
+  Index since = 0;
+
+  bool stalled(double error, Index t) noexcept {
+    if (error < 0.95 * best) {
+      best = error;
+      since = t;
+    }
+    return t > 1000 && t > 3 * since;
+  }
+};
+
+template <class T>
+bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, void* memory,
+           const Control& control) noexcept {
+  const MatrixView<T> cost = problem.cost[k];
+  const Index n = cost.rows, m = cost.cols;
+  Arena arena(memory);
+  Workspace<T> work(arena, n, m);
+  const double mass = normalise(problem.a[k], n, work.a),
+               mass_b = normalise(problem.b[k], m, work.b);
+  Normalised normal{n, m, work.a, work.b, mass, mass_b, 1};
+  const bool fixed = !(problem.tol > 0);
+  auto& status = result.status[k];
+  auto& n_iter = result.n_iter[k];
+
+  double beta = problem.beta == nullptr ? 0 : problem.beta[k], spread = 0;
+  if (!fixed || !(beta > 0)) {
+    const CostRange range = cost_range(cost, work.a, work.b);
+    spread = range.high - range.low;
+    if (!(beta > 0))
+      beta = range.mean > 0 ? 0.1 * range.mean : 1;  // any beta, if the cost is constant
+  }
+  if (!(mass > 0 && mass_b > 0)) {
+    normal.eps = beta / static_cast<double>(fixed ? problem.max_iter : 1);
+    write_empty_result(normal, k, result);
+    status = static_cast<std::int32_t>(fixed ? Status::fixed_iterations : Status::converged);
+    n_iter = fixed ? problem.max_iter : 0;
+    return true;
+  }
+
+  if (!work.state.start(cost, work.a, work.b, beta, problem.g_init[k], control)) return false;
+  Progress progress;
+  for (Index check = fixed ? problem.max_iter : std::min<Index>(problem.max_iter, 8);;) {
+    while (work.state.steps() < check) {
+      if (!work.state.step()) return false;
+    }
+    const Index t = n_iter = work.state.steps();
+    normal.eps = beta / static_cast<double>(t);
+    work.passes.set_rate(rate_of(normal.eps));
+    work.state.potentials(work.f, work.g);
+    if (!write_result(normal, work.passes, work.f, work.g, k, result)) return false;
+    result.value[k] = result.value_linear[k];
+    if (fixed) {
+      status = static_cast<std::int32_t>(Status::fixed_iterations);
+      return true;
+    }
+    const double error = result.marginal_error[k];
+    double off = error;  // the larger of the two errors that are compared with tol
+    if (error <= problem.tol || t == problem.max_iter) {
+      double bound = 0;
+      if (!dual_value(cost, work.a, work.b, result.f + k * n, work.scratch, control, &bound))
+        return false;
+      const double gap = result.value_linear[k] / mass - bound;
+      if (gap > problem.tol * spread) off = std::max(off, gap / spread);
+    }
+    const bool reached = off <= problem.tol;
+    if (reached || t == problem.max_iter || progress.stalled(off, t)) {
+      status = static_cast<std::int32_t>(reached                 ? Status::converged
+                                         : t == problem.max_iter ? Status::max_iterations
+                                                                 : Status::precision_limit);
+      return true;
+    }
+    check = std::min(problem.max_iter, t + std::max<Index>(8, t / 8));
+  }
+}
+
+template <class T>
+Index bytes_per_problem(Index n, Index m) noexcept {
+  Arena arena(nullptr);
+  Workspace<T> work(arena, n, m);
+  return arena.bytes();
+}
+
+}  // namespace
+}  // namespace kantorch::cpu
+
+namespace kantorch {
+
+template <class T>
+Index ipot_workspace(const IpotProblem<T>& problem, int threads) noexcept {
+  const auto& cost = problem.cost;
+  return cpu::slots(cost.batch, cost.rows, cost.cols, threads) *
+         cpu::bytes_per_problem<T>(cost.rows, cost.cols);
+}
+
+template <class T>
+Outcome ipot(const IpotProblem<T>& problem, const ScalingResult& result, void* workspace,
+             const Control& control) noexcept {
+  const auto& cost = problem.cost;
+  const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, control.threads);
+  const Index bytes = cpu::bytes_per_problem<T>(cost.rows, cost.cols);
+  const cpu::Session session(control);
+  const bool finished = cpu::for_each_problem(
+      cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {
+        return cpu::solve(problem, k, result, static_cast<char*>(workspace) + slot * bytes, inner);
+      });
+  return finished ? Outcome::done : Outcome::interrupted;
+}
+
+template Index ipot_workspace(const IpotProblem<float>&, int) noexcept;
+template Index ipot_workspace(const IpotProblem<double>&, int) noexcept;
+template Outcome ipot(const IpotProblem<float>&, const ScalingResult&, void*,
+                      const Control&) noexcept;
+template Outcome ipot(const IpotProblem<double>&, const ScalingResult&, void*,
+                      const Control&) noexcept;
+
+}  // namespace kantorch

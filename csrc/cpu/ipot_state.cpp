@@ -1,0 +1,166 @@
+#include "cpu/ipot_state.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/simd/gibbs_rows.hpp"
+#include "cpu/simd/ipot_rows.hpp"
+
+namespace kantorch::cpu {
+namespace {
+
+// How far, in factors of 2, float potentials may be from their references: 16 units of eps.
+constexpr double reach = 23;
+
+double clamp(double x, double limit) noexcept { return std::clamp(x, -limit, limit); }
+
+}  // namespace
+
+template <class T>
+IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) noexcept
+    : passes_(passes),
+      n_(n),
+      m_(m),
+      f_(arena.take<double>(n)),
+      g_(arena.take<double>(m)),
+      g_last_(arena.take<double>(m)),
+      f0_(arena.take<double>(n)),
+      g0_(arena.take<double>(m)),
+      s_(arena.take<double>(n)),
+      col_(arena.take<double>(m)),
+      A_(arena.take<T>(n)),
+      h_(arena.take<T>(m)),
+      w_(arena.take<T>(m)),
+      e_(arena.take<T>(passes.blocks().count * ipot_group * m)),
+      reduced_(single ? arena.take<T>(n * m) : nullptr) {}
+
+template <class T>
+bool IpotState<T>::start(const MatrixView<T>& cost, const double* a, const double* b, double beta,
+                         const double* g_init, const Control& control) noexcept {
+  a_ = a;
+  b_ = b;
+  t_ = 0;
+  passes_.bind(cost, a, b, control);
+  rate_ = rate_of(beta) / unit;
+  std::fill_n(f_, n_, 0.0);
+  std::fill_n(f0_, n_, 0.0);
+  for (Index j = 0; j < m_; ++j) {
+    // V_0 = 1 everywhere, and the first column scaling is exp(g_init / beta).
+    g_[j] = b[j] > 0 ? -std::log(b[j]) / unit : 0;
+    g0_[j] = g_init == nullptr ? 0 : g_init[j];
+    w_[j] = T{1};
+    h_[j] = single ? T{0} : static_cast<T>(clamp(g0_[j] * rate_, 1e300));
+  }
+  // No row knows its offset yet.
+  std::fill_n(A_, n_, single ? T(-1e30) : T(-1e200));
+  if (!single) {
+    std::fill_n(g0_, m_, 0.0);
+    return true;
+  }
+  const auto& rows = gibbs_rows<T>();
+  return passes_.for_rows([&](Index i, Index) {
+    f0_[i] = rows.smallest(cost.row(i), g0_, m_);
+    ipot_rows<T>().reduce(cost.row(i), g0_, f0_[i], rate_, m_, reduced_ + i * m_);
+  });
+}
+
+template <class T>
+bool IpotState<T>::step() noexcept {
+  const auto& loops = ipot_rows<T>();
+  const RowBlocks& blocks = passes_.blocks();
+  const MatrixView<T>& cost = passes_.cost();
+  ++t_;
+  const double t = static_cast<double>(t_);
+  if (t_ > 1) {
+    for (Index j = 0; j < m_; ++j) {
+      const double h = 2 * g_[j] - g_last_[j];
+      h_[j] = static_cast<T>(clamp(h, single ? 1e30 : 1e300));
+      w_[j] = static_cast<T>(b_[j]);
+    }
+    for (Index i = 0; i < n_; ++i) A_[i] = static_cast<T>(clamp(f_[i], single ? 1e30 : 1e300));
+  }
+  const T slope = static_cast<T>(single ? t : t * rate_);
+  const T* r = single ? reduced_ : cost.data;
+  const Index stride = single ? m_ : cost.row_stride;
+  constexpr Index strip = 64;
+  const Index size =
+      std::max<Index>(ipot_group, std::min<Index>(strip, 32768 / m_ / ipot_group * ipot_group));
+  if (!parallel_for(blocks.count, passes_.control(), [&](Index block) {
+        T* col = reinterpret_cast<T*>(passes_.block_row(block));
+        double* total = passes_.block_sum(block);
+        std::fill_n(col, m_, T{0});
+        std::fill_n(total, m_, 0.0);
+        const Index first = blocks.first(block), last = blocks.last(block);
+        for (Index i = first; i < last; i += size) {
+          if (passes_.control().stopped()) return;
+          loops.rows(r + i * stride, stride, std::min(size, last - i), m_, h_, w_, a_ + i, slope,
+                     A_ + i, s_ + i, e_ + block * ipot_group * m_, col);
+          if ((i - first + size) % strip == 0 || i + size >= last) {
+            for (Index j = 0; j < m_; ++j) {
+              total[j] += static_cast<double>(col[j]);
+              col[j] = 0;
+            }
+          }
+        }
+      })) {
+    return false;
+  }
+  for (Index i = 0; i < n_; ++i) {
+    f_[i] = clamp(static_cast<double>(A_[i]) - std::log(s_[i]) / unit, 1e300);
+  }
+  passes_.reduce(col_);
+  bool lost = false;
+  for (Index j = 0; j < m_; ++j) lost |= !(col_[j] > 1e-25 && col_[j] < 1e25);
+  std::swap(g_, g_last_);
+  if (lost) {
+    if (!step_columns_safely()) return false;
+  } else {
+    for (Index j = 0; j < m_; ++j) g_[j] = static_cast<double>(h_[j]) - std::log(col_[j]) / unit;
+  }
+  if (!single) return true;
+  double moved = 0;
+  for (Index i = 0; i < n_; ++i) moved = std::max(moved, std::abs(f_[i]));
+  for (Index j = 0; j < m_; ++j) moved = std::max(moved, std::abs(g_[j]));
+  return moved <= reach || rebase();
+}
+
+// G from F by a pass over the cost itself, relative to each column's largest term.
+template <class T>
+bool IpotState<T>::step_columns_safely() noexcept {
+  const double t = static_cast<double>(t_);
+  for (Index i = 0; i < n_; ++i) f_[i] = clamp((f_[i] + t * (f0_[i] * rate_)) * unit, 1e300);
+  passes_.set_rate(t * (rate_ * unit));
+  if (!passes_.update_columns(f_, g_)) return false;
+  for (Index i = 0; i < n_; ++i) f_[i] = f_[i] / unit - t * (f0_[i] * rate_);
+  for (Index j = 0; j < m_; ++j) g_[j] = g_[j] / unit - t * (g0_[j] * rate_);
+  return true;
+}
+
+template <class T>
+bool IpotState<T>::rebase() noexcept {
+  const double t = static_cast<double>(t_), before = t - 1;
+  for (Index i = 0; i < n_; ++i) {
+    f0_[i] += f_[i] / t / rate_;
+    f_[i] = 0;
+  }
+  for (Index j = 0; j < m_; ++j) {
+    g0_[j] += g_[j] / t / rate_;
+    g_last_[j] -= g_[j] * (before / t);
+    g_[j] = 0;
+  }
+  return passes_.for_rows([&](Index i, Index) {
+    ipot_rows<T>().reduce(passes_.cost().row(i), g0_, f0_[i], rate_, m_, reduced_ + i * m_);
+  });
+}
+
+template <class T>
+void IpotState<T>::potentials(double* f, double* g) const noexcept {
+  const double t = static_cast<double>(t_);
+  for (Index i = 0; i < n_; ++i) f[i] = clamp((f_[i] + t * (f0_[i] * rate_)) * unit, 1e300);
+  for (Index j = 0; j < m_; ++j) g[j] = clamp((g_[j] + t * (g0_[j] * rate_)) * unit, 1e300);
+}
+
+template class IpotState<float>;
+template class IpotState<double>;
+
+}  // namespace kantorch::cpu

@@ -1,0 +1,143 @@
+#include "cpu/simd/gibbs_rows.hpp"
+
+#include <limits>
+
+#include "cpu/simd/exp.hpp"
+#include "cpu/simd/lanes.hpp"
+
+namespace kantorch::cpu {
+namespace KANTORCH_SIMD {
+namespace {
+
+typedef Pack<double> P;
+
+// Costs may be infinite in units of eps; potentials never are, so that no difference of infinities
+// arises.
+constexpr double lowest = -1e300;
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+// rate c. A float cost cannot leave the range: see rate_of.
+template <class T>
+inline P scaled(P c, P rates) noexcept {
+  const P x = rates * c;
+  if (sizeof(T) == sizeof(float)) return x;
+  return min(max(x, P::all(lowest)), P::all(-lowest));
+}
+
+template <class T, class Lanes>
+inline P exponent(const T* c, P rates, Lanes lanes) noexcept {
+  return scaled<T>(widen(c, lanes), rates);
+}
+
+template <class T>
+RowTop softmin(const T* c, const double* g, const double* b, double rate, Index m,
+               double* e) noexcept {
+  const P rates = P::all(rate);
+  P top = P::all(lowest);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P t = load(g + j, lanes) - exponent(c + j, rates, lanes);
+    top = max(where_positive(load(b + j, lanes), t, P::all(lowest)), top);
+  });
+  const P tops = P::all(largest(top));
+  P total = P::all(0);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P x = exp((load(g + j, lanes) - exponent(c + j, rates, lanes)) - tops);
+    store(e + j, x, lanes);
+    total = total + load(b + j, lanes) * x;
+  });
+  return {tops[0], sum(total)};
+}
+
+void add(double x, const double* e, Index m, double* y) noexcept {
+  const P xs = P::all(x);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    store(y + j, load(y + j, lanes) + xs * load(e + j, lanes), lanes);
+  });
+}
+
+template <class T>
+void kernel(const T* c, const double* g, double f, double rate, Index m, T* out) noexcept {
+  constexpr bool single = sizeof(T) == sizeof(float);
+  const P rates = P::all(rate), fs = P::all(f), top = P::all(single ? 78 : 650);
+  const P low = P::all(single ? -87 : -708);  // no subnormal numbers, which are slow
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P t = (fs + load(g + j, lanes)) - exponent(c + j, rates, lanes);
+    narrow(out + j, zero_below(t, low, exp(min(t, top))), lanes);
+  });
+}
+
+template <class T>
+void plan(const T* c, const double* g, const T* y, double f, double x, double rate, Index m,
+          T* out) noexcept {
+  const P rates = P::all(rate), fs = P::all(f), xs = P::all(x);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P e = exp((fs + load(g + j, lanes)) - exponent(c + j, rates, lanes));
+    narrow(out + j, (xs * e) * widen(y + j, lanes), lanes);
+  });
+}
+
+template <class T>
+RowSums measure(const T* c, const double* g, const double* b, double f, double a, double rate,
+                Index m, double* p, double* col) noexcept {
+  const P rates = P::all(rate), fs = P::all(f), as = P::all(a);
+  P mass = P::all(0), cost = P::all(0);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P cs = widen(c + j, lanes);
+    const P x = (as * exp((fs + load(g + j, lanes)) - scaled<T>(cs, rates))) * load(b + j, lanes);
+    store(p + j, x, lanes);
+    if (col != nullptr) store(col + j, load(col + j, lanes) + x, lanes);
+    mass = mass + x;
+    cost = cost + x * cs;
+  });
+  return {sum(mass), sum(cost)};
+}
+
+template <class T>
+void raise(const T* c, double f, double rate, Index m, double* top) noexcept {
+  const P rates = P::all(rate), fs = P::all(f);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    store(top + j, max(fs - exponent(c + j, rates, lanes), load(top + j, lanes)), lanes);
+  });
+}
+
+template <class T>
+void add_below(const T* c, const double* top, double f, double a, double rate, Index m,
+               double* total) noexcept {
+  const P rates = P::all(rate), fs = P::all(f), as = P::all(a);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P x = exp((fs - exponent(c + j, rates, lanes)) - load(top + j, lanes));
+    store(total + j, load(total + j, lanes) + as * x, lanes);
+  });
+}
+
+template <class T>
+double smallest(const T* c, const double* g, Index m) noexcept {
+  P low = P::all(infinity);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    // Unused lanes of g are -infinity, so that their difference is not the smallest.
+    low = min(widen(c + j, lanes) - load(g + j, lanes, -infinity), low);
+  });
+  return KANTORCH_SIMD::smallest(low);
+}
+
+template <class T>
+void lower(const T* c, double f, Index m, double* low) noexcept {
+  const P fs = P::all(f);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    store(low + j, min(widen(c + j, lanes) - fs, load(low + j, lanes)), lanes);
+  });
+}
+
+template <class T>
+constexpr GibbsRows<T> rows_for() noexcept {
+  return {softmin<T>, add,          kernel<T>,   plan<T>, measure<T>,
+          raise<T>,   add_below<T>, smallest<T>, lower<T>};
+}
+
+}  // namespace
+
+extern const GibbsTable gibbs_table;
+const GibbsTable gibbs_table = {rows_for<float>(), rows_for<double>()};
+
+}  // namespace KANTORCH_SIMD
+}  // namespace kantorch::cpu

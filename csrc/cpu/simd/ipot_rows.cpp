@@ -1,0 +1,103 @@
+#include "cpu/simd/ipot_rows.hpp"
+
+#include "cpu/simd/exp.hpp"
+#include "cpu/simd/products.hpp"
+
+namespace kantorch::cpu {
+namespace KANTORCH_SIMD {
+namespace {
+
+inline Pack<float> power(Pack<float> x) noexcept { return exp2(x); }
+inline Pack<double> power(Pack<double> x) noexcept { return exp(x); }
+
+// Where a row sum is in this range, the terms that underflowed are below 2^-66 of it.
+constexpr double smallest_sum = 0x1p-60, largest_sum = 0x1p60;
+constexpr Index longest_chain = 4096;  // columns summed in T before the sum goes on in double
+
+template <int R, class T>
+inline void row_sums(const T* r, Index stride, Index m, const T* h, const T* w, T slope, const T* A,
+                     double* s, T* e) noexcept {
+  typedef Pack<T> V;
+  const V slopes = V::all(slope);
+  V offset[R];
+  for (int i = 0; i < R; ++i) {
+    offset[i] = V::all(A[i]);
+    s[i] = 0;
+  }
+  for (Index j0 = 0; j0 < m; j0 += longest_chain) {
+    const Index width = m - j0 < longest_chain ? m - j0 : longest_chain;
+    V total[R];
+    for (int i = 0; i < R; ++i) total[i] = V::all(0);
+    sweep<T>(width, [&](Index j, auto lanes) {
+      j += j0;
+      const V hs = load(h + j, lanes), ws = load(w + j, lanes);
+      for (int i = 0; i < R; ++i) {
+        const V x = power((offset[i] + hs) - slopes * load(r + i * stride + j, lanes));
+        store(e + i * m + j, x, lanes);
+        total[i] = total[i] + ws * x;
+      }
+    });
+    for (int i = 0; i < R; ++i) s[i] += static_cast<double>(sum(total[i]));
+  }
+}
+
+template <class T>
+inline T top_exponent(const T* r, Index m, const T* h, const T* w, T slope) noexcept {
+  typedef Pack<T> V;
+  const T lowest = sizeof(T) == sizeof(float) ? T(-1e38) : T(-1e300);
+  V top = V::all(lowest);
+  sweep<T>(m, [&](Index j, auto lanes) {
+    const V x = load(h + j, lanes) - V::all(slope) * load(r + j, lanes);
+    top = max(where_positive(load(w + j, lanes), x, V::all(lowest)), top);
+  });
+  return largest(top);
+}
+
+template <int R, class T>
+inline void row_group(const T* r, Index stride, Index m, const T* h, const T* w, const double* a,
+                      T slope, T* A, double* s, T* e, T* col) noexcept {
+  row_sums<R>(r, stride, m, h, w, slope, A, s, e);
+  T x[R];
+  for (int i = 0; i < R; ++i) {
+    if (!(s[i] > smallest_sum && s[i] < largest_sum)) {
+      A[i] = -top_exponent(r + i * stride, m, h, w, slope);
+      row_sums<1>(r + i * stride, stride, m, h, w, slope, A + i, s + i, e + i * m);
+    }
+    x[i] = static_cast<T>(s[i] > 0 ? a[i] / s[i] : 0);
+  }
+  add_multiples<R>(e, m, m, x, col);
+}
+
+template <class T>
+void rows(const T* r, Index stride, Index count, Index m, const T* h, const T* w, const double* a,
+          T slope, T* A, double* s, T* e, T* col) noexcept {
+  Index i = 0;
+  for (; i + ipot_group <= count; i += ipot_group) {
+    row_group<ipot_group>(r + i * stride, stride, m, h, w, a + i, slope, A + i, s + i, e, col);
+  }
+  for (; i < count; ++i)
+    row_group<1>(r + i * stride, stride, m, h, w, a + i, slope, A + i, s + i, e, col);
+}
+
+template <class T>
+void reduce(const T* c, const double* g, double f, double rate, Index m, T* out) noexcept {
+  typedef Pack<double> P;
+  const P limit = P::all(sizeof(T) == sizeof(float) ? 1e38 : 1e300);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P x = ((widen(c + j, lanes) - P::all(f)) - load(g + j, lanes)) * P::all(rate);
+    narrow(out + j, max(min(x, limit), P::all(0) - limit), lanes);
+  });
+}
+
+template <class T>
+constexpr IpotRows<T> rows_for() noexcept {
+  return {rows<T>, reduce<T>};
+}
+
+}  // namespace
+
+extern const IpotTable ipot_table;
+const IpotTable ipot_table = {rows_for<float>(), rows_for<double>()};
+
+}  // namespace KANTORCH_SIMD
+}  // namespace kantorch::cpu

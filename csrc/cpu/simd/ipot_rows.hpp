@@ -1,0 +1,53 @@
+// One step of IPOT over a strip of rows, e_ij = B^(A_i + h_j - slope R_ij): in float B = 2 and R is
+// a reduced cost in units of beta, in double B = e and R is the cost.
+#pragma once
+
+#include "core/view.hpp"
+#include "cpu/simd/level.hpp"
+
+namespace kantorch::cpu {
+
+template <class T>
+struct IpotRows {
+  // For each of `count` rows: s_i = sum_j w_j e_ij, col_j += a_i / s_i e_ij, s_i is stored. Where
+  // s_i is outside [low, high], A_i is first replaced by minus the largest exponent among w_j > 0.
+  // `e` holds ipot_group m numbers.
+  void (*rows)(const T* r, Index stride, Index count, Index m, const T* h, const T* w,
+               const double* a, T slope, T* A, double* s, T* e, T* col);
+
+  // out_j = (c_j - f - g_j) rate, in double and then rounded.
+  void (*reduce)(const T* c, const double* g, double f, double rate, Index m, T* out);
+};
+
+constexpr Index ipot_group = 4;
+
+struct IpotTable {
+  IpotRows<float> single_rows;
+  IpotRows<double> double_rows;
+
+  const IpotRows<float>& rows(float) const noexcept { return single_rows; }
+  const IpotRows<double>& rows(double) const noexcept { return double_rows; }
+};
+
+namespace baseline {
+extern const IpotTable ipot_table;
+}
+#ifdef KANTORCH_X86_LEVELS
+namespace avx2 {
+extern const IpotTable ipot_table;
+}
+namespace avx512 {
+extern const IpotTable ipot_table;
+}
+#endif
+
+template <class T>
+const IpotRows<T>& ipot_rows() noexcept {
+#ifdef KANTORCH_X86_LEVELS
+  return pick(baseline::ipot_table, avx2::ipot_table, avx512::ipot_table).rows(T{});
+#else
+  return baseline::ipot_table.rows(T{});
+#endif
+}
+
+}  // namespace kantorch::cpu

@@ -1,0 +1,147 @@
+// Loads and stores of packs where a row ends inside a pack, and between float rows and double
+// arithmetic.
+#pragma once
+
+#include "cpu/simd/pack.hpp"
+
+namespace kantorch::cpu {
+namespace KANTORCH_SIMD {
+
+// How many lanes of a pack are in use: all of them, known when compiling, or the first few.
+template <class T>
+struct AllLanes {
+  static constexpr Index count = Pack<T>::size;
+};
+struct FirstLanes {
+  Index count;
+};
+
+// Calls body(j, lanes) for j = 0, size, 2 size, ... so that the lanes cover [0, m).
+template <class T, class Body>
+inline void sweep(Index m, Body&& body) noexcept {
+  Index j = 0;
+  for (; j + Pack<T>::size <= m; j += Pack<T>::size) body(j, AllLanes<T>{});
+  if (j < m) body(j, FirstLanes{m - j});
+}
+
+template <class T>
+inline Pack<T> load(const T* from, AllLanes<T>, T = 0) noexcept {
+  return Pack<T>::load(from);
+}
+
+// Lanes that are not in use hold `fill`.
+template <class T>
+inline Pack<T> load(const T* from, FirstLanes lanes, T fill = 0) noexcept {
+  T buffer[Pack<T>::size];
+  for (Index i = 0; i < Pack<T>::size; ++i) buffer[i] = i < lanes.count ? from[i] : fill;
+  return Pack<T>::load(buffer);
+}
+
+template <class T>
+inline void store(T* to, Pack<T> x, AllLanes<T>) noexcept {
+  x.store(to);
+}
+
+template <class T>
+inline void store(T* to, Pack<T> x, FirstLanes lanes) noexcept {
+  T buffer[Pack<T>::size];
+  x.store(buffer);
+  for (Index i = 0; i < lanes.count; ++i) to[i] = buffer[i];
+}
+
+// A pack of doubles from the storage type, and back.
+inline Pack<double> widen(const double* from, AllLanes<double> lanes) noexcept {
+  return load(from, lanes);
+}
+inline void narrow(double* to, Pack<double> x, AllLanes<double> lanes) noexcept {
+  store(to, x, lanes);
+}
+
+#if defined(__GNUC__) || defined(__clang__)
+typedef float HalfVector __attribute__((vector_size(KANTORCH_VECTOR_BYTES / 2)));
+inline Pack<double> widen(const float* from, AllLanes<double>) noexcept {
+  HalfVector half;
+  std::memcpy(&half, from, sizeof(half));
+  return {__builtin_convertvector(half, Pack<double>::Vector)};
+}
+inline void narrow(float* to, Pack<double> x, AllLanes<double>) noexcept {
+  const HalfVector half = __builtin_convertvector(x.v, HalfVector);
+  std::memcpy(to, &half, sizeof(half));
+}
+#else
+inline Pack<double> widen(const float* from, AllLanes<double>) noexcept {
+  Pack<double> p;
+  for (Index i = 0; i < Pack<double>::size; ++i) p.v[i] = from[i];
+  return p;
+}
+inline void narrow(float* to, Pack<double> x, AllLanes<double>) noexcept {
+  for (Index i = 0; i < Pack<double>::size; ++i) to[i] = static_cast<float>(x.v[i]);
+}
+#endif
+
+template <class T>
+inline Pack<double> widen(const T* from, FirstLanes lanes) noexcept {
+  T buffer[Pack<double>::size] = {};
+  for (Index i = 0; i < lanes.count; ++i) buffer[i] = from[i];
+  return widen(buffer, AllLanes<double>{});
+}
+template <class T>
+inline void narrow(T* to, Pack<double> x, FirstLanes lanes) noexcept {
+  T buffer[Pack<double>::size];
+  narrow(buffer, x, AllLanes<double>{});
+  for (Index i = 0; i < lanes.count; ++i) to[i] = buffer[i];
+}
+
+template <class T>
+inline T sum_of(const T* x, Index size) noexcept {
+  return size == 1 ? x[0] : sum_of(x, size / 2) + sum_of(x + size / 2, size / 2);
+}
+
+#if defined(__GNUC__) || defined(__clang__)
+// Halves the vector until it is 16 bytes long.
+template <class T, int bytes>
+struct Halving {
+  static T sum(const T* x) noexcept {
+    typedef T Half __attribute__((vector_size(bytes / 2)));
+    Half low, high;
+    std::memcpy(&low, x, sizeof(Half));
+    std::memcpy(&high, x + bytes / 2 / sizeof(T), sizeof(Half));
+    low = low + high;
+    T buffer[bytes / 2 / sizeof(T)];
+    std::memcpy(buffer, &low, sizeof(Half));
+    return Halving<T, bytes / 2>::sum(buffer);
+  }
+};
+template <class T>
+struct Halving<T, 16> {
+  static T sum(const T* x) noexcept { return sum_of(x, 16 / static_cast<Index>(sizeof(T))); }
+};
+template <class T>
+inline T sum(Pack<T> x) noexcept {
+  T buffer[Pack<T>::size];
+  x.store(buffer);
+  return Halving<T, KANTORCH_VECTOR_BYTES>::sum(buffer);
+}
+#else
+template <class T>
+inline T sum(Pack<T> x) noexcept {
+  return sum_of(x.v, Pack<T>::size);
+}
+#endif
+
+template <class T>
+inline T largest(Pack<T> x) noexcept {
+  T top = x[0];
+  for (Index i = 1; i < Pack<T>::size; ++i) top = x[i] > top ? x[i] : top;
+  return top;
+}
+
+template <class T>
+inline T smallest(Pack<T> x) noexcept {
+  T low = x[0];
+  for (Index i = 1; i < Pack<T>::size; ++i) low = x[i] < low ? x[i] : low;
+  return low;
+}
+
+}  // namespace KANTORCH_SIMD
+}  // namespace kantorch::cpu
