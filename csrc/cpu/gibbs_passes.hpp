@@ -17,8 +17,8 @@ struct PlanSums {
   double cost = 0;
 };
 
-// Smaller strengths are taken for this one. Any float divided by it is below 1e300.
-constexpr double smallest_eps = 1e-261;
+// Smaller strengths are taken for this one, whose reciprocal is finite.
+constexpr double smallest_eps = 1e-300;
 
 constexpr double rate_of(double eps) noexcept { return 1 / (eps < smallest_eps ? smallest_eps : eps); }
 

@@ -16,17 +16,11 @@ typedef Pack<double> P;
 constexpr double lowest = -1e300;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// rate c. A float cost cannot leave the range: see rate_of.
-template <class T>
-inline P scaled(P c, P rates) noexcept {
-  const P x = rates * c;
-  if (sizeof(T) == sizeof(float)) return x;
-  return min(max(x, P::all(lowest)), P::all(-lowest));
-}
+inline P scaled(P c, P rates) noexcept { return min(max(rates * c, P::all(lowest)), P::all(-lowest)); }
 
 template <class T, class Lanes>
 inline P exponent(const T* c, P rates, Lanes lanes) noexcept {
-  return scaled<T>(widen(c, lanes), rates);
+  return scaled(widen(c, lanes), rates);
 }
 
 template <class T>
@@ -83,7 +77,7 @@ RowSums measure(const T* c, const double* g, const double* b, double f, double a
   P mass = P::all(0), cost = P::all(0);
   sweep<double>(m, [&](Index j, auto lanes) {
     const P cs = widen(c + j, lanes);
-    const P x = (as * exp((fs + load(g + j, lanes)) - scaled<T>(cs, rates))) * load(b + j, lanes);
+    const P x = (as * exp((fs + load(g + j, lanes)) - scaled(cs, rates))) * load(b + j, lanes);
     store(p + j, x, lanes);
     if (col != nullptr) store(col + j, load(col + j, lanes) + x, lanes);
     mass = mass + x;
