@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import kantorch
-from peers import installed
+from peers import installed, optional
 from race import race
 from workloads import clouds, grids, neurons, tensors, uniform_clouds
 
@@ -48,6 +48,8 @@ def bench_exact_single(benchmark: Any, work: str) -> None:
         peers["SciPy linear_sum_assignment"] = lambda: (
             cost[optimize.linear_sum_assignment(cost)].sum() / n
         )
+        lap = optional("lap")
+        peers["lapx lapjv"] = lap and (lambda: lap.lapjv(cost, return_cost=True)[0] / n)
     reference = ot.emd2(a, b, cost, numItermax=10**9)
     race(
         benchmark,

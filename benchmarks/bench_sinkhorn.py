@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import kantorch
-from peers import installed, torch_sinkhorn
+from peers import installed, optional, ott_sinkhorn, torch_sinkhorn
 from race import race
 from workloads import clouds, tensors, uniform_clouds
 
@@ -46,10 +46,11 @@ def bench_sinkhorn_fixed_iterations(benchmark: Any, batch: int, n: int) -> None:
         {
             "torch logsumexp": lambda: torch_sinkhorn(cost, a, b, reg, ITERATIONS),
             "POT ot.solve_batch": pot,
+            "OTT-JAX": ott_sinkhorn(cost, a, b, reg, ITERATIONS),
         },
         error=lambda value: float(((value.double() - reference) / reference).abs().max()),
         tolerance=1e-5,
-        tolerances={"POT ot.solve_batch": 1e-3, "torch logsumexp": 1e-3},
+        tolerances={"POT ot.solve_batch": 1e-3, "torch logsumexp": 1e-3, "OTT-JAX": 1e-3},
     )
 
 
@@ -78,13 +79,23 @@ def bench_sinkhorn_to_tolerance(benchmark: Any, fraction: float, dtype: torch.dt
             warn=False,
         )
 
+    regot = optional("regot")
+    peers = {"POT sinkhorn_log (at most 1000 iterations)": pot}
+    for solver in ("bcd", "lbfgs_dual", "ssns", "splr"):
+        peers[f"RegOT {solver}"] = regot and _regot(
+            getattr(regot, f"sinkhorn_{solver}"), cost_array, arrays, fraction, tol
+        )
     race(
         benchmark,
         f"sinkhorn to 1e-6, n=1000, reg={fraction} of the maximum, {str(dtype)[6:]}",
         lambda: kantorch.solve(cost, a, b, reg=fraction, tol=tol).check().plan,
-        {"POT sinkhorn_log (at most 1000 iterations)": pot},
+        peers,
         error=marginal_error,
         tolerance=2 * tol,
-        tolerances={"POT sinkhorn_log (at most 1000 iterations)": 1.0},
+        tolerances=dict.fromkeys(peers, 1.0),
         seconds=20,
     )
+
+
+def _regot(solver: Any, cost: np.ndarray, arrays: Any, reg: float, tol: float) -> Any:
+    return lambda: solver(cost, arrays[1], arrays[2], reg, tol, 1000).plan

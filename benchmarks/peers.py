@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 
-def installed(*names: str) -> Any:
-    """Import a peer, or skip the benchmark visibly."""
-    return pytest.importorskip(names[0], reason=f"peer {names[0]} is not installed")
+def installed(name: str) -> Any:
+    """Import the peer that a benchmark cannot do without, or skip the benchmark visibly."""
+    return pytest.importorskip(name, reason=f"peer {name} is not installed")
+
+
+def optional(name: str) -> Any | None:
+    """Import a further peer; the table says which were absent."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def ott_sinkhorn(cost: Tensor, a: Tensor, b: Tensor, reg: float, iterations: int) -> Any:
+    """OTT-JAX's log-domain Sinkhorn, compiled and vectorised over the batch; None if absent."""
+    if optional("ott") is None:
+        return None
+    import jax
+    import jax.numpy as jnp
+    from ott.geometry import geometry
+    from ott.problems.linear import linear_problem
+    from ott.solvers.linear import sinkhorn
+
+    solver = sinkhorn.Sinkhorn(
+        threshold=0.0,
+        min_iterations=iterations,
+        max_iterations=iterations,
+        inner_iterations=iterations,
+    )
+
+    def one(cost: Any, a: Any, b: Any) -> Any:
+        geom = geometry.Geometry(cost_matrix=cost, epsilon=reg)
+        out = solver(linear_problem.LinearProblem(geom, a=a, b=b))
+        return (out.matrix * cost).sum()
+
+    solve = jax.jit(jax.vmap(one))
+    arrays = [jnp.asarray(t.numpy()) for t in (cost, a, b)]
+    return lambda: torch.from_numpy(np.array(solve(*arrays)))
 
 
 def torch_sinkhorn(cost: Tensor, a: Tensor, b: Tensor, reg: float, iterations: int) -> Tensor:

@@ -18,7 +18,7 @@ def race(
     benchmark: Any,
     work: str,
     ours: Solver,
-    peers: dict[str, Solver],
+    peers: dict[str, Solver | None],
     *,
     error: Callable[[Any], float],
     tolerance: float,
@@ -31,14 +31,16 @@ def race(
         benchmark: pytest-benchmark's fixture; its own timer takes kantorch's times.
         work: what is solved; the row of the report.
         ours: kantorch.
-        peers: who else; a peer that is not installed is skipped by the caller, visibly.
+        peers: who else; None for one that is not installed, which the report says.
         error: of what a contestant returns.
         tolerance: the largest error kantorch may have; written beside its time.
         tolerances: peers that do not reach `tolerance` state theirs here.
         seconds: about how long to race.
     """
     errors, durations = {}, {}
-    for name, solver in {"kantorch": ours, **peers}.items():
+    absent = [name for name, solver in peers.items() if solver is None]
+    present = {name: solver for name, solver in peers.items() if solver is not None}
+    for name, solver in {"kantorch": ours, **present}.items():
         solver()  # first calls build caches and wake threads
         start = time.perf_counter()
         answer = solver()
@@ -47,14 +49,14 @@ def race(
         allowed = (tolerances or {}).get(name, tolerance)
         assert errors[name] <= allowed, f"{work}: {name} is off by {errors[name]}, not {allowed}"
     rounds = int(np.clip(seconds / sum(durations.values()), 3, 200))
-    times: dict[str, list[float]] = {name: [] for name in peers}
+    times: dict[str, list[float]] = {name: [] for name in present}
 
     def run_peers() -> None:
-        for name, solver in peers.items():
+        for name, solver in present.items():
             start = time.perf_counter()
             solver()
             times[name].append(time.perf_counter() - start)
 
     benchmark.group = work.partition(",")[0]
-    benchmark.extra_info.update(work=work, errors=errors, peers=times)
+    benchmark.extra_info.update(work=work, errors=errors, peers=times, absent=absent)
     benchmark.pedantic(ours, setup=run_peers, rounds=rounds, iterations=1, warmup_rounds=0)

@@ -39,6 +39,8 @@ def main() -> int:
     record = json.loads(saved.read_text())
     rows = [row for entry in record["benchmarks"] for row in contestants(entry)]
     table = render(record["machine_info"], rows)
+    if absent := missing(record):
+        table += f"\nNot installed: {', '.join(absent)}.\n"
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "table.md").write_text(table)
     draw(rows, options.out / "ratios.png")
@@ -66,17 +68,28 @@ def contestants(entry: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def missing(record: dict[str, Any]) -> list[str]:
+    """The peers that were not installed."""
+    return sorted(
+        {name for entry in record["benchmarks"] for name in entry["extra_info"]["absent"]}
+    )
+
+
 def render(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The table in Markdown, with the machine above it."""
     config = machine["kantorch"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
-        f"{machine['cpu'].get('brand_raw', 'unknown processor')}, {machine['cores']} cores, "
-        f"{config['threads']} threads, {config['simd']}; kantorch {config['version']} at commit "
-        f"{machine['commit']}, {config['compiler']}; {versions}.",
+        (
+            f"{machine['cpu'].get('brand_raw', 'unknown processor')}, {machine['cores']} cores, "
+            f"{config['threads']} threads, {config['simd']}; kantorch {config['version']} at commit "
+            f"{machine['commit']}, {config['compiler']}; {versions}."
+        ),
         "",
-        "Medians of interleaved rounds in one process; the error is relative to a float64 reference, "
-        "or, where a tolerance is the aim, the marginal error.",
+        (
+            "Medians of interleaved rounds in one process; the error is relative to a float64 "
+            "reference, or, where a tolerance is the aim, the marginal error."
+        ),
         "",
         "| work | kantorch | error | beside | time | error | ratio |",
         "|---|---|---|---|---|---|---|",

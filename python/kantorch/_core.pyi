@@ -1,15 +1,15 @@
 """The compiled core. Private: arguments are trusted, `kantorch.ops` is its only user."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 __version__: str
 compiler: str
 has_cuda: bool
 
 # Tensors travel as addresses and strides in elements; 0 means "not given".
-_Dtype = Literal["float32", "float64"]
-_Cost = tuple[int, int, int, int, int, int]  # address, B, n, m, batch stride, row stride
-_Vector = tuple[int, int]  # address, batch stride
+_Dtype: TypeAlias = Literal["float32", "float64"]
+_Cost: TypeAlias = tuple[int, int, int, int, int, int]  # address, B, n, m, batch stride, row stride
+_Vector: TypeAlias = tuple[int, int]  # address, batch stride
 
 def simd_level() -> str: ...
 def set_simd_level(level: str) -> None: ...
