@@ -9,6 +9,7 @@
 #include "cpu/exact_instance.hpp"
 #include "cpu/exact_plan.hpp"
 #include "cpu/exact_simplex.hpp"
+#include "cpu/exact_sinkhorn.hpp"
 #include "cpu/exact_start.hpp"
 #include "cpu/pool.hpp"
 
@@ -27,17 +28,21 @@ Index slots(Index batch, int threads) noexcept {
   return std::max<Index>(1, std::min<Index>(batch, threads));
 }
 
+// A float32 screen and a bfloat16 kernel for one problem.
 Index screen_bytes(Index rows, Index cols) noexcept {
   const Index bytes = rows * Screen::padded(cols) * static_cast<Index>(sizeof(float));
   return (bytes + alignment - 1) / alignment * alignment;
 }
+Index slot_bytes(Index rows, Index cols) noexcept { return screen_bytes(rows, cols) / 2 * 3; }
 
 // What one thread uses for problem after problem.
 template <class T>
 struct Worker {
   Instance<T> instance;
   Screen screen;
+  Shortlist shortlist;
   Tree tree;
+  std::uint32_t* kernel;
 
   Outcome solve_one(const ExactProblem<T>& problem, Index k, const double* a, const double* b,
                     const ExactResult& result, const Control& control);
@@ -58,12 +63,20 @@ Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const doub
     if (!write_empty(instance, control, answer)) return Outcome::interrupted;
     return finish(Status::optimal);
   }
-  if (!start_potentials(instance, problem.f_init[k], problem.g_init[k], screen, control) ||
-      !fill_screen(instance, screen, control) || !start_basis(instance, screen, tree, control)) {
+  const double* f_init = problem.f_init[k];
+  const double* g_init = problem.g_init[k];
+  const bool warm = f_init != nullptr && g_init != nullptr;
+  const bool worthwhile = !warm && instance.n() >= 16 && instance.m() >= 16;
+  if (!start_potentials(instance, f_init, g_init, screen, control) ||
+      !fill_screen(instance, screen, control) ||
+      (worthwhile &&
+       !(anneal(instance, screen, kernel, control) && fill_screen(instance, screen, control))) ||
+      !fill_shortlist(screen, shortlist, control) ||
+      !start_basis(instance, screen, shortlist, tree, control)) {
     return Outcome::interrupted;
   }
   Index pivots = 0;
-  const Stop stop = solve(instance, screen, tree, problem.max_iter, control, pivots);
+  const Stop stop = solve(instance, screen, shortlist, tree, problem.max_iter, control, pivots);
   if (stop == Stop::interrupted) return Outcome::interrupted;
   result.n_iter[k] = pivots;
   if (!write_duals(instance, tree, stop != Stop::optimal, control, answer))
@@ -80,7 +93,7 @@ Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const doub
 template <class T>
 Index exact_workspace(const ExactProblem<T>& problem, int threads) noexcept {
   const CostBatch<T>& cost = problem.cost;
-  return alignment + slots(cost.batch, threads) * screen_bytes(cost.rows, cost.cols);
+  return alignment + slots(cost.batch, threads) * slot_bytes(cost.rows, cost.cols);
 }
 
 template <class T>
@@ -103,7 +116,9 @@ Outcome exact(const ExactProblem<T>& problem, const ExactResult& result, void* w
   const bool complete = parallel_for(count, control, [&](Index slot) {
     try {
       Worker<T> worker;
-      worker.screen.data = reinterpret_cast<float*>(aligned + slot * screen_bytes(n, m));
+      char* const scratch = aligned + slot * slot_bytes(n, m);
+      worker.screen.data = reinterpret_cast<float*>(scratch);
+      worker.kernel = reinterpret_cast<std::uint32_t*>(scratch + screen_bytes(n, m));
       std::vector<double> a(static_cast<std::size_t>(n));
       std::vector<double> b(static_cast<std::size_t>(m));
       for (Index k = next++; k < cost.batch && memory && !interrupted; k = next++) {

@@ -24,10 +24,11 @@ double largest_potential(const Tree& tree) noexcept {
 template <class T>
 class Simplex {
  public:
-  Simplex(const Instance<T>& instance, const Screen& screen, Tree& tree, Index max_iter,
-          const Control& control)
+  Simplex(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist, Tree& tree,
+          Index max_iter, const Control& control)
       : instance_(instance),
         screen_(screen),
+        shortlist_(shortlist),
         tree_(tree),
         max_iter_(max_iter),
         control_(control),
@@ -41,8 +42,12 @@ class Simplex {
 
   Stop run() {
     recompute();
-    Stop stop = price(
-        screened_pivots, [this](Index i) { return scan_screen(i); }, [this] { refresh_screen(); });
+    const auto refresh = [this] { refresh_screen(); };
+    Stop stop = Stop::optimal;
+    if (m_ > 2 * shortlist_size)
+      stop = price(screened_pivots, [this](Index i) { return scan_shortlist(i); }, refresh);
+    if (stop == Stop::optimal)
+      stop = price(screened_pivots, [this](Index i) { return scan_screen(i); }, refresh);
     while (stop == Stop::optimal) {
       recompute();
       refresh_exact();
@@ -69,7 +74,7 @@ class Simplex {
     Node col;
     double cost;
   };
-  static constexpr Index list_size = 16;
+  static constexpr Index list_size = 32;
 
   void recompute() noexcept {
     tree_.recompute(instance_, -screen_.g[tree_.root() - n_]);
@@ -90,6 +95,12 @@ class Simplex {
     const Smallest best =
         kernels_.screen_smallest(screen_.row(i), screen_g_.data(), screen_.stride);
     return {best.value - (tree_.pi[i] - tree_.shift - screen_.f[i]), best.index};
+  }
+  Smallest scan_shortlist(Index i) const noexcept {
+    const Node* columns = &shortlist_.columns[i * shortlist_size];
+    const Smallest best = kernels_.shortlist_smallest(&shortlist_.values[i * shortlist_size],
+                                                      columns, screen_g_.data());
+    return {best.value - (tree_.pi[i] - tree_.shift - screen_.f[i]), columns[best.index]};
   }
   Smallest scan_exact(Index i) noexcept {
     const Smallest best = kernels_.rows(T{}).smallest(
@@ -159,6 +170,7 @@ class Simplex {
 
   const Instance<T>& instance_;
   const Screen& screen_;
+  const Shortlist& shortlist_;
   Tree& tree_;
   const Index max_iter_;
   const Control& control_;
@@ -178,17 +190,17 @@ class Simplex {
 double feasibility(const Tree& tree) noexcept { return rounding * largest_potential(tree); }
 
 template <class T>
-Stop solve(const Instance<T>& instance, const Screen& screen, Tree& tree, Index max_iter,
-           const Control& control, Index& pivots) {
-  Simplex<T> simplex(instance, screen, tree, max_iter, control);
+Stop solve(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist,
+           Tree& tree, Index max_iter, const Control& control, Index& pivots) {
+  Simplex<T> simplex(instance, screen, shortlist, tree, max_iter, control);
   const Stop stop = simplex.run();
   pivots = simplex.pivots;
   return stop;
 }
 
-template Stop solve<float>(const Instance<float>&, const Screen&, Tree&, Index, const Control&,
-                           Index&);
-template Stop solve<double>(const Instance<double>&, const Screen&, Tree&, Index, const Control&,
-                            Index&);
+template Stop solve<float>(const Instance<float>&, const Screen&, const Shortlist&, Tree&, Index,
+                           const Control&, Index&);
+template Stop solve<double>(const Instance<double>&, const Screen&, const Shortlist&, Tree&, Index,
+                            const Control&, Index&);
 
 }  // namespace kantorch::cpu::network

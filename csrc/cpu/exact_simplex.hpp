@@ -15,8 +15,8 @@ enum class Stop { optimal, max_iterations, precision_limit, interrupted };
 // Pivots from the tree's basis to an optimal one. Optimal means: with potentials recomputed from
 // the tree, no working reduced cost is below -feasibility(tree). Throws bad_alloc.
 template <class T>
-Stop solve(const Instance<T>& instance, const Screen& screen, Tree& tree, Index max_iter,
-           const Control& control, Index& pivots);
+Stop solve(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist,
+           Tree& tree, Index max_iter, const Control& control, Index& pivots);
 
 // The rounding level of the working reduced costs c - f - g: costs are at most 1, and the
 // potentials as they are when recomputed.

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
+
+#include "cpu/pool.hpp"
 
 namespace kantorch::cpu::network {
 namespace {
@@ -42,6 +45,10 @@ class Allocation {
   bool row_open(Node i) const noexcept { return positive(rows_[i]); }
   bool col_open(Node j) const noexcept { return positive(cols_[j]); }
 
+  void use_open(Arc arc) {
+    if (row_open(arc.row) && col_open(arc.col)) use(arc.row, arc.col);
+  }
+
   // The row and the column must be open.
   void use(Node i, Node j) {
     const Amount amount = std::min(rows_[i], cols_[j]);
@@ -61,6 +68,79 @@ class Allocation {
   std::vector<Amount> cols_;
   std::size_t count_;
 };
+
+// Indices of `values` in ascending order of sign, exponent and leading bits: a counting sort.
+std::vector<Node> nearly_sorted(const std::vector<float>& values) {
+  constexpr int bits = 13;
+  const auto key = [](float value) {
+    std::uint32_t word;
+    std::memcpy(&word, &value, sizeof(word));
+    word = word >> 31 != 0 ? ~word : word | 0x80000000u;
+    return word >> (32 - bits);
+  };
+  std::vector<Node> first((std::size_t{1} << bits) + 1, 0);
+  for (const float value : values) ++first[key(value) + 1];
+  for (std::size_t k = 1; k < first.size(); ++k) first[k] += first[k - 1];
+  std::vector<Node> order(values.size());
+  for (std::size_t k = 0; k < values.size(); ++k)
+    order[first[key(values[k])]++] = static_cast<Node>(k);
+  return order;
+}
+
+// The entries, in the given order, that join two components of the graph so far (Kruskal).
+template <class Cell>
+std::vector<Node> spanning_forest(const std::vector<Node>& order, const Cell& cell, Node n,
+                                  Node m) {
+  std::vector<Node> above(static_cast<std::size_t>(n + m));
+  for (Node v = 0; v < n + m; ++v) above[v] = v;
+  const auto top = [&](Node v) {
+    while (above[v] != v) v = above[v] = above[above[v]];
+    return v;
+  };
+  std::vector<Node> forest;
+  for (const Node entry : order) {
+    const Arc arc = cell(entry);
+    if (arc.col >= m) continue;
+    const Node u = top(arc.row);
+    const Node v = top(n + arc.col);
+    if (u == v) continue;
+    above[u] = v;
+    forest.push_back(entry);
+    if (static_cast<Node>(forest.size()) == n + m - 1) break;
+  }
+  return forest;
+}
+
+// The entries of a forest in an order in which each is, without those before it, the last at one of
+// its ends.
+template <class Cell>
+std::vector<Node> leaves_first(const std::vector<Node>& forest, const Cell& cell, Node n, Node m) {
+  std::vector<Node> degree(static_cast<std::size_t>(n + m), 0);
+  std::vector<Node> sum(static_cast<std::size_t>(n + m), 0);  // exclusive or of incident entries
+  const auto toggle = [&](Node entry, Node change) {
+    const Arc arc = cell(entry);
+    for (const Node v : {arc.row, static_cast<Node>(n + arc.col)}) {
+      degree[v] += change;
+      sum[v] ^= entry;
+    }
+    return arc;
+  };
+  for (const Node entry : forest) toggle(entry, 1);
+  std::vector<Node> leaves;
+  for (Node v = 0; v < n + m; ++v)
+    if (degree[v] == 1) leaves.push_back(v);
+  std::vector<Node> order;
+  order.reserve(forest.size());
+  for (std::size_t k = 0; k < leaves.size(); ++k) {
+    const Node v = leaves[k];
+    if (degree[v] == 0) continue;  // the other end was a leaf, too
+    order.push_back(sum[v]);
+    const Arc arc = toggle(sum[v], -1);
+    const Node other = v < n ? static_cast<Node>(n + arc.col) : arc.row;
+    if (degree[other] == 1) leaves.push_back(other);
+  }
+  return order;
+}
 
 }  // namespace
 
@@ -106,9 +186,23 @@ bool fill_screen(const Instance<T>& instance, Screen& screen, const Control& con
   });
 }
 
+bool fill_shortlist(const Screen& screen, Shortlist& shortlist, const Control& control) {
+  const auto& kernels = reduced_cost();
+  const Index n = static_cast<Index>(screen.f.size());
+  const std::size_t count = static_cast<std::size_t>(n * shortlist_size);
+  shortlist.values.resize(count);
+  shortlist.columns.resize(count);
+  const Index block = std::max<Index>(1, std::min(n, 65536 / screen.stride));
+  return parallel_for((n + block - 1) / block, control, [&](Index k) {
+    for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i)
+      kernels.shortlist(screen.row(i), screen.stride, &shortlist.values[i * shortlist_size],
+                        &shortlist.columns[i * shortlist_size]);
+  });
+}
+
 template <class T>
-bool start_basis(const Instance<T>& instance, const Screen& screen, Tree& tree,
-                 const Control& control) {
+bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist,
+                 Tree& tree, const Control& control) {
   const auto& kernels = reduced_cost();
   const Node n = static_cast<Node>(instance.n());
   const Node m = static_cast<Node>(instance.m());
@@ -116,8 +210,22 @@ bool start_basis(const Instance<T>& instance, const Screen& screen, Tree& tree,
   const Node root = static_cast<Node>(largest - instance.b.begin());
   Allocation allocation(instance, root);
 
+  const std::vector<Node> order = nearly_sorted(shortlist.values);
+  const auto cell = [&](Node entry) {
+    return Arc{static_cast<Node>(entry / shortlist_size), shortlist.columns[entry]};
+  };
+  // Were the potentials optimal, a spanning tree of cheapest cells would be an optimal basis. Its
+  // flow follows from the leaves inwards; where that fails for want of mass, what a node keeps goes
+  // to the cheapest cells that are left.
+  for (const Node entry : leaves_first(spanning_forest(order, cell, n, m), cell, n, m))
+    allocation.use_open(cell(entry));
+  for (const Node entry : order)
+    if (cell(entry).col < m) allocation.use_open(cell(entry));
+
   // Exhausted columns are shut out by a large negative potential.
   std::vector<float> shut(static_cast<std::size_t>(screen.stride), 0.0f);
+  for (Node j = 0; j < m; ++j)
+    if (!allocation.col_open(j)) shut[j] = -screen_absent;
   for (Node i = 0; i < n && !allocation.complete(); ++i) {
     if (control.stopped()) return false;
     while (allocation.row_open(i)) {
@@ -137,7 +245,9 @@ template bool start_potentials<double>(const Instance<double>&, const double*, c
                                        Screen&, const Control&);
 template bool fill_screen<float>(const Instance<float>&, Screen&, const Control&);
 template bool fill_screen<double>(const Instance<double>&, Screen&, const Control&);
-template bool start_basis<float>(const Instance<float>&, const Screen&, Tree&, const Control&);
-template bool start_basis<double>(const Instance<double>&, const Screen&, Tree&, const Control&);
+template bool start_basis<float>(const Instance<float>&, const Screen&, const Shortlist&, Tree&,
+                                 const Control&);
+template bool start_basis<double>(const Instance<double>&, const Screen&, const Shortlist&, Tree&,
+                                  const Control&);
 
 }  // namespace kantorch::cpu::network

@@ -11,6 +11,9 @@ void Tree::build(Index n, Index m, Node root, const std::vector<Arc>& arcs,
   n_ = n;
   root_ = root;
   nodes_.resize(count);
+  next_.resize(count);
+  previous_.resize(count);
+  last_.resize(count);
   pi.resize(count);
   low_.resize(count);
   shift = 0;
@@ -29,13 +32,13 @@ void Tree::build(Index n, Index m, Node root, const std::vector<Arc>& arcs,
   }
 
   // Preorder by depth-first search; `first` becomes what is left to visit.
-  nodes_[root] = {0, none, none, none, none, 1};
+  nodes_[root] = {0, none, 1};
   Node latest = root;
   Node v = root;
   for (;;) {
     const Node half = first[v];
     if (half == none) {
-      nodes_[v].last = latest;
+      last_[v] = latest;
       const Node p = nodes_[v].parent;
       if (p == none) break;
       nodes_[p].size += nodes_[v].size;
@@ -46,7 +49,7 @@ void Tree::build(Index n, Index m, Node root, const std::vector<Arc>& arcs,
     const std::size_t k = static_cast<std::size_t>(half / 2);
     const Node w = half % 2 == 0 ? column(arcs[k].col) : arcs[k].row;
     if (w == nodes_[v].parent) continue;
-    nodes_[w] = {flow[k], v, none, none, none, 1};
+    nodes_[w] = {flow[k], v, 1};
     link(latest, w);
     latest = w;
     v = w;
@@ -100,72 +103,79 @@ void Tree::pivot(Arc entering, double reduced_cost) noexcept {
   move(leaving, tip, target, delta);
 
   const double step = column_side ? -reduced_cost : reduced_cost;
-  if (2 * moved <= static_cast<Node>(nodes_.size())) {
-    const Node end = nodes_[nodes_[tip].last].next;
-    u = tip;
-    do {
-      pi[u] += step;
-      u = nodes_[u].next;
-    } while (u != end);
+  const Node others = static_cast<Node>(nodes_.size()) - moved;
+  if (moved <= others) {
+    add(tip, last_[tip], moved, step);
   } else {
     shift -= step;
-    for (u = nodes_[nodes_[tip].last].next; u != tip; u = nodes_[u].next) pi[u] -= step;
+    add(next_[last_[tip]], previous_[tip], others, -step);
   }
+}
+
+// Adds to the potentials of a stretch of the preorder, of `count` nodes, from both ends at once.
+void Tree::add(Node first, Node last, Node count, double step) noexcept {
+  double* const potential = pi.data();
+  const Node* const forth = next_.data();
+  const Node* const back = previous_.data();
+  for (Node k = count / 2; k > 0; --k) {
+    potential[first] += step;
+    potential[last] += step;
+    first = forth[first];
+    last = back[last];
+  }
+  if (count % 2 != 0) potential[first] += step;
 }
 
 // Cuts the subtree of `leaving` off, makes `tip` its root, and hangs it below `target`.
 void Tree::move(Node leaving, Node tip, Node target, double flow) noexcept {
-  const Node before = nodes_[leaving].previous;
-  const Node end = nodes_[leaving].last;
-  const Node after = nodes_[end].next;
+  const Node before = previous_[leaving];
+  const Node end = last_[leaving];
+  const Node after = next_[end];
   const Node moved = nodes_[leaving].size;
-  for (Node u = nodes_[leaving].parent; u >= 0 && nodes_[u].last == end; u = nodes_[u].parent)
-    nodes_[u].last = before;
+  for (Node u = nodes_[leaving].parent; u >= 0 && last_[u] == end; u = nodes_[u].parent)
+    last_[u] = before;
 
   // In the new preorder every node of the path from the tip up to `leaving` comes, with what it has
   // below it beside the path, after the node below it. `below` is the path's node treated last;
   // the other names with `below` say what was true of it before this move.
   Node below = tip;
-  Node below_previous = nodes_[tip].previous;
-  Node below_end = nodes_[tip].last;
-  Node below_next = nodes_[below_end].next;
+  Node below_previous = previous_[tip];
+  Node below_end = last_[tip];
+  Node below_next = next_[below_end];
   Node below_size = nodes_[tip].size;
   double below_flow = nodes_[tip].flow;
   Node tail = below_end;  // of the new preorder
   Node v = nodes_[tip].parent;
-  nodes_[tip].parent = target;
-  nodes_[tip].flow = flow;
-  nodes_[tip].size = moved;
+  nodes_[tip] = {flow, target, moved};
   while (below != leaving) {
-    const Links old = nodes_[v];
+    const Climb old = nodes_[v];
+    const Node old_previous = previous_[v];
+    const Node old_last = last_[v];
     const Node first_end = below_previous;
     const Node second = below_next;
-    const bool split = below_end != old.last;
-    if (split) below_next = nodes_[old.last].next;
+    const bool split = below_end != old_last;
+    if (split) below_next = next_[old_last];
     link(tail, v);
     if (split) link(first_end, second);
-    tail = split ? old.last : first_end;
-    nodes_[v].parent = below;
-    nodes_[v].flow = below_flow;
-    nodes_[v].size = moved - below_size;
+    tail = split ? old_last : first_end;
+    nodes_[v] = {below_flow, below, static_cast<Node>(moved - below_size)};
     below = v;
-    below_previous = old.previous;
-    below_end = old.last;
+    below_previous = old_previous;
+    below_end = old_last;
     below_size = old.size;
     below_flow = old.flow;
     v = old.parent;
   }
   for (Node u = leaving;; u = nodes_[u].parent) {
-    nodes_[u].last = tail;
+    last_[u] = tail;
     if (u == tip) break;
   }
 
   link(before, after);
-  const Node following = nodes_[target].next;
+  const Node following = next_[target];
   link(target, tip);
   link(tail, following);
-  for (Node u = target; u >= 0 && nodes_[u].last == target; u = nodes_[u].parent)
-    nodes_[u].last = tail;
+  for (Node u = target; u >= 0 && last_[u] == target; u = nodes_[u].parent) last_[u] = tail;
 }
 
 }  // namespace kantorch::cpu::network

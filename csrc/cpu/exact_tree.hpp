@@ -43,8 +43,8 @@ class Tree {
   Index size() const noexcept { return static_cast<Index>(nodes_.size()); }
   Node root() const noexcept { return root_; }
   Node parent(Node v) const noexcept { return nodes_[v].parent; }
-  Node next(Node v) const noexcept { return nodes_[v].next; }  // in preorder, cyclic
-  Node previous(Node v) const noexcept { return nodes_[v].previous; }
+  Node next(Node v) const noexcept { return next_[v]; }  // in preorder, cyclic
+  Node previous(Node v) const noexcept { return previous_[v]; }
   double flow(Node v) const noexcept { return nodes_[v].flow; }
   bool is_row(Node v) const noexcept { return v < n_; }
   Node column(Index j) const noexcept { return static_cast<Node>(n_ + j); }
@@ -59,24 +59,27 @@ class Tree {
   double shift = 0;
 
  private:
-  struct Links {
+  // What a walk up the tree needs, apart from what a walk along the preorder needs: both are bound
+  // by the latency of the cache, so each shall use little of it.
+  struct Climb {
     double flow;  // on the arc to the parent, an integer
     Node parent;
-    Node next;
-    Node previous;
-    Node last;  // of the subtree, in preorder
     Node size;  // of the subtree
   };
 
   void move(Node leaving, Node tip, Node target, double flow) noexcept;
+  void add(Node first, Node last, Node count, double step) noexcept;
   void link(Node v, Node w) noexcept {
-    nodes_[v].next = w;
-    nodes_[w].previous = v;
+    next_[v] = w;
+    previous_[w] = v;
   }
 
   Index n_ = 0;
   Node root_ = 0;
-  std::vector<Links> nodes_;
+  std::vector<Climb> nodes_;
+  std::vector<Node> next_;
+  std::vector<Node> previous_;
+  std::vector<Node> last_;   // of the subtree, in preorder
   std::vector<double> low_;  // low parts of the potentials, in `recompute`
 };
 

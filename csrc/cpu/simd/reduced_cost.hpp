@@ -11,8 +11,10 @@
 
 namespace kantorch::cpu {
 
-constexpr Index screen_padding = 16;
+constexpr Index screen_padding = 32;
 constexpr float screen_absent = 1e30f;
+
+constexpr Index shortlist_size = 32;
 
 // The smallest value of a row, at its first place.
 struct Smallest {
@@ -42,6 +44,13 @@ struct ReducedCostTable {
 
   // min_j row_j - g_j over a padded row
   Smallest (*screen_smallest)(const float* row, const float* g, Index padded);
+
+  // The smallest entries of a padded row, nearly: of the columns that agree modulo shortlist_size
+  // the smallest each.
+  void (*shortlist)(const float* row, Index padded, float* values, std::int32_t* columns);
+
+  // min_k values_k - g[columns_k] of a shortlist; the index is k
+  Smallest (*shortlist_smallest)(const float* values, const std::int32_t* columns, const float* g);
 
   const CostRows<float>& rows(float) const noexcept { return single_rows; }
   const CostRows<double>& rows(double) const noexcept { return double_rows; }

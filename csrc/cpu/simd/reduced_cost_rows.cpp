@@ -217,6 +217,36 @@ Smallest screen_smallest(const float* row, const float* g, Index padded) noexcep
       padded, [&](Index j) { return Pack<float>::load(row + j) - Pack<float>::load(g + j); });
 }
 
+void shortlist(const float* row, Index padded, float* values, std::int32_t* columns) noexcept {
+  constexpr Index width = Pack<float>::size;
+  for (Index lane = 0; lane < shortlist_size; lane += width) {
+    Pack<std::int32_t> index =
+        counting<std::int32_t>() + Pack<std::int32_t>::all(static_cast<std::int32_t>(lane));
+    const Pack<std::int32_t> step =
+        Pack<std::int32_t>::all(static_cast<std::int32_t>(shortlist_size));
+    Lanes<float> best{Pack<float>::load(row + lane), index};
+    for (Index j = lane + shortlist_size; j < padded; j += shortlist_size) {
+      index = index + step;
+      best.take(Pack<float>::load(row + j), index);
+    }
+    best.value.store(values + lane);
+    best.index.store(columns + lane);
+  }
+}
+
+Smallest shortlist_smallest(const float* values, const std::int32_t* columns,
+                            const float* g) noexcept {
+  float best = values[0] - g[columns[0]];
+  Index at = 0;
+  for (Index k = 1; k < shortlist_size; ++k) {
+    const float x = values[k] - g[columns[k]];
+    const bool less = x < best;
+    best = less ? x : best;
+    at = less ? k : at;
+  }
+  return {static_cast<double>(best), at};
+}
+
 template <class T>
 constexpr CostRows<T> rows_of() noexcept {
   return {range<T>, screen<T>, smallest<T>, lower<T>};
@@ -225,7 +255,8 @@ constexpr CostRows<T> rows_of() noexcept {
 }  // namespace
 
 extern const ReducedCostTable reduced_cost_table;
-const ReducedCostTable reduced_cost_table = {rows_of<float>(), rows_of<double>(), screen_smallest};
+const ReducedCostTable reduced_cost_table = {rows_of<float>(), rows_of<double>(), screen_smallest,
+                                             shortlist, shortlist_smallest};
 
 }  // namespace KANTORCH_SIMD
 }  // namespace kantorch::cpu
