@@ -114,6 +114,13 @@ def test_strength_may_be_a_tensor(rng):
     )
 
 
+def test_float_strength_may_change(rng):
+    cost = torch.from_numpy(rng.uniform(size=(4, 5)))
+    run = compiled(lambda c, reg: kantorch.solve(c, reg=reg).value)
+    for reg in (0.1, 0.2, 0.4):  # from the second value on, the compiler takes it for a variable
+        torch.testing.assert_close(run(cost, reg), kantorch.solve(cost, reg=reg).value)
+
+
 def test_half_precision_is_traced(rng):
     cost = torch.from_numpy(rng.uniform(size=(4, 5))).bfloat16()
     value = compiled(lambda c: kantorch.solve(c, reg=0.1).value)(cost)

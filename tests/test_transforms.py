@@ -152,6 +152,7 @@ def test_second_derivatives_of_sinkhorn_agree(rng):
     torch.testing.assert_close((want * step).sum((-2, -1)), change, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_forward_mode_is_right_or_refused(rng):
     cost, a, b = (t[0] for t in random_batch(rng, 1, 3, 4))
     step = torch.from_numpy(rng.normal(size=(3, 4)))
@@ -165,6 +166,7 @@ def test_forward_mode_is_right_or_refused(rng):
         torch.testing.assert_close(tangent, (plan * step).sum(), rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_func_hessian_is_right_or_refused(rng):
     cost, a, b = (t[0] for t in random_batch(rng, 1, 3, 4))
 
