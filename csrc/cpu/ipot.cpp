@@ -32,18 +32,21 @@ struct Workspace {
   IpotState<T> state;
 };
 
-// Whether the steps still pay: the best error so far, and the step at which it was last much
-// improved.
+// Whether rounding keeps the error up: it has not improved for long, and is as small as what the
+// potentials, of size `exponent` in units of eps, lose. A large error may rest on a plateau for
+// thousands of steps and still fall.
+template <class T>
 struct Progress {
   double best = 1e300;
   Index since = 0;
 
-  bool stalled(double error, Index t) noexcept {
+  bool stalled(double error, Index t, double exponent) noexcept {
     if (error < 0.95 * best) {
       best = error;
       since = t;
     }
-    return t > 1000 && t > 3 * since;
+    const double rounding = (sizeof(T) == sizeof(float) ? 1e-5 : 1e-12) + 1e-14 * exponent;
+    return t > 1000 && t > 3 * since && error <= rounding;
   }
 };
 
@@ -77,7 +80,7 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
   }
 
   if (!work.state.start(cost, work.a, work.b, beta, problem.g_init[k], control)) return false;
-  Progress progress;
+  Progress<T> progress;
   for (Index check = fixed ? problem.max_iter : std::min<Index>(problem.max_iter, 8);;) {
     while (work.state.steps() < check) {
       if (!work.state.step()) return false;
@@ -102,7 +105,7 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
       if (gap > problem.tol * spread) off = std::max(off, gap / spread);
     }
     const bool reached = off <= problem.tol;
-    if (reached || t == problem.max_iter || progress.stalled(off, t)) {
+    if (reached || t == problem.max_iter || progress.stalled(off, t, spread / normal.eps)) {
       status = static_cast<std::int32_t>(reached                 ? Status::converged
                                          : t == problem.max_iter ? Status::max_iterations
                                                                  : Status::precision_limit);

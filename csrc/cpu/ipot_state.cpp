@@ -45,10 +45,11 @@ bool IpotState<T>::start(const MatrixView<T>& cost, const double* a, const doubl
   std::fill_n(f_, n_, 0.0);
   std::fill_n(f0_, n_, 0.0);
   for (Index j = 0; j < m_; ++j) {
-    // V_0 = 1 everywhere, and the first column scaling is exp(g_init / beta).
+    // V_0 = 1, and the first column scaling is exp(g_init / beta); but 0 without mass, so that
+    // points without mass are as if they were not there.
     g_[j] = b[j] > 0 ? -std::log(b[j]) / unit : 0;
     g0_[j] = g_init == nullptr ? 0 : g_init[j];
-    w_[j] = T{1};
+    w_[j] = b[j] > 0 ? T{1} : T{0};
     h_[j] = single ? T{0} : static_cast<T>(clamp(g0_[j] * rate_, 1e300));
   }
   // No row knows its offset yet.

@@ -87,7 +87,7 @@ def require_strength(name: str, value: Any, cost: Tensor) -> Tensor:
             raise ValueError(msg)
         return value.double()
     number = require_number(name, value)
-    if not (number > 0 and math.isfinite(number)):
+    if not 0 < number < math.inf:
         msg = f"{name} must be finite and positive, got {number}"
         raise ValueError(msg)
     return torch.full((), number, dtype=torch.float64, device=cost.device)
@@ -122,7 +122,7 @@ def require_tol(tol: Any, dtype: torch.dtype) -> float:
     if tol is None:
         return 1e-8 if dtype == torch.float64 else 1e-5
     number = require_number("tol", tol)
-    if not (number >= 0 and math.isfinite(number)):
+    if not 0 <= number < math.inf:
         msg = f"tol must be finite and non-negative, got {number}"
         raise ValueError(msg)
     return number

@@ -102,7 +102,7 @@ class OTResult(abc.ABC):
     @property
     def converged(self) -> Tensor:
         """(..) bool. Whether the status is OPTIMAL or CONVERGED."""
-        return self.status <= Status.CONVERGED
+        return self.status <= int(Status.CONVERGED)
 
     def check(self) -> OTResult:
         """Return self if every problem has converged or made its fixed number of iterations.
@@ -110,7 +110,7 @@ class OTResult(abc.ABC):
         Raises:
             ConvergenceError: otherwise, with advice.
         """
-        failed = (self.status > Status.FIXED_ITERATIONS).reshape(-1)
+        failed = (self.status > int(Status.FIXED_ITERATIONS)).reshape(-1)
         if not bool(failed.any()):
             return self
         first = int(failed.nonzero()[0])

@@ -24,10 +24,10 @@ REGULARIZERS = ("none", "l2", "l2sp", "identity", "uniform", "optimal")
 def default_alphas() -> dict[str, tuple[float, ...]]:
     """Strengths to choose from, around the useful ones on the bundled digits."""
     return {
-        "l2": (0.001, 0.003, 0.01, 0.03),
+        "l2": (0.003, 0.01, 0.03, 0.1),
         "l2sp": (0.0001, 0.001, 0.01, 0.1),
         "identity": (0.003, 0.01, 0.03, 0.1),
-        "uniform": (0.003, 0.01, 0.03, 0.1),
+        "uniform": (0.01, 0.03, 0.1, 0.3),
         "optimal": (0.003, 0.01, 0.03, 0.1),
     }
 
@@ -69,7 +69,7 @@ class TransferConfig:
     data: str = "digits"
     source_classes: tuple[int, ...] = (0, 1, 2, 3, 4)
     target_classes: tuple[int, ...] = (5, 6, 7, 8, 9)
-    labels_per_class: int = 10
+    labels_per_class: int = 5
     validation_per_class: int = 20
     test_fraction: float = 0.5
     data_seed: int = 0
