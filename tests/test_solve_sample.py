@@ -101,7 +101,7 @@ def test_gradient_at_zero_distance_is_finite(metric, method, rng):
     (gradient,) = torch.autograd.grad(value, x)
     assert bool(torch.isfinite(gradient).all())
     if method == "exact":
-        assert float(value) == 0
+        assert value.item() == 0
         assert bool((gradient == 0).all())
 
 
