@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/sinkhorn_convergence.hpp"
 #include "cpu/sinkhorn_result.hpp"
 #include "cpu/sinkhorn_scaling.hpp"
 #include "cpu/weights.hpp"
@@ -9,25 +10,35 @@
 namespace kantorch::cpu {
 namespace {
 
-// The scratch of one problem at a time.
+// The scratch of one problem at a time. Newton's matrix and the kernel are never needed at once.
 template <class T>
 struct Workspace {
-  Workspace(Arena& arena, Index n, Index m) noexcept
+  Workspace(Arena& arena, Index n, Index m, bool fixed) noexcept
       : a(arena.take<double>(n)),
         b(arena.take<double>(m)),
         f(arena.take<double>(n)),
         g(arena.take<double>(m)),
-        kernel(arena.take<T>(n * m)),
+        large(arena.take<char>(large_bytes(n, m, fixed))),
         passes(arena, n, m),
-        form(arena, passes, n, m, kernel) {}
+        form(arena, passes, n, m, reinterpret_cast<T*>(large)),
+        convergence(arena, passes, form, fixed ? 0 : n, fixed ? 0 : m,
+                    reinterpret_cast<double*>(large)) {}
+
+  static Index large_bytes(Index n, Index m, bool fixed) noexcept {
+    const Index kernel = n * m * static_cast<Index>(sizeof(T));
+    const Index matrix =
+        Laplacian::weights_for(Schur<T>::size_for(n, m)) * static_cast<Index>(sizeof(double));
+    return fixed ? kernel : std::max(kernel, matrix);
+  }
 
   double* a;
   double* b;
   double* f;
   double* g;
-  T* kernel;
+  char* large;
   GibbsPasses<T> passes;
   ScalingForm<T> form;
+  SinkhornConvergence<T> convergence;
 };
 
 template <class T>
@@ -35,55 +46,45 @@ bool solve(const SinkhornProblem<T>& problem, Index k, const ScalingResult& resu
            const Control& control) noexcept {
   const MatrixView<T> cost = problem.cost[k];
   const Index n = cost.rows, m = cost.cols;
+  const bool fixed = !(problem.tol > 0);
   Arena arena(memory);
-  Workspace<T> work(arena, n, m);
+  Workspace<T> work(arena, n, m, fixed);
   const double mass = normalise(problem.a[k], n, work.a),
                mass_b = normalise(problem.b[k], m, work.b);
   const Normalised normal{n, m, work.a, work.b, mass, mass_b, problem.eps[k]};
-  const bool fixed = !(problem.tol > 0);
-  auto& status = result.status[k];
-  auto& n_iter = result.n_iter[k];
   if (!(mass > 0 && mass_b > 0)) {
     write_empty_result(normal, k, result);
-    status = static_cast<std::int32_t>(fixed ? Status::fixed_iterations : Status::converged);
-    n_iter = fixed ? problem.max_iter : 0;
+    result.status[k] =
+        static_cast<std::int32_t>(fixed ? Status::fixed_iterations : Status::converged);
+    result.n_iter[k] = fixed ? problem.max_iter : 0;
     return true;
   }
 
   const double rate = rate_of(normal.eps);
+  const bool warm = problem.g_init.data != nullptr;
   work.passes.bind(cost, work.a, work.b, control);
   work.passes.set_rate(rate);
-  for (Index i = 0; i < n; ++i)
-    work.f[i] = problem.f_init.data ? to_units(problem.f_init[k][i], rate) : 0;
-  for (Index j = 0; j < m; ++j)
-    work.g[j] = problem.g_init.data ? to_units(problem.g_init[k][j], rate) : 0;
+  std::fill_n(work.f, n, 0.0);
+  for (Index j = 0; j < m; ++j) work.g[j] = warm ? to_units(problem.g_init[k][j], rate) : 0;
+  if (!fixed)
+    return work.convergence.solve(normal, work.f, work.g, warm, problem.tol, problem.max_iter, k,
+                                  result);
 
   work.form.start(work.a, work.b, work.f, work.g);
-  double target = problem.tol;
-  for (n_iter = 0;;) {
-    double error = 0;
+  for (Index iteration = 0; iteration < problem.max_iter; ++iteration) {
+    double error;
     if (!work.form.step(1, &error)) return false;
-    ++n_iter;
-    const bool last = n_iter == problem.max_iter;
-    if (!last && (fixed || error > target)) continue;
-    work.form.finish();
-    if (!write_result(normal, work.passes, work.f, work.g, k, result)) return false;
-    const bool reached = result.marginal_error[k] <= problem.tol;
-    if (last || reached) {
-      status = static_cast<std::int32_t>(fixed     ? Status::fixed_iterations
-                                         : reached ? Status::converged
-                                                   : Status::max_iterations);
-      return true;
-    }
-    target /= 2;
-    work.form.start(work.a, work.b, work.f, work.g);
   }
+  work.form.finish();
+  result.status[k] = static_cast<std::int32_t>(Status::fixed_iterations);
+  result.n_iter[k] = problem.max_iter;
+  return write_result(normal, work.passes, work.f, work.g, k, result);
 }
 
 template <class T>
-Index bytes_per_problem(Index n, Index m) noexcept {
+Index bytes_per_problem(const SinkhornProblem<T>& problem) noexcept {
   Arena arena(nullptr);
-  Workspace<T> work(arena, n, m);
+  Workspace<T> work(arena, problem.cost.rows, problem.cost.cols, !(problem.tol > 0));
   return arena.bytes();
 }
 
@@ -95,8 +96,7 @@ namespace kantorch {
 template <class T>
 Index sinkhorn_workspace(const SinkhornProblem<T>& problem, int threads) noexcept {
   const auto& cost = problem.cost;
-  return cpu::slots(cost.batch, cost.rows, cost.cols, threads) *
-         cpu::bytes_per_problem<T>(cost.rows, cost.cols);
+  return cpu::slots(cost.batch, cost.rows, cost.cols, threads) * cpu::bytes_per_problem(problem);
 }
 
 template <class T>
@@ -104,7 +104,7 @@ Outcome sinkhorn(const SinkhornProblem<T>& problem, const ScalingResult& result,
                  const Control& control) noexcept {
   const auto& cost = problem.cost;
   const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, control.threads);
-  const Index bytes = cpu::bytes_per_problem<T>(cost.rows, cost.cols);
+  const Index bytes = cpu::bytes_per_problem(problem);
   const cpu::Session session(control);
   const bool finished = cpu::for_each_problem(
       cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {

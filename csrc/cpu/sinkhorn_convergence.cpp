@@ -1,0 +1,127 @@
+#include "cpu/sinkhorn_convergence.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/bound.hpp"
+#include "cpu/relaxation.hpp"
+
+namespace kantorch::cpu {
+namespace {
+
+// Annealing: from eps = spread / first_ratio down by `factor`, some over-relaxed iterations at each
+// level. Below spread / last_ratio potentials in double do not determine the plan, so no level lies
+// there.
+constexpr double first_ratio = 16;
+constexpr double factor = 4;
+constexpr double last_ratio = 1e13;
+constexpr Index level_iterations = 10;
+constexpr double level_omega = 1.5;
+
+// What Newton's method costs, in iterations: it takes about five steps of (smaller side)^2 (larger
+// side) + ... flops.
+double newton_cost(Index n, Index m) noexcept {
+  const double small = static_cast<double>(std::min(n, m)),
+               large = static_cast<double>(std::max(n, m));
+  return 5 * (25 + 0.3 * small * (1 + small / (3 * large)));
+}
+
+}  // namespace
+
+template <class T>
+SinkhornConvergence<T>::SinkhornConvergence(Arena& arena, GibbsPasses<T>& passes,
+                                            ScalingForm<T>& form, Index n, Index m,
+                                            double* weights) noexcept
+    : passes_(passes), form_(form), newton_(arena, passes, n, m, weights) {}
+
+template <class T>
+bool SinkhornConvergence<T>::anneal() noexcept {
+  const CostRange range = cost_range(passes_.cost(), problem_->a, problem_->b);
+  const double half = range.high / 2 - range.low / 2,
+               rate = passes_.rate();  // half the spread, which may overflow
+  const double ratio = std::min(2 * (half * rate), last_ratio);
+  if (!(ratio > 2 * first_ratio)) return true;
+  const double budget = static_cast<double>(max_iter_) / 2 / level_iterations;
+  double levels = std::ceil(std::log(ratio / first_ratio) / std::log(factor));
+  if (levels > budget) levels = std::floor(budget);
+  if (levels < 1) return true;
+  const double by = std::pow(ratio / first_ratio, 1 / levels);
+  double level_rate = std::min(first_ratio / 2 / half, rate);
+  for (double level = 0; level < levels; ++level) {
+    passes_.set_rate(level_rate);
+    form_.start(problem_->a, problem_->b, f_, g_);
+    for (Index t = 0; t < level_iterations; ++t, ++made_) {
+      double error;
+      if (!form_.step(t < 2 ? 1 : level_omega, &error)) return false;
+    }
+    form_.finish();
+    const double next = level + 1 < levels ? level_rate * by : rate;
+    for (Index i = 0; i < problem_->n; ++i) f_[i] *= next / level_rate;
+    for (Index j = 0; j < problem_->m; ++j) g_[j] *= next / level_rate;
+    level_rate = next;
+  }
+  passes_.set_rate(rate);
+  return true;
+}
+
+template <class T>
+bool SinkhornConvergence<T>::relax(double target, bool* promising) noexcept {
+  Relaxation relaxation;
+  const double limit = newton_cost(problem_->n, problem_->m);
+  form_.start(problem_->a, problem_->b, f_, g_);
+  *promising = true;
+  for (double error = 1, left = 0; made_ < max_iter_;) {
+    if (!form_.step(relaxation.omega(), &error)) return false;
+    ++made_;
+    if (error <= target) break;
+    if (relaxation.take(error, target, &left) && left > limit) {
+      *promising = false;
+      break;
+    }
+  }
+  form_.finish();
+  return true;
+}
+
+template <class T>
+bool SinkhornConvergence<T>::solve(const Normalised& problem, double* f, double* g, bool warm,
+                                   double tol, Index max_iter, Index k,
+                                   const ScalingResult& result) noexcept {
+  problem_ = &problem;
+  f_ = f;
+  g_ = g;
+  tol_ = tol;
+  made_ = 0;
+  max_iter_ = max_iter;
+  if (!warm && !anneal()) return false;
+
+  bool promising = true, stalled = false;
+  double target = 0.7 * tol;
+  for (int attempt = 0;; ++attempt) {
+    if (promising && attempt < 3) {
+      if (!relax(target, &promising)) return false;
+      if (!promising && made_ < max_iter_) continue;
+    } else {
+      Index made = 0;
+      if (!newton_.run(problem.a, problem.b, f, g, target, max_iter_ - made_, &made, &stalled))
+        return false;
+      made_ += made;
+    }
+    if (!write_result(problem, passes_, f, g, k, result)) return false;
+    // write_result leaves F, G of the returned potentials with the mass of b in F.
+    const bool reached = result.marginal_error[k] <= tol;
+    if (reached || stalled || made_ >= max_iter_) {
+      result.n_iter[k] = made_;
+      result.status[k] = static_cast<std::int32_t>(reached   ? Status::converged
+                                                   : stalled ? Status::precision_limit
+                                                             : Status::max_iterations);
+      return true;
+    }
+    target /= 4;
+  }
+}
+
+template class SinkhornConvergence<float>;
+template class SinkhornConvergence<double>;
+
+}  // namespace kantorch::cpu
