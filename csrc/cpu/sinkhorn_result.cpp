@@ -41,21 +41,28 @@ bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, 
   for (Index i = 0; i < n; ++i) {
     const double x = to_units(f_out[i], rate);
     dual += problem.a[i] * x;
-    f[i] = x + log_mass_b;
+    f[i] = x;
   }
   for (Index j = 0; j < m; ++j) {
     g[j] = to_units(g_out[j], rate);
     dual += problem.b[j] * g[j];
   }
   PlanSums sums;
+  // What was rounded is what is measured; so mass_b is a factor and not a shift of f, which a large
+  // potential would swallow.
   if (!passes.measure(f, g, row, col, &sums)) return false;
+  sums.mass *= problem.mass_b;
+  sums.cost *= problem.mass_b;
 
   double error = 0;
   for (Index i = 0; i < n; ++i) {
+    f[i] += log_mass_b;
+    row[i] *= problem.mass_b;
     error += std::abs(row[i] - problem.a[i]);
     row[i] *= mass;
   }
   for (Index j = 0; j < m; ++j) {
+    col[j] *= problem.mass_b;
     error += std::abs(col[j] - problem.b[j]);
     col[j] *= mass;
   }
