@@ -18,6 +18,13 @@ constexpr double last_ratio = 1e13;
 constexpr Index level_iterations = 10;
 constexpr double level_omega = 1.5;
 
+// A level that is left farther from its solution than this is brought closer by Newton's method
+// first: the next one would start too far away.
+constexpr double level_error = 0.1;
+// At small eps less than one misplaced point counts as far.
+constexpr double fine_ratio = 3000;
+constexpr Index newton_iterations = 20;
+
 // What Newton's method costs, in iterations: it takes about five steps of (smaller side)^2 (larger
 // side) + ... flops.
 double newton_cost(Index n, Index m) noexcept {
@@ -50,11 +57,22 @@ bool SinkhornConvergence<T>::anneal() noexcept {
   for (double level = 0; level < levels; ++level) {
     passes_.set_rate(level_rate);
     form_.start(problem_->a, problem_->b, f_, g_);
+    double error = 1;
     for (Index t = 0; t < level_iterations; ++t, ++made_) {
-      double error;
       if (!form_.step(t < 2 ? 1 : level_omega, &error)) return false;
     }
     form_.finish();
+    const bool fine = level_rate * 2 * half > fine_ratio;
+    const double allowed =
+        fine ? 0.1 / static_cast<double>(std::max(problem_->n, problem_->m)) : level_error;
+    if (error > allowed) {
+      Index made = 0;
+      bool stalled = false;
+      if (!newton_.run(problem_->a, problem_->b, f_, g_, allowed / 3, newton_iterations, &made,
+                       &stalled))
+        return false;
+      made_ += made;
+    }
     const double next = level + 1 < levels ? level_rate * by : rate;
     for (Index i = 0; i < problem_->n; ++i) f_[i] *= next / level_rate;
     for (Index j = 0; j < problem_->m; ++j) g_[j] *= next / level_rate;

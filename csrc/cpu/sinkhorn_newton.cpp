@@ -6,7 +6,8 @@
 namespace kantorch::cpu {
 namespace {
 
-constexpr double longest_step = 8;  // the largest change of a potential, in units of eps
+constexpr double first_step =
+    8;  // bound on the change of a potential in units of eps, as long as none failed
 constexpr double ground =
     1e-14;                     // keeps parts that exchange less than rounding errors from drifting
 constexpr Index patience = 8;  // iterations without improvement
@@ -64,7 +65,7 @@ bool SinkhornNewton<T>::run(const double* a, const double* b, double* f, double*
   *made = 0;
   *stalled = false;
   if (!settle(f, g, &error, &dual)) return false;
-  double best = error, size = longest_step;
+  double best = error, size = first_step;
   std::copy_n(f, n_, f_best_);
   std::copy_n(g, m_, g_best_);
   for (Index idle = 0; best > target && *made < limit && !*stalled; ++*made) {
@@ -72,19 +73,33 @@ bool SinkhornNewton<T>::run(const double* a, const double* b, double* f, double*
     std::copy_n(g, m_, g_from_);
     if (!schur_.factor({a, b, f_from_, g_from_}, row_, col_, ground)) return false;
     if (!schur_.solve(x_, y_, u_, v_)) return false;
-    double step = std::min(1.0, size / std::max(largest(u_, n_), largest(v_, m_)));
+    // Where the potentials' rounding errors alone change the plan by orders of magnitude, there is
+    // nothing to improve.
+    if (std::max(largest(f, n_), largest(g, m_)) > 1e16) {
+      *stalled = true;
+      break;
+    }
+    const double length = std::max(largest(u_, n_), largest(v_, m_));
+    double step = std::min(1.0, size / length);
     if (!(step > 0)) step = 0;
+    const bool bounded = step < 1;
+    Index trials = 0;
     // The dual is known to a rounding error of its terms.
     double noise = 0;
     for (Index i = 0; i < n_; ++i) noise += a[i] * std::abs(f[i]);
     for (Index j = 0; j < m_; ++j) noise += b[j] * std::abs(g[j]);
     noise *= 1e-14;
     const double dual_from = dual;
-    for (;; step /= 4) {
+    for (;; step /= 4, ++trials) {
       for (Index i = 0; i < n_; ++i) f[i] = f_from_[i] + step * u_[i];
       for (Index j = 0; j < m_; ++j) g[j] = g_from_[j] + step * v_[j];
       if (!settle(f, g, &error, &dual)) return false;
       if (dual >= dual_from - noise || step < 1e-6) break;
+    }
+    if (trials > 0) {
+      size = std::max(first_step, step * length);
+    } else if (bounded) {
+      size *= 2;
     }
     idle = error < 0.9 * best || dual > dual_from + 10 * noise ? 0 : idle + 1;
     *stalled = idle >= patience;
