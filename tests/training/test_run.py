@@ -199,11 +199,13 @@ def test_a_folder_in_use_is_refused(copied):
         run_transfer(tiny(), copied, progress=False)
 
 
-@pytest.mark.parametrize(
-    ("target", "term"),
-    [("functional.cross_entropy", "cross_entropy"), ("RepresentationTransport", "penalty")],
-)
-def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch, target, term):
+def test_an_accelerator_that_is_absent_is_named(tmp_path):
+    with pytest.raises(RunError, match="accelerator 'mps'"):
+        run_transfer(tiny(accelerator="mps"), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize("term", ["cross_entropy", "penalty"])
+def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch, term):
     if term == "penalty":
         from kantorch.regularizers import RepresentationTransport
 

@@ -35,6 +35,7 @@ def transport_penalty(
     beta: float | None = None,
     max_iter: int | None = None,
     tol: float | None = None,
+    solver_device: torch.device | str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cost of moving the student's neurons onto the teacher's: <P, M> with a plan P of mass 1.
 
@@ -51,6 +52,8 @@ def transport_penalty(
         max_iter: IPOT's proximal steps (None: 100), or a limit for the exact solver (None: none).
         tol: None: IPOT runs all of `max_iter`. A tolerance > 0 stops it earlier; see
             `kantorch.solve`.
+        solver_device: Where the optimal plan is computed. None: where M is. "cpu" serves builds
+            without CUDA kernels: only M and the plan travel.
 
     Returns:
         The penalty, a differentiable scalar, and the detached plan (d, d').
@@ -85,13 +88,15 @@ def transport_penalty(
         return cost.diagonal().mean(), torch.eye(d, dtype=cost.dtype, device=cost.device) / d
     if kind == "uniform":
         return cost.mean(), torch.full_like(cost, 1 / (d * d_teacher), requires_grad=False)
+    home = cost.device
+    cost = cost if solver_device is None else cost.to(solver_device)
     if solver == "exact":
         result = solve(cost, method="exact", max_iter=max_iter, tol=tol)
     else:
         steps = IPOT_STEPS if max_iter is None else max_iter
         fixed = 0.0 if tol is None else tol
         result = solve(cost, method="ipot", beta=beta, max_iter=steps, tol=fixed)
-    return result.value, result.plan.detach()
+    return result.value.to(home), result.plan.detach().to(home)
 
 
 class RepresentationTransport(nn.Module):
@@ -127,6 +132,7 @@ class RepresentationTransport(nn.Module):
         beta: See `transport_penalty`.
         max_iter: See `transport_penalty`.
         tol: See `transport_penalty`.
+        solver_device: See `transport_penalty`.
         spatial: What a neuron of a feature map is: "mean" or "flatten", see `neurons`.
         channel_dim: The dimension that holds the neurons, see `neurons`.
         normalize: Divide distances by the square root of the batch size, see `neuron_cost`.
@@ -173,6 +179,7 @@ class RepresentationTransport(nn.Module):
         beta: float | None = None,
         max_iter: int | None = None,
         tol: float | None = None,
+        solver_device: torch.device | str | None = None,
         spatial: Spatial = "mean",
         channel_dim: int = 1,
         normalize: bool = False,
@@ -189,6 +196,7 @@ class RepresentationTransport(nn.Module):
         self.beta = beta
         self.max_iter = max_iter
         self.tol = tol
+        self.solver_device = solver_device
         self.spatial = spatial
         self.channel_dim = channel_dim
         self.normalize = normalize
@@ -268,6 +276,7 @@ class RepresentationTransport(nn.Module):
             beta=self.beta,
             max_iter=self.max_iter,
             tol=self.tol,
+            solver_device=self.solver_device,
         )
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import random
 import warnings
 from contextlib import contextmanager
@@ -17,7 +17,6 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from kantorch.training.files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterator, Mapping
 
     from lightning.pytorch import LightningModule, Trainer
@@ -124,15 +123,8 @@ def quiet_lightning() -> Iterator[None]:
 
     Its other warnings, and everybody else's, pass.
     """
-    import logging
-
-    loggers: list[logging.Logger] = [
-        logging.getLogger(name)
-        for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities")
-    ]
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
-    tips = os.environ.get("POSSIBLE_USER_WARNINGS")
-    os.environ["POSSIBLE_USER_WARNINGS"] = "off"
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
@@ -143,10 +135,6 @@ def quiet_lightning() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-        if tips is None:
-            del os.environ["POSSIBLE_USER_WARNINGS"]
-        else:
-            os.environ["POSSIBLE_USER_WARNINGS"] = tips
 
 
 _ADVICE = (

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from tqdm import tqdm
 
+from kantorch.config import show_config
 from kantorch.regularizers import L2, L2SP, RepresentationTransport
 from kantorch.training import config as settings
 from kantorch.training.callbacks import (
@@ -312,25 +314,27 @@ class Run:
             last.unlink(missing_ok=True)
         return record
 
-    def _trainer(
-        self, rounds: int, logger: Logger | bool, callbacks: list[Any], devices: int | None = None
-    ) -> Trainer:
+    def _trainer(self, rounds: int, logger: Logger | bool, callbacks: list[Any]) -> Trainer:
         nodes, local = _cluster()
-        return Trainer(
-            accelerator=self.config.accelerator,
-            devices=local if devices is None else devices,
-            num_nodes=nodes if devices is None else 1,
-            max_epochs=rounds,
-            logger=logger,
-            callbacks=callbacks,
-            plugins=[WholeCheckpointIO()],
-            default_root_dir=self.folder,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # the batch streams cut the batches themselves
-            log_every_n_steps=1,
-        )
+        try:
+            return Trainer(
+                accelerator=self.config.accelerator,
+                devices=local,
+                num_nodes=nodes,
+                max_epochs=rounds,
+                logger=logger,
+                callbacks=callbacks,
+                plugins=[WholeCheckpointIO()],
+                default_root_dir=self.folder,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,  # the batch streams cut the batches themselves
+                log_every_n_steps=1,
+            )
+        except MisconfigurationException as error:
+            msg = f"accelerator {self.config.accelerator!r} cannot be used: {error}"
+            raise RunError(msg) from error
 
     def _test(self, tasks: Tasks, chosen: dict[str, float]) -> dict[Unit, float]:
         """Measure the chosen units on the test part: once, after every choice is made."""
@@ -385,6 +389,7 @@ def make_regularizer(
         kind=cast("Kind", unit.regularizer),
         solver=config.solver,
         max_iter=config.solver_max_iter if config.solver == "ipot" else None,
+        solver_device=None if show_config()["cuda_available"] else "cpu",
     )
 
 
