@@ -6,11 +6,13 @@
 #include <limits>
 #include <new>
 
+#include "cpu/exact_assignment.hpp"
 #include "cpu/exact_instance.hpp"
 #include "cpu/exact_plan.hpp"
 #include "cpu/exact_simplex.hpp"
 #include "cpu/exact_sinkhorn.hpp"
 #include "cpu/exact_start.hpp"
+#include "cpu/exact_support.hpp"
 #include "cpu/pool.hpp"
 
 namespace kantorch {
@@ -23,6 +25,9 @@ constexpr Index alignment = 64;
 
 // Gap and marginal errors, relative to span and mass, that rounding explains.
 constexpr double gap_rounding = 0x1p-42;
+
+// Of smaller problems the greedy basis is good enough.
+constexpr Index least_annealed = 16;
 
 Index slots(Index batch, int threads) noexcept {
   return std::max<Index>(1, std::min<Index>(batch, threads));
@@ -42,49 +47,91 @@ struct Worker {
   Screen screen;
   Shortlist shortlist;
   Tree tree;
+  Assignment<T> assignment;
+  Support support;
   std::uint32_t* kernel;
 
   Outcome solve_one(const ExactProblem<T>& problem, Index k, const double* a, const double* b,
                     const ExactResult& result, const Control& control);
+
+ private:
+  Stop optimize(const double* f_init, const double* g_init, Index max_iter, const Control& control,
+                Index& iterations);
+  Assigned assign(const Control& control);
 };
+
+// From an instance to a support.
+template <class T>
+Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_iter,
+                         const Control& control, Index& iterations) {
+  if (!start_potentials(instance, f_init, g_init, screen, control) ||
+      !fill_screen(instance, screen, control)) {
+    return Stop::interrupted;
+  }
+  const bool cold = f_init == nullptr || g_init == nullptr;
+  if (cold && max_iter < 0 && Assignment<T>::fits(instance)) {
+    const Assigned state = assign(control);
+    if (state == Assigned::interrupted) return Stop::interrupted;
+    iterations = assignment.scans;
+    if (state == Assigned::yes) return Stop::optimal;
+  }
+  const bool worthwhile = cold && std::min(instance.n(), instance.m()) >= least_annealed;
+  if ((worthwhile &&
+       !(anneal(instance, screen, kernel, control) && fill_screen(instance, screen, control))) ||
+      !fill_shortlist(screen, shortlist, control) ||
+      !start_basis(instance, screen, shortlist, tree, control)) {
+    return Stop::interrupted;
+  }
+  Index pivots = 0;
+  const Stop stop = solve(instance, screen, shortlist, tree, max_iter, control, pivots);
+  iterations += pivots;
+  assign_tree(tree, support);
+  return stop;
+}
+
+// An assignment that passes the verification, or too_hard.
+template <class T>
+Assigned Worker<T>::assign(const Control& control) {
+  const Assigned state = assignment.run(instance, screen, control);
+  if (state != Assigned::yes) return state;
+  assign_permutation(assignment.col_of, assignment.f, assignment.g, support);
+  switch (verify(instance, support.f.data(), support.g.data(), control)) {
+    case Verdict::feasible:
+      return Assigned::yes;
+    case Verdict::violated:
+      return Assigned::too_hard;
+    default:
+      return Assigned::interrupted;
+  }
+}
 
 template <class T>
 Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const double* a,
                              const double* b, const ExactResult& result, const Control& control) {
   const MatrixView<T> cost = problem.cost[k];
   const Answer answer(result, k, cost.rows, cost.cols);
-  result.n_iter[k] = 0;
   const auto finish = [&](Status status) {
     result.status[k] = static_cast<std::int32_t>(status);
     return Outcome::done;
   };
+  result.n_iter[k] = 0;
   instance.prepare(cost, a, b);
   if (instance.empty()) {
     if (!write_empty(instance, control, answer)) return Outcome::interrupted;
     return finish(Status::optimal);
   }
-  const double* f_init = problem.f_init[k];
-  const double* g_init = problem.g_init[k];
-  const bool warm = f_init != nullptr && g_init != nullptr;
-  const bool worthwhile = !warm && instance.n() >= 16 && instance.m() >= 16;
-  if (!start_potentials(instance, f_init, g_init, screen, control) ||
-      !fill_screen(instance, screen, control) ||
-      (worthwhile &&
-       !(anneal(instance, screen, kernel, control) && fill_screen(instance, screen, control))) ||
-      !fill_shortlist(screen, shortlist, control) ||
-      !start_basis(instance, screen, shortlist, tree, control)) {
-    return Outcome::interrupted;
-  }
-  Index pivots = 0;
-  const Stop stop = solve(instance, screen, shortlist, tree, problem.max_iter, control, pivots);
+  Index iterations = 0;
+  const Stop stop =
+      optimize(problem.f_init[k], problem.g_init[k], problem.max_iter, control, iterations);
   if (stop == Stop::interrupted) return Outcome::interrupted;
-  result.n_iter[k] = pivots;
-  if (!write_duals(instance, tree, stop != Stop::optimal, control, answer))
+  result.n_iter[k] = iterations;
+  if (!write_duals(instance, support, stop != Stop::optimal, control, answer))
     return Outcome::interrupted;
-  const double slack = write_plan(instance, tree, a, b, answer);
+  const double slack = write_plan(instance, support, a, b, answer);
   if (stop == Stop::max_iterations) return finish(Status::max_iterations);
-  const bool verified = stop == Stop::optimal && std::abs(slack) <= feasibility(tree) &&
-                        *answer.marginal_error <= gap_rounding;
+  const double level = feasibility(support.f.data(), instance.n(), support.g.data(), instance.m());
+  const bool verified =
+      stop == Stop::optimal && std::abs(slack) <= level && *answer.marginal_error <= gap_rounding;
   return finish(verified ? Status::optimal : Status::precision_limit);
 }
 

@@ -1,3 +1,4 @@
+#include "cpu/simd/assignment.hpp"
 #include "cpu/simd/level.hpp"
 #include "cpu/simd/reduced_cost.hpp"
 #include "cpu/simd/sinkhorn_start.hpp"
@@ -5,19 +6,30 @@
 namespace kantorch::cpu {
 
 namespace baseline {
+extern const AssignmentTable assignment_table;
 extern const ReducedCostTable reduced_cost_table;
 extern const SinkhornStartTable sinkhorn_start_table;
 }  // namespace baseline
 #ifdef KANTORCH_X86_LEVELS
 namespace avx2 {
+extern const AssignmentTable assignment_table;
 extern const ReducedCostTable reduced_cost_table;
 extern const SinkhornStartTable sinkhorn_start_table;
 }  // namespace avx2
 namespace avx512 {
+extern const AssignmentTable assignment_table;
 extern const ReducedCostTable reduced_cost_table;
 extern const SinkhornStartTable sinkhorn_start_table;
 }  // namespace avx512
 #endif
+
+const AssignmentTable& assignment() noexcept {
+#ifdef KANTORCH_X86_LEVELS
+  return pick(baseline::assignment_table, avx2::assignment_table, avx512::assignment_table);
+#else
+  return baseline::assignment_table;
+#endif
+}
 
 const ReducedCostTable& reduced_cost() noexcept {
 #ifdef KANTORCH_X86_LEVELS

@@ -49,8 +49,9 @@ bool complete_duals(const Instance<T>& instance, const Control& control, const A
   return true;
 }
 
-// The plan, filled so that no point gives or gets more than its mass. Every point but the root of
-// the tree has one slot of its own, for the cell with its parent.
+// The plan, filled so that no point gives or gets more than its mass. Every point but one column
+// has a slot of its own: a cell of the support is in the slot of the point that it is the last cell
+// of.
 class Shipment {
  public:
   Shipment(Index n, Index m, Index root_col, const double* a, const double* b, double b_scale,
@@ -90,8 +91,8 @@ class Shipment {
   }
 
   // Brings what rounding has left at rows to where it is missing at columns. There are slots for
-  // it: a point keeps something only if its slot is empty or its parent has nothing left, and then
-  // the parent's slot is empty.
+  // it: a point keeps something only if its slot is empty or the point it ships to or from has
+  // nothing left, and then that one's slot is empty.
   void ship_rest() noexcept {
     Index i = 0;
     Index j = 0;
@@ -162,13 +163,12 @@ Answer::Answer(const ExactResult& result, Index problem, Index n, Index m) noexc
       marginal_error(result.marginal_error + problem) {}
 
 template <class T>
-bool write_duals(const Instance<T>& instance, const Tree& tree, bool repair, const Control& control,
+bool write_duals(const Instance<T>& instance, Support& support, bool repair, const Control& control,
                  const Answer& answer) {
   const Index n = instance.n();
   const Index m = instance.m();
-  std::vector<double> f(tree.pi.begin(), tree.pi.begin() + n);
-  std::vector<double> g(static_cast<std::size_t>(m));
-  for (Index j = 0; j < m; ++j) g[j] = -tree.pi[n + j];
+  std::vector<double>& f = support.f;
+  const std::vector<double>& g = support.g;
   if (repair) {
     const auto& kernels = reduced_cost().rows(T{});
     const bool complete = for_rows(instance, control, [&](Index i, const T* row) {
@@ -184,12 +184,11 @@ bool write_duals(const Instance<T>& instance, const Tree& tree, bool repair, con
 }
 
 template <class T>
-double write_plan(const Instance<T>& instance, const Tree& tree, const double* a, const double* b,
-                  const Answer& answer) {
+double write_plan(const Instance<T>& instance, const Support& support, const double* a,
+                  const double* b, const Answer& answer) {
   const Index n = instance.cost.rows;
   const Index m = instance.cost.cols;
-  const Node root = tree.root();
-  Shipment shipment(n, m, instance.cols[root - instance.n()], a, b, instance.b_scale, answer);
+  Shipment shipment(n, m, instance.cols[support.last_col], a, b, instance.b_scale, answer);
 
   // Points below the resolution of the working weights hang as leaves at their nearest point, in
   // the sense of the duals.
@@ -214,23 +213,20 @@ double write_plan(const Instance<T>& instance, const Tree& tree, const double* a
       shipment.ship(shipment.row_slot(i), i, nearest);
     }
   }
-  for (Node v = tree.previous(root); v != root; v = tree.previous(v)) {
-    const Arc arc = tree.arc(v);
+  for (const auto& [arc, from_row] : support.cells) {
     const Index i = instance.rows[arc.row];
     const Index j = instance.cols[arc.col];
-    shipment.ship(tree.is_row(v) ? shipment.row_slot(i) : shipment.col_slot(j), i, j);
+    shipment.ship(from_row ? shipment.row_slot(i) : shipment.col_slot(j), i, j);
   }
   shipment.ship_rest();
   assess(instance, a, b, answer);
 
   Sum slack;
-  for (Node v = tree.next(root); v != root; v = tree.next(v)) {
-    const Arc arc = tree.arc(v);
-    const Index i = instance.rows[arc.row];
-    const Index j = instance.cols[arc.col];
-    const Index slot = tree.is_row(v) ? shipment.row_slot(i) : shipment.col_slot(j);
+  for (const auto& [arc, from_row] : support.cells) {
+    const Index slot = from_row ? shipment.row_slot(instance.rows[arc.row])
+                                : shipment.col_slot(instance.cols[arc.col]);
     slack.add(answer.plan_mass[slot] *
-              (instance(arc.row, arc.col) - tree.pi[arc.row] + tree.pi[instance.n() + arc.col]));
+              (instance(arc.row, arc.col) - support.f[arc.row] - support.g[arc.col]));
   }
   return slack.total() / instance.mass;
 }
@@ -251,13 +247,13 @@ bool write_empty(const Instance<T>& instance, const Control& control, const Answ
   return true;
 }
 
-template bool write_duals<float>(const Instance<float>&, const Tree&, bool, const Control&,
+template bool write_duals<float>(const Instance<float>&, Support&, bool, const Control&,
                                  const Answer&);
-template bool write_duals<double>(const Instance<double>&, const Tree&, bool, const Control&,
+template bool write_duals<double>(const Instance<double>&, Support&, bool, const Control&,
                                   const Answer&);
-template double write_plan<float>(const Instance<float>&, const Tree&, const double*, const double*,
-                                  const Answer&);
-template double write_plan<double>(const Instance<double>&, const Tree&, const double*,
+template double write_plan<float>(const Instance<float>&, const Support&, const double*,
+                                  const double*, const Answer&);
+template double write_plan<double>(const Instance<double>&, const Support&, const double*,
                                    const double*, const Answer&);
 template bool write_empty<float>(const Instance<float>&, const Control&, const Answer&);
 template bool write_empty<double>(const Instance<double>&, const Control&, const Answer&);

@@ -1,9 +1,9 @@
-// From a basis to the answer: plan, duals of all points, and the check of both.
+// From a support to the answer: plan, duals of all points, and the check of both.
 #pragma once
 
 #include "core/exact.hpp"
 #include "cpu/exact_instance.hpp"
-#include "cpu/exact_tree.hpp"
+#include "cpu/exact_support.hpp"
 
 namespace kantorch::cpu::network {
 
@@ -20,18 +20,19 @@ struct Answer {
   Answer(const ExactResult& result, Index problem, Index n, Index m) noexcept;
 };
 
-// The duals of the working points from the tree, those of the others as large as they may be. With
-// `repair`, which an unfinished basis needs, f is first lowered to what g allows. False if stopped.
+// The duals of all points: the working points' are given, the others are as large as they may be.
+// With `repair`, which unfinished work needs, f is first lowered to what g allows. False if
+// stopped.
 template <class T>
-bool write_duals(const Instance<T>& instance, const Tree& tree, bool repair, const Control& control,
+bool write_duals(const Instance<T>& instance, Support& support, bool repair, const Control& control,
                  const Answer& answer);
 
-// The plan of the basis for the given weights, which working weights only approximate, with value
+// The plan on the support for the given weights, which working weights only approximate, with value
 // and marginal error. Returns sum P (c - f - g) / mass over the working points, in working units:
 // together with the marginal error this is the duality gap.
 template <class T>
-double write_plan(const Instance<T>& instance, const Tree& tree, const double* a, const double* b,
-                  const Answer& answer);
+double write_plan(const Instance<T>& instance, const Support& support, const double* a,
+                  const double* b, const Answer& answer);
 
 // The same for a problem without mass.
 template <class T>

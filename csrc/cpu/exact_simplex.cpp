@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/exact_support.hpp"
+
 namespace kantorch::cpu::network {
 namespace {
 
@@ -13,7 +15,6 @@ constexpr Index poll_pivots = 64;
 constexpr double drift = 0x1p-53;
 constexpr Index screened_pivots = 1 << 15;
 constexpr Index exact_pivots = 1 << 7;
-constexpr double rounding = 0x1p-44;
 
 double largest_potential(const Tree& tree) noexcept {
   double largest = 1;
@@ -37,8 +38,7 @@ class Simplex {
         m_(instance.m()),
         g_(static_cast<std::size_t>(m_)),
         screen_g_(static_cast<std::size_t>(screen.stride), 0.0f),
-        buffer_(m_ == instance.cost.cols ? 0 : static_cast<std::size_t>(m_)),
-        violated_(static_cast<std::size_t>(n_)) {}
+        buffer_(m_ == instance.cost.cols ? 0 : static_cast<std::size_t>(m_)) {}
 
   Stop run() {
     recompute();
@@ -51,13 +51,9 @@ class Simplex {
     while (stop == Stop::optimal) {
       recompute();
       refresh_exact();
-      const double least = -feasibility(tree_);
-      const bool complete = for_rows(instance_, control_, [&](Index i, const T* row) {
-        violated_[i] = smallest(row) - tree_.pi[i] < least;
-      });
-      if (!complete) return Stop::interrupted;
-      if (std::none_of(violated_.begin(), violated_.end(), [](char x) { return x != 0; }))
-        return Stop::optimal;
+      const Verdict verdict = verify(instance_, tree_.pi.data(), g_.data(), control_);
+      if (verdict == Verdict::interrupted) return Stop::interrupted;
+      if (verdict == Verdict::feasible) return Stop::optimal;
       const Index before = pivots;
       stop = price(
           exact_pivots, [this](Index i) { return scan_exact(i); }, [this] { refresh_exact(); });
@@ -107,10 +103,6 @@ class Simplex {
         instance_.row(i, buffer_.data()), instance_.scale, instance_.base, g_.data(), m_);
     return {best.value - tree_.pi[i], best.index};
   }
-  double smallest(const T* row) const noexcept {
-    return kernels_.rows(T{}).smallest(row, instance_.scale, instance_.base, g_.data(), m_).value;
-  }
-
   double reduced(const Candidate& x) const noexcept {
     return x.cost - tree_.pi[x.row] + tree_.pi[n_ + x.col];
   }
@@ -180,14 +172,11 @@ class Simplex {
   std::vector<double> g_;
   std::vector<float> screen_g_;
   std::vector<T> buffer_;
-  std::vector<char> violated_;
   double largest_ = 1;
   Index stale_ = 0;
 };
 
 }  // namespace
-
-double feasibility(const Tree& tree) noexcept { return rounding * largest_potential(tree); }
 
 template <class T>
 Stop solve(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist,

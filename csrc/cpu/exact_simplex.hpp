@@ -13,13 +13,9 @@ namespace kantorch::cpu::network {
 enum class Stop { optimal, max_iterations, precision_limit, interrupted };
 
 // Pivots from the tree's basis to an optimal one. Optimal means: with potentials recomputed from
-// the tree, no working reduced cost is below -feasibility(tree). Throws bad_alloc.
+// the tree, `verify` calls the tree's potentials feasible. Throws bad_alloc.
 template <class T>
 Stop solve(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist,
            Tree& tree, Index max_iter, const Control& control, Index& pivots);
-
-// The rounding level of the working reduced costs c - f - g: costs are at most 1, and the
-// potentials as they are when recomputed.
-double feasibility(const Tree& tree) noexcept;
 
 }  // namespace kantorch::cpu::network

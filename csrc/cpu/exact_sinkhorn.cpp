@@ -39,12 +39,8 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel,
   for (Index i = 0; i < n; ++i) a[i] = static_cast<float>(instance.a[i] / mass);
   for (Index j = 0; j < instance.m(); ++j) b[j] = static_cast<float>(instance.b[j] / mass);
 
-  // A sample of the rows tells the scale of the costs.
-  const Index sample = std::max<Index>(1, n / 32);
-  double mean = 0;
-  for (Index i = 0; i < n; i += sample)
-    for (Index j = 0; j < instance.m(); ++j) mean += screen.row(i)[j];
-  mean /= static_cast<double>((n + sample - 1) / sample * instance.m());
+  const double mean = mean_of(screen, instance.m());
+
   // Ever fewer cells of a row matter: down to a few.
   const double finest = mean / std::sqrt(static_cast<double>(n * instance.m()));
   for (double eps = coarsest * mean; eps > finest && rates_fit(eps); eps *= decay) {

@@ -144,6 +144,15 @@ std::vector<Node> leaves_first(const std::vector<Node>& forest, const Cell& cell
 
 }  // namespace
 
+double mean_of(const Screen& screen, Index m) noexcept {
+  const Index n = static_cast<Index>(screen.f.size());
+  const Index step = std::max<Index>(1, n / 32);
+  double sum = 0;
+  for (Index i = 0; i < n; i += step)
+    for (Index j = 0; j < m; ++j) sum += screen.row(i)[j];
+  return sum / static_cast<double>((n + step - 1) / step * m);
+}
+
 template <class T>
 bool start_potentials(const Instance<T>& instance, const double* f_init, const double* g_init,
                       Screen& screen, const Control& control) {

@@ -22,6 +22,9 @@ struct Screen {
   const float* row(Index i) const noexcept { return data + i * stride; }
 };
 
+// The mean of the m unpadded columns of a screen, over a sample of its rows.
+double mean_of(const Screen& screen, Index m) noexcept;
+
 // Feasible potentials for the screen, from `f_init`, `g_init` (of the cost's points, in its unit)
 // if they are given. Like the functions below: false if stopped, and bad_alloc may be thrown.
 template <class T>

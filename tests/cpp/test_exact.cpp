@@ -177,6 +177,32 @@ TEST_CASE("ties and degenerate weights end and are optimal") {
   }
 }
 
+TEST_CASE("equal weights give assignments, with points in the plane and with random costs") {
+  for (const Index n : {2, 3, 31, 64, 150, 333}) {
+    auto p = random_batch(2, n, n);
+    for (Index i = 0; i < n; ++i) {
+      for (Index j = 0; j < n; ++j) {
+        const double x = p.cost[i] - p.cost[n + j];
+        const double y = p.cost[2 * n + i - 1] - p.cost[3 * n + j - 1];
+        if (n > 3) p.cost[n * n + i * n + j] = x * x + y * y;
+      }
+    }
+    p.a.assign(2 * n, 1.0 / static_cast<double>(n));
+    p.b = p.a;
+    const Solved s = p.solve();
+    for (Index k = 0; k < 2; ++k) check_optimal(p, s, k);
+    for (std::size_t slot = 0; slot < s.plan_mass.size(); ++slot)
+      CHECK((s.plan_mass[slot] == 0 || s.plan_mass[slot] == p.a[0]));
+    auto simplex = p;
+    simplex.max_iter = 1 << 30;
+    const Solved t = simplex.solve();
+    for (Index k = 0; k < 2; ++k) {
+      check_optimal(simplex, t, k);
+      CHECK(t.value[k] == doctest::Approx(s.value[k]).epsilon(1e-13));
+    }
+  }
+}
+
 TEST_CASE("grids with equal weights and different sizes are optimal") {
   const Index n = 36;
   const Index m = 24;

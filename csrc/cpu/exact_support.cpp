@@ -1,0 +1,59 @@
+#include "cpu/exact_support.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+namespace kantorch::cpu::network {
+
+void assign_tree(const Tree& tree, Support& support) {
+  const Node n = static_cast<Node>(tree.rows());
+  const Node root = tree.root();
+  support.cells.clear();
+  for (Node v = tree.previous(root); v != root; v = tree.previous(v))
+    support.cells.push_back({tree.arc(v), tree.is_row(v)});
+  support.last_col = root - n;
+  support.f.assign(tree.pi.begin(), tree.pi.begin() + n);
+  support.g.assign(tree.pi.begin() + n, tree.pi.end());
+  for (double& g : support.g) g = -g;
+}
+
+void assign_permutation(const std::vector<Node>& col_of, const std::vector<double>& f,
+                        const std::vector<double>& g, Support& support) {
+  support.cells.clear();
+  for (std::size_t i = 0; i < col_of.size(); ++i)
+    support.cells.push_back({{static_cast<Node>(i), col_of[i]}, true});
+  support.last_col = 0;
+  support.f = f;
+  support.g = g;
+}
+
+double feasibility(const double* f, Index n, const double* g, Index m) noexcept {
+  constexpr double rounding = 0x1p-44;
+  double largest = 1;
+  for (Index i = 0; i < n; ++i) largest = std::max(largest, std::abs(f[i]));
+  for (Index j = 0; j < m; ++j) largest = std::max(largest, std::abs(g[j]));
+  return rounding * largest;
+}
+
+template <class T>
+Verdict verify(const Instance<T>& instance, const double* f, const double* g,
+               const Control& control) {
+  const auto& kernels = reduced_cost().rows(T{});
+  const Index m = instance.m();
+  const double least = -feasibility(f, instance.n(), g, m);
+  std::atomic<bool> feasible{true};
+  const bool complete = for_rows(instance, control, [&](Index i, const T* row) {
+    const Smallest best = kernels.smallest(row, instance.scale, instance.base, g, m);
+    if (!(best.value - f[i] >= least)) feasible.store(false, std::memory_order_relaxed);
+  });
+  if (!complete) return Verdict::interrupted;
+  return feasible ? Verdict::feasible : Verdict::violated;
+}
+
+template Verdict verify<float>(const Instance<float>&, const double*, const double*,
+                               const Control&);
+template Verdict verify<double>(const Instance<double>&, const double*, const double*,
+                                const Control&);
+
+}  // namespace kantorch::cpu::network

@@ -1,0 +1,104 @@
+// Minima with their places, lane by lane, for the files that are compiled once per SIMD level.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/simd/pack.hpp"
+#include "cpu/simd/reduced_cost.hpp"
+
+namespace kantorch::cpu {
+namespace KANTORCH_SIMD {
+
+template <class T>
+struct IndexType;
+template <>
+struct IndexType<float> {
+  using type = std::int32_t;
+};
+template <>
+struct IndexType<double> {
+  using type = std::int64_t;
+};
+
+// Per lane the smallest value so far and the first index that it had.
+template <class T>
+struct Lanes {
+  using Int = typename IndexType<T>::type;
+  static constexpr Index width = Pack<T>::size;
+  Pack<T> value;
+  Pack<Int> index;
+
+  // Takes larger indices than it has seen.
+  void take(Pack<T> x, Pack<Int> j) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+    const auto less = x.v < value.v;
+    value.v = less ? x.v : value.v;
+    index.v = less ? j.v : index.v;
+#else
+    for (Index k = 0; k < width; ++k) {
+      if (!(x.v[k] < value.v[k])) continue;
+      value.v[k] = x.v[k];
+      index.v[k] = j.v[k];
+    }
+#endif
+  }
+
+  void merge(const Lanes& other) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+    const auto less =
+        (other.value.v < value.v) | ((other.value.v == value.v) & (other.index.v < index.v));
+    value.v = less ? other.value.v : value.v;
+    index.v = less ? other.index.v : index.v;
+#else
+    for (Index k = 0; k < width; ++k) {
+      const T x = other.value.v[k];
+      const Int j = other.index.v[k];
+      if (!(x < value.v[k] || (x == value.v[k] && j < index.v[k]))) continue;
+      value.v[k] = x;
+      index.v[k] = j;
+    }
+#endif
+  }
+
+  Smallest reduce() const noexcept {
+    T x[width];
+    Int j[width];
+    value.store(x);
+    index.store(j);
+    for (Index half = width / 2; half > 0; half /= 2) {
+      for (Index k = 0; k < half; ++k) {
+        const T y = x[k + half];
+        const Int i = j[k + half];
+        const bool less = (y < x[k]) | ((y == x[k]) & (i < j[k]));
+        x[k] = less ? y : x[k];
+        j[k] = less ? i : j[k];
+      }
+    }
+    return {static_cast<double>(x[0]), static_cast<Index>(j[0])};
+  }
+};
+
+template <class Int>
+Pack<Int> counting() noexcept {
+  Int values[Pack<Int>::size];
+  for (Index k = 0; k < Pack<Int>::size; ++k) values[k] = static_cast<Int>(k);
+  return Pack<Int>::load(values);
+}
+
+inline Pack<double> widened(const double* from) noexcept { return Pack<double>::load(from); }
+
+inline Pack<double> widened(const float* from) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+  typedef float Half __attribute__((vector_size(KANTORCH_VECTOR_BYTES / 2)));
+  Half half;
+  std::memcpy(&half, from, sizeof(half));
+  return {__builtin_convertvector(half, Pack<double>::Vector)};
+#else
+  double values[Pack<double>::size];
+  for (Index k = 0; k < Pack<double>::size; ++k) values[k] = from[k];
+  return Pack<double>::load(values);
+#endif
+}
+
+}  // namespace KANTORCH_SIMD
+}  // namespace kantorch::cpu
