@@ -151,8 +151,8 @@ def check(
     )
 
     # The lower bound belongs to a feasible dual point: nothing that is feasible costs less. The plan is feasible up
-    # to its marginal error, and repairing that costs at most the error times the span.
-    slackness = eps * unit + error * mass * span
+    # to its marginal error, which mass that is missing makes cheaper by at most its largest cost.
+    slackness = eps * unit + error * mass * size
     assert bool((result.lower_bound.detach().double() <= linear + slackness).all())
 
     if method == "exact":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import warnings
 
@@ -241,6 +242,46 @@ def test_potentials_are_a_pair(cost, method):
 def test_fields_are_read_twice_alike(cost, method):
     result = laws.solve(method, cost, **options(method))
     laws.assert_same_bits(result, result)
+
+
+def test_signatures_are_the_documented_ones():
+    keywords = [
+        "reg",
+        "reg_type",
+        "method",
+        "beta",
+        "max_iter",
+        "tol",
+        "potentials_init",
+        "num_threads",
+    ]
+    for function, first in ((kantorch.solve, ["cost"]), (kantorch.solve_sample, ["x", "y"])):
+        parameters = inspect.signature(function).parameters
+        assert list(parameters)[: len(first) + 2] == [*first, "a", "b"]
+        for name in keywords:
+            assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters["method"].default == "auto"
+        assert parameters["reg_type"].default == "kl"
+    assert inspect.signature(kantorch.solve_sample).parameters["metric"].default == "sqeuclidean"
+
+
+def test_defaults_of_torch_change_nothing(cost, method):
+    want = laws.solve(method, cost, **options(method))
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):  # where a tensor made without a device would go
+            got = laws.solve(method, cost, **options(method))
+            fields = [getattr(got, name) for name in laws.FIELDS]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for field, name in zip(fields, laws.FIELDS, strict=True):
+        assert torch.equal(field, getattr(want, name)), name
+
+
+def test_random_state_is_left_alone(cost, method):
+    before = torch.get_rng_state()
+    laws.solve(method, cost, **options(method))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_version_is_a_string():

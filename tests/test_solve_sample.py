@@ -10,7 +10,7 @@ from torch.autograd import gradcheck
 import kantorch
 import laws
 
-METRICS = ["sqeuclidean", "euclidean"]
+METRICS = ["sqeuclidean", "euclidean", "cityblock", "chebyshev"]
 
 
 def options(method):
@@ -19,8 +19,13 @@ def options(method):
 
 
 def matrix(x, y, metric):
-    squared = ((x[..., :, None, :] - y[..., None, :, :]) ** 2).sum(-1)
-    return squared if metric == "sqeuclidean" else squared.sqrt()
+    difference = x[..., :, None, :] - y[..., None, :, :]
+    return {
+        "sqeuclidean": lambda: (difference**2).sum(-1),
+        "euclidean": lambda: (difference**2).sum(-1).sqrt(),
+        "cityblock": lambda: difference.abs().sum(-1),
+        "chebyshev": lambda: difference.abs().amax(-1),
+    }[metric]()
 
 
 def points(rng, lead=(), n=6, m=7, d=3):
