@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree
+from typing_extensions import Self
 
 from kantorch import ops
 from kantorch.errors import ADVICE, ConvergenceError, Status
@@ -238,29 +239,16 @@ class ExactResult(OTResult):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ScalingResult(OTResult):
-    """An answer of Sinkhorn or IPOT; the plan follows from its potentials."""
+    """An answer of the scaling family: the plan is ``a_i b_j exp((f_i + g_j - C_ij) / eps)``."""
 
     _eps: Tensor
     _value_linear: Tensor
     _row_sum: Tensor
     _col_sum: Tensor
-    _mass_a: Tensor
-    _mass_b: Tensor
 
     @classmethod
-    def of(
-        cls,
-        cost: Tensor,
-        a: Tensor,
-        b: Tensor,
-        outputs: Outputs,
-        batched: bool,
-        mass: tuple[Tensor, Tensor] | None = None,
-    ) -> ScalingResult:
-        """Wrap the outputs of `ops.sinkhorn`, or of `ops.ipot` with a, b given as `mass`.
-
-        The plan is ``a_i b_j exp((f_i + g_j - C_ij) / eps)``: for IPOT, a and b only tell where mass is.
-        """
+    def of(cls, cost: Tensor, a: Tensor, b: Tensor, outputs: Outputs, batched: bool) -> Self:
+        """Wrap the outputs of `ops.sinkhorn` or `ops.ipot`."""
         if not batched:
             f, g, eps, value, linear, row, col, error, n_iter, status = (
                 output.squeeze(0) for output in outputs
@@ -273,8 +261,8 @@ class ScalingResult(OTResult):
             n_iter=n_iter,
             status=status,
             _cost=cost,
-            _a=mass[0] if mass else a,
-            _b=mass[1] if mass else b,
+            _a=a,
+            _b=b,
             _f=f,
             _g=g,
             _version=_version(cost),
@@ -282,33 +270,22 @@ class ScalingResult(OTResult):
             _value_linear=linear,
             _row_sum=row,
             _col_sum=col,
-            _mass_a=a,
-            _mass_b=b,
         )
 
     @property
     def plan(self) -> Tensor:
-        """(.., n, m) The transport plan P; of Sinkhorn, differentiable by the implicit function theorem."""
+        """(.., n, m) The transport plan P; differentiable for Sinkhorn, by implicit differentiation."""
         self._require_unchanged()
-        proximal = self._mass_a is not self._a
-        cost = self._cost.detach() if proximal else self._cost
         plan = ops.gibbs(
-            self._shared(cost, 2),
+            self._shared(self._cost, 2),
             self._flat(self._f, 1),
             self._flat(self._g, 1),
-            self._shared(self._mass_a, 1),
-            self._shared(self._mass_b, 1),
+            self._shared(self._a, 1),
+            self._shared(self._b, 1),
             self._eps.reshape(-1),
             0,
         )
         return self._lead(plan)
-
-    @property
-    def value_linear(self) -> Tensor:
-        """(..) ``<P, C>``."""
-        if self._f.requires_grad:
-            return (self.plan * self._cost).sum((-2, -1))
-        return self._value_linear.to(self._cost.dtype)
 
     @property
     def marginal_a(self) -> Tensor:
@@ -322,6 +299,49 @@ class ScalingResult(OTResult):
 
     def _linear(self) -> Tensor:
         return self._value_linear.detach()
+
+
+class SinkhornResult(ScalingResult):
+    """An answer of Sinkhorn."""
+
+    @property
+    def value_linear(self) -> Tensor:
+        """(..) ``<P, C>``."""
+        if self._f.requires_grad:
+            return (self.plan * self._cost).sum((-2, -1))
+        return self._value_linear.to(self._cost.dtype)
+
+
+class IpotResult(ScalingResult):
+    """An answer of IPOT, made of detached inputs: only `value` is differentiable."""
+
+    @property
+    def value_linear(self) -> Tensor:
+        """(..) ``<P, C>``, which is `value`."""
+        return self.value
+
+    @property
+    def potential_a(self) -> Tensor:
+        """(.., n) ``(beta / t) log U``, c-transformed at points without mass."""
+        return self._scaling_potentials()[0]
+
+    @property
+    def potential_b(self) -> Tensor:
+        """(.., m) ``(beta / t) log V``, c-transformed at points without mass."""
+        return self._scaling_potentials()[1]
+
+    def _scaling_potentials(self) -> tuple[Tensor, Tensor]:
+        self._require_unchanged()
+        f, g = ops.scaling_potentials(
+            self._shared(self._cost, 2),
+            self._flat(self._f, 1),
+            self._flat(self._g, 1),
+            self._shared(self._a, 1),
+            self._shared(self._b, 1),
+            self._eps.reshape(-1),
+        )
+        dtype = self._cost.dtype
+        return self._lead(f).to(dtype), self._lead(g).to(dtype)
 
 
 def _version(cost: Tensor) -> int | None:
@@ -344,5 +364,5 @@ def _register(cls: type[OTResult]) -> None:
     _pytree.register_pytree_node(cls, flatten, unflatten)
 
 
-_register(ExactResult)
-_register(ScalingResult)
+for _result in (ExactResult, SinkhornResult, IpotResult):
+    _register(_result)

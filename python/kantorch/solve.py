@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kantorch import _check, ops
 from kantorch.costs import Metric, cost_matrix
-from kantorch.result import ExactResult, OTResult, ScalingResult
+from kantorch.result import ExactResult, IpotResult, OTResult, SinkhornResult
 
 Method = Literal["auto", "exact", "sinkhorn", "ipot"]
 RegType = Literal["kl", "entropy"]
@@ -132,10 +132,9 @@ def solve(
             iterations,
             threads,
         )
-        return ScalingResult.of(cost, a, b, scaled, batch is not None)
+        return SinkhornResult.of(cost, a, b, scaled, batch is not None)
     proximal = ops.ipot(cost, a, b, strength, f_init, g_init, tolerance, iterations, threads)
-    held_a, held_b = (a.detach() > 0).to(cost.dtype), (b.detach() > 0).to(cost.dtype)
-    return ScalingResult.of(cost, held_a, held_b, proximal, batch is not None, mass=(a, b))
+    return IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
 
 
 def solve_sample(

@@ -15,4 +15,5 @@ from kantorch.ops.exact import exact as exact
 from kantorch.ops.gibbs import gibbs as gibbs
 from kantorch.ops.implicit import implicit as implicit
 from kantorch.ops.ipot import ipot as ipot
+from kantorch.ops.ipot import scaling_potentials as scaling_potentials
 from kantorch.ops.sinkhorn import sinkhorn as sinkhorn

@@ -51,29 +51,8 @@ def _kernel(
         max_iter,
         threads,
     )
-    f, g, eps, *_, marginal_error, _, status = out
-    _to_scalings(problem, f, g, eps)
-    warn_unless_converged("ipot", status, marginal_error)
+    warn_unless_converged("ipot", out[9], out[7])
     return out
-
-
-def _to_scalings(problem: Problem, f: Tensor, g: Tensor, eps: Tensor) -> None:
-    """Turn the core's potentials, whose plan carries a and b, into eps log U and eps log V.
-
-    At zero mass, where these are -inf, the c-transform stands in: the largest value that keeps the
-    dual feasible there.
-    """
-    a = problem.a.double().expand_as(f)
-    b = problem.b.double().expand_as(g)
-    f += eps[:, None] * torch.where(a > 0, a, 1).log()
-    g += eps[:, None] * torch.where(b > 0, b, 1).log()
-    for k in torch.nonzero((a == 0).any(-1) | (b == 0).any(-1))[:, 0].tolist():
-        cost = problem.cost[k] if problem.cost.ndim == 3 else problem.cost
-        rows, columns = a[k] > 0, b[k] > 0
-        if bool(rows.any()):
-            slack = cost[rows][:, ~columns].double() - f[k, rows, None]
-            g[k, ~columns] = slack.amin(0)
-        f[k, ~rows] = (cost[~rows].double() - g[k]).amin(-1)
 
 
 def _fake(
@@ -103,17 +82,55 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     grad_value = grads[3]
     if grad_value is None:
         return (None,) * 9
-    grad_cost = None
-    if ctx.needs_input_grad[0]:
-        cost_, a_, b_ = cost.detach(), a.detach(), b.detach()
-        x = (a_ > 0).to(cost.dtype) * grad_value.to(cost.dtype)[:, None]
-        plan = gibbs(cost_, f, g, x, (b_ > 0).to(cost.dtype), eps, ctx.threads)
-        grad_cost = reduce_batch(plan, cost)
-    return grad_cost, *mass_gradients(grad_value, f, g, a, b), *(None,) * 6
+    need_cost, need_a, need_b = ctx.needs_input_grad[:3]
+    cost_, a_, b_ = cost.detach(), a.detach(), b.detach()
+    grad_cost = grad_a = grad_b = None
+    if need_cost:
+        x = a_ * grad_value.to(cost.dtype)[:, None]
+        grad_cost = reduce_batch(gibbs(cost_, f, g, x, b_, eps, ctx.threads), cost)
+    if need_a or need_b:
+        log_u, log_v = scaling_potentials(cost_, f, g, a_, b_, eps)
+        grad_a, grad_b = mass_gradients(grad_value, log_u, log_v, a, b)
+    return grad_cost, grad_a, grad_b, *(None,) * 6
 
+
+def _scaling_kernel(
+    cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, eps: Tensor
+) -> tuple[Tensor, Tensor]:
+    batch = f.shape[0]
+    a = a.double().expand_as(f)
+    b = b.double().expand_as(g)
+    eps = per_problem(eps, batch)
+    f = f + eps[:, None] * torch.where(a > 0, a, 1).log()
+    g = g + eps[:, None] * torch.where(b > 0, b, 1).log()
+    for k in torch.nonzero((a == 0).any(-1) | (b == 0).any(-1))[:, 0].tolist():
+        matrix = cost[k] if cost.ndim == 3 else cost
+        rows, columns = a[k] > 0, b[k] > 0
+        if bool(rows.any()):
+            slack = matrix[rows][:, ~columns].double() - f[k, rows, None]
+            g[k, ~columns] = slack.amin(0)
+        f[k, ~rows] = (matrix[~rows].double() - g[k]).amin(-1)
+    return f, g
+
+
+def _scaling_fake(
+    cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, eps: Tensor
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(f), torch.empty_like(g)
+
+
+# (cost, f, g, a, b, eps) -> (eps log U, eps log V), the paper's scalings as potentials. At zero mass, where they are
+# -inf, the c-transform stands in: the largest value that keeps the dual feasible there.
+scaling_potentials = define(
+    "scaling_potentials(Tensor cost, Tensor f, Tensor g, Tensor a, Tensor b, Tensor eps) "
+    "-> (Tensor, Tensor)",
+    kernel=_scaling_kernel,
+    fake=_scaling_fake,
+    own_dims=(2, 1, 1, 1, 1, 0),
+)
 
 # (cost, a, b, beta () or (B,) float64, f_init, g_init, tol, max_iter, threads) -> scaling.Outputs, of which value is
-# differentiable. f = eps log U and g = eps log V: the plan is gibbs(cost, f, g, a > 0, b > 0, eps).
+# differentiable. The plan is gibbs(cost, f, g, a, b, eps), so f = eps log (U / a), finite at zero mass.
 ipot = define(
     "ipot(Tensor cost, Tensor a, Tensor b, Tensor? beta, Tensor? f_init, Tensor? g_init, "
     f"float tol, int max_iter, int threads) -> {scaling.OUTPUT_SCHEMA}",
