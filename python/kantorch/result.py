@@ -301,6 +301,7 @@ class ScalingResult(OTResult):
         return self._value_linear.detach()
 
 
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class SinkhornResult(ScalingResult):
     """An answer of Sinkhorn."""
 
@@ -312,6 +313,7 @@ class SinkhornResult(ScalingResult):
         return self._value_linear.to(self._cost.dtype)
 
 
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class IpotResult(ScalingResult):
     """An answer of IPOT, made of detached inputs: only `value` is differentiable."""
 
