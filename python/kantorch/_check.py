@@ -128,7 +128,7 @@ def require_tol(tol: Any, dtype: torch.dtype) -> float:
     return number
 
 
-def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+def require_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     """Check one of some names."""
     if not isinstance(value, str):
         msg = f"{name} must be one of {', '.join(choices)}, got {type(value).__name__}"
@@ -139,21 +139,21 @@ def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     return value
 
 
-def require_method(method: Any, reg: Any, beta: Any) -> str:
+def require_method(method: object, reg: object, beta: object) -> str:
     """Resolve `method` and refuse arguments that contradict it or each other."""
-    method = require_choice("method", method, METHODS)
-    if method == "auto":
-        method = "exact" if reg is None else "sinkhorn"
-    if method == "sinkhorn" and reg is None:
+    chosen = require_choice("method", method, METHODS)
+    if chosen == "auto":
+        chosen = "exact" if reg is None else "sinkhorn"
+    if chosen == "sinkhorn" and reg is None:
         msg = "method 'sinkhorn' needs reg: a number > 0, or a Tensor () or (B,)"
         raise ValueError(msg)
-    if method != "sinkhorn" and reg is not None:
-        msg = f"reg belongs to method 'sinkhorn', and method is {method!r}: drop one of them"
+    if chosen != "sinkhorn" and reg is not None:
+        msg = f"reg belongs to method 'sinkhorn', and method is {chosen!r}: drop one of them"
         raise ValueError(msg)
-    if method != "ipot" and beta is not None:
-        msg = f"beta belongs to method 'ipot', and method is {method!r}: drop one of them"
+    if chosen != "ipot" and beta is not None:
+        msg = f"beta belongs to method 'ipot', and method is {chosen!r}: drop one of them"
         raise ValueError(msg)
-    return method
+    return chosen
 
 
 def require_potentials(
