@@ -57,6 +57,12 @@ struct Instance {
   void set_scale();
 };
 
+// The threads of `control` for a loop over so many entries, if they pay.
+inline Control team(const Control& control, Index entries) noexcept {
+  constexpr Index worthwhile = Index{1} << 18;
+  return entries < worthwhile ? control.serial() : control;
+}
+
 // body(i, C_i) for every working row, in parallel by blocks of rows; false if stopped.
 template <class T, class Body>
 bool for_rows(const Instance<T>& instance, const Control& control, const Body& body) {
@@ -68,7 +74,7 @@ bool for_rows(const Instance<T>& instance, const Control& control, const Body& b
   const Index blocks = (n + block - 1) / block;
   const bool gather = m != instance.cost.cols;
   std::vector<T> buffers(gather ? static_cast<std::size_t>(blocks * m) : 0);
-  return parallel_for(blocks, control, [&](Index k) {
+  return parallel_for(blocks, team(control, n * m), [&](Index k) {
     T* buffer = gather ? buffers.data() + k * m : nullptr;
     Index entries = 0;
     for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i) {

@@ -28,6 +28,7 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel,
   const Index m = screen.stride;
   const Index block = n * m < (1 << 17) ? n : ((n + 7) / 8 + 3) / 4 * 4;
   const Index blocks = (n + block - 1) / block;
+  const Control threads = team(control, n * m);
   const auto floats = [](Index size, float value) {
     return std::vector<float>(static_cast<std::size_t>(size), value);
   };
@@ -49,7 +50,7 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel,
       for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i)
         kernels.gibbs(screen.row(i), f[i], g.data(), rate, m, kernel + i * (m / 2));
     };
-    if (!parallel_for(blocks, control, rebuild)) return false;
+    if (!parallel_for(blocks, threads, rebuild)) return false;
     std::fill(u.begin(), u.end(), 1.0f);
     std::fill(v.begin(), v.end(), 1.0f);
     w = b;
@@ -62,7 +63,7 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel,
         kernels.rows(kernel + first * (m / 2), std::min(block, n - first), m, w.data(),
                      a.data() + first, relaxed, u.data() + first, sum);
       };
-      if (!parallel_for(blocks, control, half)) return false;
+      if (!parallel_for(blocks, threads, half)) return false;
       for (Index k = 1; k < blocks; ++k)
         for (Index j = 0; j < m; ++j) sums[j] += sums[k * m + j];
       kernels.columns(sums.data(), b.data(), m, relaxed, v.data(), w.data());

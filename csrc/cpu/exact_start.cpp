@@ -69,21 +69,24 @@ class Allocation {
   std::size_t count_;
 };
 
-// Indices of `values` in ascending order of sign, exponent and leading bits: a counting sort.
+// Indices of the values that are not absent, in ascending order of sign, exponent and leading bits:
+// a counting sort.
 std::vector<Node> nearly_sorted(const std::vector<float>& values) {
-  constexpr int bits = 13;
-  const auto key = [](float value) {
+  const int shift = 32 - (values.size() < 4096 ? 10 : 13);
+  const auto key = [shift](float value) {
     std::uint32_t word;
     std::memcpy(&word, &value, sizeof(word));
     word = word >> 31 != 0 ? ~word : word | 0x80000000u;
-    return word >> (32 - bits);
+    return word >> shift;
   };
-  std::vector<Node> first((std::size_t{1} << bits) + 1, 0);
+  std::vector<Node> first((std::size_t{1} << (32 - shift)) + 1, 0);
   for (const float value : values) ++first[key(value) + 1];
   for (std::size_t k = 1; k < first.size(); ++k) first[k] += first[k - 1];
+  const Node present = first[key(screen_absent)];
   std::vector<Node> order(values.size());
   for (std::size_t k = 0; k < values.size(); ++k)
     order[first[key(values[k])]++] = static_cast<Node>(k);
+  order.resize(static_cast<std::size_t>(present));
   return order;
 }
 
@@ -100,7 +103,6 @@ std::vector<Node> spanning_forest(const std::vector<Node>& order, const Cell& ce
   std::vector<Node> forest;
   for (const Node entry : order) {
     const Arc arc = cell(entry);
-    if (arc.col >= m) continue;
     const Node u = top(arc.row);
     const Node v = top(n + arc.col);
     if (u == v) continue;
@@ -148,8 +150,15 @@ double mean_of(const Screen& screen, Index m) noexcept {
   const Index n = static_cast<Index>(screen.f.size());
   const Index step = std::max<Index>(1, n / 32);
   double sum = 0;
-  for (Index i = 0; i < n; i += step)
-    for (Index j = 0; j < m; ++j) sum += screen.row(i)[j];
+  for (Index i = 0; i < n; i += step) {
+    const float* row = screen.row(i);
+    float part[4] = {};
+    Index j = 0;
+    for (; j + 4 <= m; j += 4)
+      for (Index k = 0; k < 4; ++k) part[k] += row[j + k];
+    for (; j < m; ++j) part[0] += row[j];
+    sum += (part[0] + part[1]) + (part[2] + part[3]);
+  }
   return sum / static_cast<double>((n + step - 1) / step * m);
 }
 
@@ -202,7 +211,7 @@ bool fill_shortlist(const Screen& screen, Shortlist& shortlist, const Control& c
   shortlist.values.resize(count);
   shortlist.columns.resize(count);
   const Index block = std::max<Index>(1, std::min(n, 65536 / screen.stride));
-  return parallel_for((n + block - 1) / block, control, [&](Index k) {
+  return parallel_for((n + block - 1) / block, team(control, n * screen.stride), [&](Index k) {
     for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i)
       kernels.shortlist(screen.row(i), screen.stride, &shortlist.values[i * shortlist_size],
                         &shortlist.columns[i * shortlist_size]);
@@ -228,8 +237,7 @@ bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortl
   // to the cheapest cells that are left.
   for (const Node entry : leaves_first(spanning_forest(order, cell, n, m), cell, n, m))
     allocation.use_open(cell(entry));
-  for (const Node entry : order)
-    if (cell(entry).col < m) allocation.use_open(cell(entry));
+  for (const Node entry : order) allocation.use_open(cell(entry));
 
   // Exhausted columns are shut out by a large negative potential.
   std::vector<float> shut(static_cast<std::size_t>(screen.stride), 0.0f);

@@ -14,7 +14,11 @@ namespace kantorch::cpu {
 constexpr Index screen_padding = 32;
 constexpr float screen_absent = 1e30f;
 
+// Windows of shortlist_size columns are laid over each other, each shortlist_step columns on: were
+// it the size itself, the neighbours of a point in an image 32 pixels wide would compete for one
+// place.
 constexpr Index shortlist_size = 32;
+constexpr Index shortlist_step = 26;
 
 // The smallest value of a row, at its first place.
 struct Smallest {
@@ -45,8 +49,8 @@ struct ReducedCostTable {
   // min_j row_j - g_j over a padded row
   Smallest (*screen_smallest)(const float* row, const float* g, Index padded);
 
-  // The smallest entries of a padded row, nearly: of the columns that agree modulo shortlist_size
-  // the smallest each.
+  // The smallest entries of a padded row, nearly: of the columns at one place of the windows the
+  // smallest. A column may be there twice.
   void (*shortlist)(const float* row, Index padded, float* values, std::int32_t* columns);
 
   // min_k values_k - g[columns_k] of a shortlist; the index is k

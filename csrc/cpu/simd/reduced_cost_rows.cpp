@@ -128,16 +128,16 @@ Smallest screen_smallest(const float* row, const float* g, Index padded) noexcep
 }
 
 void shortlist(const float* row, Index padded, float* values, std::int32_t* columns) noexcept {
+  using Ints = Pack<std::int32_t>;
   constexpr Index width = Pack<float>::size;
   for (Index lane = 0; lane < shortlist_size; lane += width) {
-    Pack<std::int32_t> index =
-        counting<std::int32_t>() + Pack<std::int32_t>::all(static_cast<std::int32_t>(lane));
-    const Pack<std::int32_t> step =
-        Pack<std::int32_t>::all(static_cast<std::int32_t>(shortlist_size));
-    Lanes<float> best{Pack<float>::load(row + lane), index};
-    for (Index j = lane + shortlist_size; j < padded; j += shortlist_size) {
-      index = index + step;
-      best.take(Pack<float>::load(row + j), index);
+    const Ints count = counting<std::int32_t>();
+    Lanes<float> best{Pack<float>::load(row + lane),
+                      count + Ints::all(static_cast<std::int32_t>(lane))};
+    for (Index j = lane; j - lane < padded - shortlist_size;) {
+      j += shortlist_step;
+      if (j - lane > padded - shortlist_size) j = padded - shortlist_size + lane;
+      best.take(Pack<float>::load(row + j), count + Ints::all(static_cast<std::int32_t>(j)));
     }
     best.value.store(values + lane);
     best.index.store(columns + lane);
