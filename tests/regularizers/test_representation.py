@@ -307,6 +307,15 @@ def test_autocast_distances_are_float32_and_train():
     assert regularizer(x).item() == pytest.approx(value.item(), rel=0.05)
 
 
+def test_a_compiled_student_is_watched():
+    student, x = perceptron(), torch.randn(8, 4)
+    regularizer = RepresentationTransport(student, moved(student), layers=LAYERS, solver="exact")
+    torch.compile(student, backend="eager")(x)
+    compiled = regularizer(x).item()
+    student(x)
+    assert compiled == regularizer(x).item() > 0
+
+
 def test_penalty_on_every_device(device):
     student = perceptron().to(device)
     teacher = moved(student.cpu()).to(device)

@@ -43,6 +43,7 @@ def test_settings_survive_yaml(tmp_path):
         ("accelerator", "abacus"),
         ("source_classes", (0,)),
         ("target_classes", (5, 5)),
+        ("target_classes", (4, 5)),
         ("steps", 7),
         ("num_threads", 0),
         ("head_beta", -0.1),

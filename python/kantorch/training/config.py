@@ -40,7 +40,7 @@ class TransferConfig:
         data: "digits" (bundled with scikit-learn), or an .npz file with `images` (N, height, width)
             or (N, channels, height, width) and integer `labels` (N,).
         source_classes: Labels of the task that is learnt first.
-        target_classes: Labels of the task that is fine-tuned on.
+        target_classes: Labels of the task that is fine-tuned on, none of them a source class.
         labels_per_class: Training examples per target class.
         validation_per_class: Validation examples per target class; they choose the strengths.
         test_fraction: Share of each target class kept for the test, in (0, 1).
@@ -75,10 +75,10 @@ class TransferConfig:
     data_seed: int = 0
     channels: tuple[int, ...] = (16, 32, 64)
     layers: tuple[str, ...] = ("pool",)
-    pretrain_steps: int = 600
+    pretrain_steps: int = 500
     pretrain_batch_size: int = 64
     pretrain_learning_rate: float = 0.05
-    steps: int = 150
+    steps: int = 100
     batch_size: int = 32
     learning_rate: float = 0.05
     momentum: float = 0.9
@@ -113,6 +113,10 @@ class TransferConfig:
             classes = getattr(self, name)
             rule = "hold at least two different labels"
             _require(len(set(classes)) == len(classes) >= 2, name, rule, classes)
+        # A shared class would put test images into the pre-training.
+        rule = "share no class with source_classes"
+        apart = not set(self.source_classes) & set(self.target_classes)
+        _require(apart, "target_classes", rule, self.target_classes)
         _require(
             len(self.channels) == 3 and min(self.channels) >= 1,
             "channels",

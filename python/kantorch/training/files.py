@@ -51,6 +51,8 @@ def _discard(path: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make the rename itself survive a power cut."""
+    if os.name == "nt":  # which cannot open folders
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

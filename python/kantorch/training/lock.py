@@ -18,6 +18,7 @@ except ImportError:  # pragma: no cover - not on this platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
 
 NAME = "run.lock"
 
@@ -65,17 +66,19 @@ def folder_lock(folder: Path, *, force: bool = False) -> Iterator[str | None]:
                 "tell whether that run lives; if it does not, repeat with --force-unlock"
             )
             raise RunError(msg)
-        _write(file.fileno(), json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        _write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         try:
             yield f"took over the stale lock of {_name(holder)}" if holder else None
         finally:
             # Emptied, not deleted: a deleted file could be locked by one run and made by the next.
-            _write(file.fileno(), "")
+            _write(file, "")
 
 
-def _write(descriptor: int, text: str) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+def _write(file: TextIO, text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()
 
 
 def _holder(text: str) -> dict[str, object]:

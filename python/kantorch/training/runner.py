@@ -191,7 +191,7 @@ class Run:
             write_report(results, self.folder, seconds=time.time() - self.started)
         return results
 
-    def _bar(self, total: int) -> tqdm[None]:
+    def _bar(self, total: int) -> tqdm[Any]:
         return tqdm(
             total=total,
             unit="step",
@@ -201,7 +201,7 @@ class Run:
             dynamic_ncols=True,
         )
 
-    def _pretrain(self, tasks: Tasks, bar: tqdm[None]) -> tuple[ConvNet, dict[str, Any]]:
+    def _pretrain(self, tasks: Tasks, bar: tqdm[Any]) -> tuple[ConvNet, dict[str, Any]]:
         config = self.config
         classes = len(config.source_classes)
         network = make_network(tasks.in_channels, config.channels, classes, config.data_seed)
@@ -226,7 +226,7 @@ class Run:
         return network, record
 
     def _fine_tune(
-        self, unit: Unit, tasks: Tasks, source: ConvNet, bar: tqdm[None]
+        self, unit: Unit, tasks: Tasks, source: ConvNet, bar: tqdm[Any]
     ) -> dict[str, Any]:
         config = self.config
         folder = self.folder / "units" / unit.name
@@ -263,7 +263,7 @@ class Run:
         module: TransferModule,
         folder: Path,
         split: Split,
-        bar: tqdm[None],
+        bar: tqdm[Any],
         *,
         steps: int,
         batch_size: int,
