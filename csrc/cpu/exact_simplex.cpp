@@ -123,12 +123,13 @@ class Simplex {
       for (Index seen = 0; seen < n_ && listed < list_size; ++seen, ++idle) {
         const Smallest best = scan(row);
         if (best.value < least) {
-          list[listed++] = {static_cast<Node>(row), static_cast<Node>(best.index),
-                            instance_(row, best.index)};
+          list[listed++] = {static_cast<Node>(row), static_cast<Node>(best.index), 0};
+          instance_.prefetch(row, best.index);
         }
         row = row + 1 == n_ ? 0 : row + 1;
         if (seen % 64 == 63 && control_.stopped()) return Stop::interrupted;
       }
+      for (Index k = 0; k < listed; ++k) list[k].cost = instance_(list[k].row, list[k].col);
       while (listed > 0) {
         double best = least;
         Index chosen = -1;
