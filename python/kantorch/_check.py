@@ -38,7 +38,7 @@ def require_floating(name: str, tensor: Any) -> None:
         msg = f"{name} must be a dense tensor, got layout {tensor.layout}"
         raise ValueError(msg)
     if tensor.device.type not in ("cpu", "meta"):
-        msg = f"{name} must be on the CPU, got {tensor.device}; this build of kantorch has no CUDA"
+        msg = f"{name} must be on the cpu, got {tensor.device}: kantorch has no kernels for it"
         raise ValueError(msg)
 
 
