@@ -45,9 +45,9 @@ class Simplex {
     const auto refresh = [this] { refresh_screen(); };
     Stop stop = Stop::optimal;
     if (m_ > 2 * shortlist_size)
-      stop = price(screened_pivots, [this](Index i) { return scan_shortlist(i); }, refresh);
+      stop = price(screened_pivots, [this](Index i, double) { return scan_shortlist(i); }, refresh);
     if (stop == Stop::optimal)
-      stop = price(screened_pivots, [this](Index i) { return scan_screen(i); }, refresh);
+      stop = price(screened_pivots, [this](Index i, double least) { return scan_screen(i, least); }, refresh);
     while (stop == Stop::optimal) {
       recompute();
       refresh_exact();
@@ -56,7 +56,7 @@ class Simplex {
       if (verdict == Verdict::feasible) return Stop::optimal;
       const Index before = pivots;
       stop = price(
-          exact_pivots, [this](Index i) { return scan_exact(i); }, [this] { refresh_exact(); });
+          exact_pivots, [this](Index i, double) { return scan_exact(i); }, [this] { refresh_exact(); });
       if (stop == Stop::optimal && pivots == before) return Stop::precision_limit;
     }
     return stop;
@@ -86,23 +86,29 @@ class Simplex {
     for (Index j = 0; j < m_; ++j) g_[j] = -tree_.pi[n_ + j];
   }
 
-  // The least reduced cost of row i, nearly, and its column.
-  Smallest scan_screen(Index i) const noexcept {
-    const Smallest best =
-        kernels_.screen_smallest(screen_.row(i), screen_g_.data(), screen_.stride);
-    return {best.value - (tree_.pi[i] - tree_.shift - screen_.f[i]), best.index};
+  // Row i's potential in the screen.
+  double screen_f(Index i) const noexcept { return tree_.pi[i] - tree_.shift - screen_.f[i]; }
+
+  // The least reduced cost of row i, nearly, and its column; infinite if not below `least`.
+  Smallest scan_screen(Index i, double least) const noexcept {
+    const double f = screen_f(i);
+    const Smallest best = kernels_.screen_smallest(screen_.row(i), screen_g_.data(),
+                                                   screen_.stride, static_cast<float>(f + least));
+    return {best.value - f, best.index};
   }
   Smallest scan_shortlist(Index i) const noexcept {
     const Node* columns = &shortlist_.columns[i * shortlist_size];
     const Smallest best = kernels_.shortlist_smallest(&shortlist_.values[i * shortlist_size],
                                                       columns, screen_g_.data());
-    return {best.value - (tree_.pi[i] - tree_.shift - screen_.f[i]), columns[best.index]};
+    return {best.value - screen_f(i), columns[best.index]};
   }
   Smallest scan_exact(Index i) noexcept {
-    const Smallest best = kernels_.rows(T{}).smallest(
-        instance_.row(i, buffer_.data()), instance_.scale, instance_.base, g_.data(), m_);
+    const Smallest best =
+        kernels_.rows(T{}).smallest(instance_.row(i, buffer_.data()), instance_.scale,
+                                    instance_.base, g_.data(), m_);
     return {best.value - tree_.pi[i], best.index};
   }
+
   double reduced(const Candidate& x) const noexcept {
     return x.cost - tree_.pi[x.row] + tree_.pi[n_ + x.col];
   }
@@ -121,7 +127,7 @@ class Simplex {
       refresh();
       Index listed = 0;
       for (Index seen = 0; seen < n_ && listed < list_size; ++seen, ++idle) {
-        const Smallest best = scan(row);
+        const Smallest best = scan(row, least);
         if (best.value < least) {
           list[listed++] = {static_cast<Node>(row), static_cast<Node>(best.index), 0};
           instance_.prefetch(row, best.index);

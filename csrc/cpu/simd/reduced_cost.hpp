@@ -46,8 +46,8 @@ struct ReducedCostTable {
   CostRows<float> single_rows;
   CostRows<double> double_rows;
 
-  // min_j row_j - g_j over a padded row
-  Smallest (*screen_smallest)(const float* row, const float* g, Index padded);
+  // min_j row_j - g_j over a padded row, infinite if that is not below the limit
+  Smallest (*screen_smallest)(const float* row, const float* g, Index padded, float limit);
 
   // The smallest entries of a padded row, nearly: of the columns at one place of the windows the
   // smallest. A column may be there twice.

@@ -7,10 +7,10 @@ namespace kantorch::cpu {
 namespace KANTORCH_SIMD {
 namespace {
 
-// The smallest of m values: values(j) are those of the columns from j on. A row shorter than a
-// register is the caller's to handle.
+// Lane by lane the smallest of m values: values(j) are those of the columns from j on. A row
+// shorter than a register is the caller's to handle.
 template <class T, class Values>
-Smallest smallest_of(Index m, const Values& values) noexcept {
+Lanes<T> smallest_lanes(Index m, const Values& values) noexcept {
   using Int = typename IndexType<T>::type;
   constexpr Index width = Pack<T>::size;
   const Pack<Int> count = counting<Int>();
@@ -31,7 +31,7 @@ Smallest smallest_of(Index m, const Values& values) noexcept {
   }
   for (; j + width <= m; j += width) best.take(values(j), at(j));
   if (j < m) best.merge({values(m - width), at(m - width)});  // overlaps what was seen
-  return best.reduce();
+  return best;
 }
 
 inline void store_narrowed(Pack<double> x, float* to) noexcept {
@@ -102,8 +102,10 @@ Smallest smallest(const T* cost, double scale, double base, const double* g, Ind
   }
   const Pack<double> scales = Pack<double>::all(scale);
   const Pack<double> bases = Pack<double>::all(base);
-  return smallest_of<double>(
-      m, [&](Index j) { return (widened(cost + j) * scales - bases) - Pack<double>::load(g + j); });
+  const auto values = [&](Index j) {
+    return (widened(cost + j) * scales - bases) - Pack<double>::load(g + j);
+  };
+  return smallest_lanes<double>(m, values).reduce();
 }
 
 template <class T>
@@ -122,9 +124,11 @@ void lower(const T* cost, double scale, double base, double f, Index m, double* 
   }
 }
 
-Smallest screen_smallest(const float* row, const float* g, Index padded) noexcept {
-  return smallest_of<float>(
+Smallest screen_smallest(const float* row, const float* g, Index padded, float limit) noexcept {
+  const Lanes<float> lanes_of_row = smallest_lanes<float>(
       padded, [&](Index j) { return Pack<float>::load(row + j) - Pack<float>::load(g + j); });
+  if (!any_below(lanes_of_row.value, limit)) return {__builtin_huge_val(), 0};
+  return lanes_of_row.reduce();
 }
 
 void shortlist(const float* row, Index padded, float* values, std::int32_t* columns) noexcept {

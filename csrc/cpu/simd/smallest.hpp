@@ -78,6 +78,22 @@ struct Lanes {
   }
 };
 
+template <class T>
+bool any_below(Pack<T> x, T limit) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+  const auto below = x.v < limit;
+  std::int64_t words[KANTORCH_VECTOR_BYTES / 8];
+  std::memcpy(words, &below, sizeof(words));
+  std::int64_t any = 0;
+  for (const std::int64_t word : words) any |= word;
+  return any != 0;
+#else
+  bool any = false;
+  for (Index k = 0; k < Pack<T>::size; ++k) any |= x.v[k] < limit;
+  return any;
+#endif
+}
+
 template <class Int>
 Pack<Int> counting() noexcept {
   Int values[Pack<Int>::size];
