@@ -9,7 +9,8 @@ namespace kantorch::cpu {
 bool Relaxation::take(double error, double target, double* left) noexcept {
   if (!std::isfinite(error)) {
     age_ = -skip;
-    return false;
+    *left = std::numeric_limits<double>::infinity();
+    return ++unknown_ % patience == 0;
   }
   if (age_ == 0) start_ = error;
   // The closer omega is to 2, the longer the iteration takes to show its rate.

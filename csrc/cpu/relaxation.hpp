@@ -26,7 +26,9 @@ class Relaxation {
   double start_ = 0;  // the error at the start of the window
   Index age_ =
       -skip;  // iterations in the window; negative while the last change of omega still shows
+  Index unknown_ = 0;  // iterations of unknown error: the potentials still move far
   static constexpr Index skip = 4;
+  static constexpr Index patience = 32;
 };
 
 }  // namespace kantorch::cpu

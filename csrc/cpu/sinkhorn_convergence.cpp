@@ -48,7 +48,7 @@ bool SinkhornConvergence<T>::anneal() noexcept {
                rate = passes_.rate();  // half the spread, which may overflow
   const double ratio = std::min(2 * (half * rate), last_ratio);
   if (!(ratio > 2 * first_ratio)) return true;
-  const double budget = static_cast<double>(max_iter_) / 2 / level_iterations;
+  const double budget = static_cast<double>(max_iter_ - made_) / 2 / level_iterations;
   double levels = std::ceil(std::log(ratio / first_ratio) / std::log(factor));
   if (levels > budget) levels = std::floor(budget);
   if (levels < 1) return true;
@@ -65,11 +65,11 @@ bool SinkhornConvergence<T>::anneal() noexcept {
     const bool fine = level_rate * 2 * half > fine_ratio;
     const double allowed =
         fine ? 0.1 / static_cast<double>(std::max(problem_->n, problem_->m)) : level_error;
-    if (error > allowed) {
+    if (error > allowed && made_ < max_iter_ / 2) {
       Index made = 0;
       bool stalled = false;
-      if (!newton_.run(problem_->a, problem_->b, f_, g_, allowed / 3, newton_iterations, &made,
-                       &stalled))
+      if (!newton_.run(problem_->a, problem_->b, f_, g_, allowed / 3,
+                       std::min(newton_iterations, max_iter_ / 2), &made, &stalled))
         return false;
       made_ += made;
     }
@@ -124,10 +124,23 @@ bool SinkhornConvergence<T>::solve(const Normalised& problem, double* f, double*
       if (!newton_.run(problem.a, problem.b, f, g, target, max_iter_ - made_, &made, &stalled))
         return false;
       made_ += made;
+      // Close enough before they were rounded to the potentials of the result.
+      stalled |= made == 0;
     }
     if (!write_result(problem, passes_, f, g, k, result)) return false;
     // write_result leaves F, G of the returned potentials with the mass of b in F.
     const bool reached = result.marginal_error[k] <= tol;
+    if (stalled && !reached && warm && made_ < max_iter_) {
+      // The warm start led nowhere.
+      warm = stalled = false;
+      promising = true;
+      attempt = -1;
+      target = 0.7 * tol;
+      std::fill_n(f, problem.n, 0.0);
+      std::fill_n(g, problem.m, 0.0);
+      if (!anneal()) return false;
+      continue;
+    }
     if (reached || stalled || made_ >= max_iter_) {
       result.n_iter[k] = made_;
       result.status[k] = static_cast<std::int32_t>(reached   ? Status::converged

@@ -8,6 +8,7 @@ namespace {
 
 constexpr double first_step =
     8;  // bound on the change of a potential in units of eps, as long as none failed
+constexpr double shortest_step = 1e-3;
 constexpr double ground =
     1e-14;                     // keeps parts that exchange less than rounding errors from drifting
 constexpr Index patience = 8;  // iterations without improvement
@@ -61,6 +62,14 @@ bool SinkhornNewton<T>::run(const double* a, const double* b, double* f, double*
                             Index limit, Index* made, bool* stalled) noexcept {
   a_ = a;
   b_ = b;
+  // A constant that is common to F and -G costs digits and means nothing.
+  double shift = 0;
+  for (Index i = 0; i < n_; ++i) shift += f[i];
+  for (Index j = 0; j < m_; ++j) shift -= g[j];
+  shift /= static_cast<double>(n_ + m_);
+  for (Index i = 0; i < n_; ++i) f[i] -= shift;
+  for (Index j = 0; j < m_; ++j) g[j] += shift;
+
   double error, dual;
   *made = 0;
   *stalled = false;
@@ -94,7 +103,9 @@ bool SinkhornNewton<T>::run(const double* a, const double* b, double* f, double*
       for (Index i = 0; i < n_; ++i) f[i] = f_from_[i] + step * u_[i];
       for (Index j = 0; j < m_; ++j) g[j] = g_from_[j] + step * v_[j];
       if (!settle(f, g, &error, &dual)) return false;
-      if (dual >= dual_from - noise || step < 1e-6) break;
+      if (dual >= dual_from - noise || step == 0) break;
+      if (step * length < shortest_step)
+        step = 0;  // the direction is useless; the plain iteration is not
     }
     if (trials > 0) {
       size = std::max(first_step, step * length);

@@ -7,12 +7,12 @@ using kantorch::Status;
 
 namespace {
 
-// The published algorithm, multiplications of positive numbers throughout; b starts at the same
-// value everywhere.
+// The published algorithm, multiplications of positive numbers throughout, on the points with mass.
 std::vector<double> reference(const Instance<double>& instance, double beta, Index steps) {
   const Index n = instance.n, m = instance.m;
   std::vector<double> plan(at(n * m), 1.0), q(at(n * m)), a(at(n)),
       b(at(m), 1.0 / static_cast<double>(m));
+  for (Index j = 0; j < m; ++j) b[at(j)] = instance.b[at(j)] > 0 ? b[at(j)] : 0;
   for (Index t = 0; t < steps; ++t) {
     for (Index s = 0; s < n * m; ++s)
       q[at(s)] = plan[at(s)] * std::exp(-instance.cost[at(s)] / beta);

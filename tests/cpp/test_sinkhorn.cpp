@@ -206,3 +206,41 @@ TEST_CASE("every SIMD level gives the same plan up to rounding") {
   }
   kantorch::cpu::force_level(best);
 }
+
+TEST_CASE_TEMPLATE("slow problems reach their tolerance", T, float, double) {
+  const double tol = std::is_same_v<T, float> ? 1e-5 : 1e-10;
+  for (const double eps : {1e-2, 1e-3, 1e-4}) {
+    Instance<T> assignment(1, 60, 60);
+    assignment.a.assign(60, T(1));
+    assignment.b.assign(60, T(1));
+    Instance<T> ties(1, 70, 50, 1);
+    for (T& c : ties.cost) c = std::floor(c * T(6)) / T(6);
+    Instance<T> grid(1, 64, 64, 2);
+    for (Index s = 0; s < 64 * 64; ++s) {
+      const Index row = s / 64, col = s % 64;
+      const Index dx = row / 8 - col / 8, dy = row % 8 - col % 8;
+      grid.cost[at(s)] = static_cast<T>(dx * dx + dy * dy) / T(98);
+    }
+    auto awkward = with_awkward_weights<T>(80, 30);
+    for (const auto& instance : {assignment, ties, grid, awkward}) {
+      const auto solution = solve_sinkhorn(instance, eps, {tol, 10000, Control{2}});
+      CHECK(solution.status[0] == static_cast<int>(Status::converged));
+      CHECK(solution.marginal_error[0] <= tol);
+      CHECK(solution.n_iter[0] < 2000);
+    }
+  }
+}
+
+TEST_CASE("a misleading start and an impossible tolerance end") {
+  const Instance<double> instance(1, 40, 40);
+  Solution start(1, 40, 40);
+  for (Index j = 0; j < 40; ++j) start.g[at(j)] = 1e3 * std::sin(static_cast<double>(7 * j));
+  const auto misled = solve_sinkhorn(instance, 1e-4, {1e-9, 10000, Control{}, &start});
+  CHECK(misled.status[0] == static_cast<int>(Status::converged));
+  const auto impossible = solve_sinkhorn(instance, 1e-2, {1e-30, 10000});
+  CHECK(impossible.status[0] == static_cast<int>(Status::precision_limit));
+  CHECK(impossible.marginal_error[0] < 1e-12);
+  const auto hurried = solve_sinkhorn(instance, 1e-4, {1e-9, 3});
+  CHECK(hurried.status[0] == static_cast<int>(Status::max_iterations));
+  CHECK(hurried.n_iter[0] == 3);
+}
