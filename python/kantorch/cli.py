@@ -42,6 +42,8 @@ def transfer(
     config.yaml, metrics.csv, results.csv, report.md, pictures and TensorBoard logs. A run that was
     interrupted goes on when the same command is repeated. About two minutes on two cores.
 
+    Settings that are not given keep their defaults, which the run folder's config.yaml shows.
+
     Args:
         config: YAML file of settings, as config.yaml in a run folder; the options below win.
         output: The run folder.

@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
+from kantorch._check import require_choice
 from kantorch.costs import cost_matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Spatial = Literal["mean", "flatten"]
-
-
-def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Check that `value` is one of `choices`."""
-    if value not in choices:
-        msg = f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
-        raise ValueError(msg)
 
 
 def neurons(features: Tensor, *, spatial: Spatial = "mean", channel_dim: int = 1) -> Tensor:
@@ -87,6 +81,7 @@ def neuron_cost(
     spatial: Spatial = "mean",
     channel_dim: int = 1,
     normalize: bool = False,
+    device: torch.device | str | None = None,
 ) -> Tensor:
     """Distances between the neurons of two representations: M_ij = ||A_i - T_j||_2.
 
@@ -102,6 +97,7 @@ def neuron_cost(
         channel_dim: See `neurons`.
         normalize: Divide M by the square root of the number of columns of A: the root mean square
             over the batch instead of the norm, which does not depend on the batch size.
+        device: Where M is computed, and lies. None: where the activations are.
 
     Returns:
         The cost matrix M (d, d'), differentiable with respect to `student` and `teacher`.
@@ -133,5 +129,6 @@ def neuron_cost(
     # Low precision would lose the small distances, which decide the plan.
     with torch.autocast(device_type=rows.device.type, enabled=False):
         dtype = torch.promote_types(rows.dtype, reference.dtype)
-        cost = cost_matrix(rows.to(dtype), reference.to(dtype), metric="euclidean")
+        rows = rows.to(device=device, dtype=dtype)
+        cost = cost_matrix(rows, reference.to(rows), metric="euclidean")
         return cost / math.sqrt(rows.shape[1]) if normalize else cost

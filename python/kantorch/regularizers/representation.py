@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from kantorch._check import require_choice
 from kantorch.regularizers._capture import LayerCapture
-from kantorch.regularizers.neurons import Spatial, neuron_cost, require_choice
+from kantorch.regularizers.neurons import Spatial, neuron_cost
 from kantorch.solve import solve
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ def transport_penalty(
     beta: float | None = None,
     max_iter: int | None = None,
     tol: float | None = None,
-    solver_device: torch.device | str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cost of moving the student's neurons onto the teacher's: <P, M> with a plan P of mass 1.
 
@@ -52,8 +52,6 @@ def transport_penalty(
         max_iter: IPOT's proximal steps (None: 100), or a limit for the exact solver (None: none).
         tol: None: IPOT runs all of `max_iter`. A tolerance > 0 stops it earlier; see
             `kantorch.solve`.
-        solver_device: Where the optimal plan is computed. None: where M is. "cpu" serves builds
-            without CUDA kernels: only M and the plan travel.
 
     Returns:
         The penalty, a differentiable scalar, and the detached plan (d, d').
@@ -88,15 +86,13 @@ def transport_penalty(
         return cost.diagonal().mean(), torch.eye(d, dtype=cost.dtype, device=cost.device) / d
     if kind == "uniform":
         return cost.mean(), torch.full_like(cost, 1 / (d * d_teacher), requires_grad=False)
-    home = cost.device
-    cost = cost if solver_device is None else cost.to(solver_device)
     if solver == "exact":
         result = solve(cost, method="exact", max_iter=max_iter, tol=tol)
     else:
         steps = IPOT_STEPS if max_iter is None else max_iter
         fixed = 0.0 if tol is None else tol
         result = solve(cost, method="ipot", beta=beta, max_iter=steps, tol=fixed)
-    return result.value.to(home), result.plan.detach().to(home)
+    return result.value, result.plan.detach()
 
 
 class RepresentationTransport(nn.Module):
@@ -132,7 +128,9 @@ class RepresentationTransport(nn.Module):
         beta: See `transport_penalty`.
         max_iter: See `transport_penalty`.
         tol: See `transport_penalty`.
-        solver_device: See `transport_penalty`.
+        solver_device: Where distances and plans are computed. None: where the activations are.
+            "cpu" serves a network on a device that this build of kantorch has no kernels for: only
+            the rows of activations and their gradient travel.
         spatial: What a neuron of a feature map is: "mean" or "flatten", see `neurons`.
         channel_dim: The dimension that holds the neurons, see `neurons`.
         normalize: Divide distances by the square root of the batch size, see `neuron_cost`.
@@ -262,6 +260,7 @@ class RepresentationTransport(nn.Module):
             spatial=self.spatial,
             channel_dim=self.channel_dim,
             normalize=self.normalize,
+            device=self.solver_device,
         )
         if self.kind == "identity" and cost.shape[0] != cost.shape[1]:
             msg = (
@@ -269,15 +268,15 @@ class RepresentationTransport(nn.Module):
                 "in student and teacher"
             )
             raise ValueError(msg)
-        return transport_penalty(
+        value, plan = transport_penalty(
             cost,
             kind=self.kind,
             solver=self.solver,
             beta=self.beta,
             max_iter=self.max_iter,
             tol=self.tol,
-            solver_device=self.solver_device,
         )
+        return value.to(student.device), plan
 
     def close(self) -> None:
         """Remove the hooks from student and teacher; the regularizer is then unusable."""
@@ -299,6 +298,7 @@ class RepresentationTransport(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # .to(), .cuda(), .double() reach the teacher although it is no submodule.
+        # torch leaves _apply untyped.
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
