@@ -260,6 +260,69 @@ def test_sinkhorn_field_gradients_are_finite_at_zero_mass(name, reg_type, rng):
     assert all(bool(torch.isfinite(g).all()) for g in gradients)
 
 
+@pytest.mark.parametrize("name", ["plan", "value_linear"])
+def test_gradcheck_of_sinkhorn_fields_in_the_cost_at_zero_mass(name, rng):
+    cost, a, b = zero_mass_problem(rng)
+
+    def field(c):
+        return getattr(kantorch.solve(c, a.detach(), b.detach(), reg=0.2, tol=1e-14), name)
+
+    assert gradcheck(field, (cost,), eps=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_second_derivatives_of_the_plan_are_right(dead, rng):
+    cost, a, b = zero_mass_problem(rng)
+    weights = (a.detach(), b.detach()) if dead else (None, None)
+    solve = kantorch.solve
+    assert gradgradcheck(
+        lambda c: solve(c, *weights, reg=0.5, tol=1e-14).plan[:3, :3].sum(-1), (cost,), atol=1e-5
+    )
+
+
+def test_gradgradcheck_of_sinkhorn_value_in_the_cost_at_zero_mass(rng):
+    cost, a, b = zero_mass_problem(rng)
+    a, b = a.detach(), b.detach()
+    solve = kantorch.solve
+    assert gradgradcheck(lambda c: solve(c, a, b, reg=0.2, tol=1e-14).value, (cost,), atol=1e-6)
+
+
+def test_plan_gradient_in_the_weights_at_zero_mass_is_the_one_sided_derivative(rng):
+    cost, a, b = (t.detach() for t in zero_mass_problem(rng))
+    weight = torch.from_numpy(rng.normal(size=(5, 6)))
+
+    def loss(weights):
+        return (weight * kantorch.solve(cost, weights, b, reg=0.2, tol=1e-14).plan).sum()
+
+    leaf = a.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf), leaf)
+    dead, alive = int((a == 0).nonzero()[0]), int(a.argmax())
+    step = torch.zeros_like(a)
+    step[dead], step[alive] = 1e-6, -1e-6
+    slope = float(loss(a + step) - loss(a)) / 1e-6
+    # One-sided, so the error is of first order in the step.
+    assert float(gradient[dead] - gradient[alive]) == pytest.approx(slope, abs=1e-4)
+
+
+def test_plan_gradient_of_a_padded_problem_is_the_unpadded_one(rng):
+    problem = planted()
+    weight = torch.from_numpy(rng.normal(size=(4, 5)))
+    cost = torch.zeros(6, 8, dtype=torch.float64)
+    cost[:4, :5] = problem.cost
+    a, b = torch.zeros(6, dtype=torch.float64), torch.zeros(8, dtype=torch.float64)
+    a[:4], b[:5] = problem.a, problem.b
+    gradients = []
+    for inputs in ((cost, a, b), (problem.cost, problem.a, problem.b)):
+        leaves = [t.clone().requires_grad_() for t in inputs]
+        plan = kantorch.solve(*leaves, reg=0.3, tol=1e-14).plan
+        gradients.append(torch.autograd.grad((plan[:4, :5] * weight).sum(), leaves))
+    (of_cost, of_a, of_b), (want_cost, want_a, want_b) = gradients
+    torch.testing.assert_close(of_cost[:4, :5], want_cost, rtol=1e-7, atol=1e-9)
+    # Weights have no derivative but along directions that keep the mass.
+    for got, want in ((of_a[:4], want_a), (of_b[:5], want_b)):
+        torch.testing.assert_close(got - got.mean(), want - want.mean(), rtol=1e-7, atol=1e-9)
+
+
 def test_weight_gradient_at_zero_mass_is_the_one_sided_derivative(rng):
     problem = problems.planted_float(rng, 5, 5)
     cost = problem.cost

@@ -160,6 +160,20 @@ def test_it_stops_only_when_marginals_and_gap_are_small(rng):
     assert abs(float(result.value) - problem.value) <= 2e-3 * problem.span * problem.mass
 
 
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-6])
+def test_exact_marginals_alone_are_not_convergence(tol, rng):
+    # Every row of a circulant cost is a rotation of the first: the marginals are exact from the first step on.
+    first = rng.uniform(size=9)
+    cost = torch.from_numpy(np.stack([np.roll(first, k) for k in range(9)]))
+    result = kantorch.solve(cost, method="ipot", beta=5.0, tol=tol, max_iter=10**6)
+    assert result.converged
+    optimum = first.min()
+    assert 0 <= float(result.value) - optimum <= tol * (first.max() - first.min())
+    one = kantorch.solve(cost, method="ipot", beta=5.0, tol=0.0, max_iter=1)
+    assert float(one.marginal_error) < 1e-14
+    assert float(one.value) - optimum > 0.1
+
+
 def test_it_is_not_sinkhorn_at_the_same_strength(rng):
     # With the sign of the proximal term wrong, the iteration is Sinkhorn's: perfect marginals, wrong value.
     cost, a, b = random_problem(rng, 12, 12)
