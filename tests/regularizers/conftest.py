@@ -1,4 +1,4 @@
-"""The same random numbers in every test, whatever ran before it."""
+"""The same random numbers in every test, and one thread: the networks are too small for more."""
 
 from __future__ import annotations
 
@@ -7,5 +7,6 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _seed_and_one_thread(threads):
     torch.manual_seed(0)
+    torch.set_num_threads(1)

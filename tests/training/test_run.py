@@ -117,7 +117,7 @@ def test_a_finished_run_is_not_repeated(copied, monkeypatch):
 @pytest.mark.parametrize("where", ["sync", "step"])
 def test_killed_runs_end_with_the_same_numbers(finished, tmp_path, where):
     rng = random.Random(where)
-    counts = [rng.randint(1, 9) if where == "step" else rng.randint(3, 12) for _ in range(8)]
+    counts = [rng.randint(1, 9) if where == "step" else rng.randint(3, 12) for _ in range(6)]
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in TINY.items()}
     process = subprocess.run(
         [
@@ -134,7 +134,7 @@ def test_killed_runs_end_with_the_same_numbers(finished, tmp_path, where):
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    assert int(process.stdout.split()[-1]) >= 5
+    assert int(process.stdout.split()[-1]) >= 4
     assert numbers(tmp_path / "run") == numbers(finished[0])
     assert not list((tmp_path / "run").rglob("*.partial"))
 
