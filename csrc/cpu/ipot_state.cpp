@@ -76,16 +76,18 @@ bool IpotState<T>::step() noexcept {
     for (Index j = 0; j < m_; ++j) {
       const double h = 2 * g_[j] - g_last_[j];
       h_[j] = static_cast<T>(clamp(h, single ? 1e30 : 1e300));
-      w_[j] = static_cast<T>(b_[j]);
     }
-    for (Index i = 0; i < n_; ++i) A_[i] = static_cast<T>(clamp(f_[i], single ? 1e30 : 1e300));
+    if (t_ == 2) {
+      for (Index j = 0; j < m_; ++j) w_[j] = static_cast<T>(b_[j]);
+    }
+    for (Index i = 0; i < n_ && !single; ++i) A_[i] = static_cast<T>(f_[i]);
   }
   const T slope = static_cast<T>(single ? t : t * rate_);
   const T* r = single ? reduced_ : cost.data;
   const Index stride = single ? m_ : cost.row_stride;
-  constexpr Index strip = 64;
-  const Index size =
-      std::max<Index>(ipot_group, std::min<Index>(strip, 32768 / m_ / ipot_group * ipot_group));
+  constexpr Index strip = 64;  // rows whose column sums are added up in T
+  Index size = strip;          // rows between two questions whether to stop
+  while (size > ipot_group && size * m_ > 65536) size /= 2;
   if (!parallel_for(blocks.count, passes_.control(), [&](Index block) {
         T* col = reinterpret_cast<T*>(passes_.block_row(block));
         double* total = passes_.block_sum(block);
@@ -106,23 +108,17 @@ bool IpotState<T>::step() noexcept {
       })) {
     return false;
   }
-  for (Index i = 0; i < n_; ++i) {
-    f_[i] = clamp(static_cast<double>(A_[i]) - std::log(s_[i]) / unit, 1e300);
-  }
+  double moved = loops.subtract_log(A_, s_, 1 / unit, n_, f_);
   passes_.reduce(col_);
   bool lost = false;
   for (Index j = 0; j < m_; ++j) lost |= !(col_[j] > 1e-25 && col_[j] < 1e25);
   std::swap(g_, g_last_);
+  moved = std::max(moved, loops.subtract_log(h_, col_, 1 / unit, m_, g_));
   if (lost) {
     if (!step_columns_safely()) return false;
-  } else {
-    for (Index j = 0; j < m_; ++j) g_[j] = static_cast<double>(h_[j]) - std::log(col_[j]) / unit;
+    for (Index j = 0; j < m_; ++j) moved = std::max(moved, std::abs(g_[j]));
   }
-  if (!single) return true;
-  double moved = 0;
-  for (Index i = 0; i < n_; ++i) moved = std::max(moved, std::abs(f_[i]));
-  for (Index j = 0; j < m_; ++j) moved = std::max(moved, std::abs(g_[j]));
-  return moved <= reach || rebase();
+  return !single || moved <= reach || rebase();
 }
 
 // G from F by a pass over the cost itself, relative to each column's largest term.

@@ -14,7 +14,8 @@ inline Pack<double> power(Pack<double> x) noexcept { return exp(x); }
 constexpr double smallest_sum = 0x1p-60, largest_sum = 0x1p60;
 constexpr Index longest_chain = 4096;  // columns summed in T before the sum goes on in double
 
-template <int R, class T>
+// e = B^(A_i + h_j - slope R_ij), without A where it is not `shifted`.
+template <int R, bool shifted, class T>
 inline void row_sums(const T* r, Index stride, Index m, const T* h, const T* w, T slope, const T* A,
                      double* s, T* e) noexcept {
   typedef Pack<T> V;
@@ -32,7 +33,8 @@ inline void row_sums(const T* r, Index stride, Index m, const T* h, const T* w, 
       j += j0;
       const V hs = load(h + j, lanes), ws = load(w + j, lanes);
       for (int i = 0; i < R; ++i) {
-        const V x = power((offset[i] + hs) - slopes * load(r + i * stride + j, lanes));
+        const V start = shifted ? offset[i] + hs : hs;
+        const V x = power(start - slopes * load(r + i * stride + j, lanes));
         store(e + i * m + j, x, lanes);
         total[i] = total[i] + ws * x;
       }
@@ -56,12 +58,17 @@ inline T top_exponent(const T* r, Index m, const T* h, const T* w, T slope) noex
 template <int R, class T>
 inline void row_group(const T* r, Index stride, Index m, const T* h, const T* w, const double* a,
                       T slope, T* A, double* s, T* e, T* col) noexcept {
-  row_sums<R>(r, stride, m, h, w, slope, A, s, e);
+  // Float potentials are close to their references, so that rows need no offset of their own.
+  constexpr bool shifted = sizeof(T) == sizeof(double);
+  if (!shifted) {
+    for (int i = 0; i < R; ++i) A[i] = 0;
+  }
+  row_sums<R, shifted>(r, stride, m, h, w, slope, A, s, e);
   T x[R];
   for (int i = 0; i < R; ++i) {
     if (!(s[i] > smallest_sum && s[i] < largest_sum)) {
       A[i] = -top_exponent(r + i * stride, m, h, w, slope);
-      row_sums<1>(r + i * stride, stride, m, h, w, slope, A + i, s + i, e + i * m);
+      row_sums<1, true>(r + i * stride, stride, m, h, w, slope, A + i, s + i, e + i * m);
     }
     x[i] = static_cast<T>(s[i] > 0 ? a[i] / s[i] : 0);
   }
@@ -79,6 +86,20 @@ void rows(const T* r, Index stride, Index count, Index m, const T* h, const T* w
     row_group<1>(r + i * stride, stride, m, h, w, a + i, slope, A + i, s + i, e, col);
 }
 
+// out_i = from_i - unit log x_i; the largest |out_i|. An x beyond the normal numbers counts as one
+// close to them.
+template <class T>
+double subtract_log(const T* from, const double* x, double unit, Index size, double* out) noexcept {
+  typedef Pack<double> P;
+  P top = P::all(0);
+  sweep<double>(size, [&](Index i, auto lanes) {
+    const P y = widen(from + i, lanes) - P::all(unit) * log(load(x + i, lanes, 1.0));
+    store(out + i, y, lanes);
+    top = max(max(y, P::all(0) - y), top);
+  });
+  return largest(top);
+}
+
 template <class T>
 void reduce(const T* c, const double* g, double f, double rate, Index m, T* out) noexcept {
   typedef Pack<double> P;
@@ -91,7 +112,7 @@ void reduce(const T* c, const double* g, double f, double rate, Index m, T* out)
 
 template <class T>
 constexpr IpotRows<T> rows_for() noexcept {
-  return {rows<T>, reduce<T>};
+  return {rows<T>, subtract_log<T>, reduce<T>};
 }
 
 }  // namespace

@@ -15,6 +15,9 @@ struct IpotRows {
   void (*rows)(const T* r, Index stride, Index count, Index m, const T* h, const T* w,
                const double* a, T slope, T* A, double* s, T* e, T* col);
 
+  // out_i = from_i - unit log x_i; returns the largest |out_i|.
+  double (*subtract_log)(const T* from, const double* x, double unit, Index size, double* out);
+
   // out_j = (c_j - f - g_j) rate, in double and then rounded.
   void (*reduce)(const T* c, const double* g, double f, double rate, Index m, T* out);
 };
