@@ -29,7 +29,7 @@ class Assignment {
   Index scans = 0;  // of rows: bids and steps of augmentations
 
  private:
-  Assigned auction(const Screen& screen, float eps, const Control& control);
+  Assigned auction(const Screen& screen, float eps, double scans_per_row, const Control& control);
   bool reduce(const Instance<T>& instance, const Control& control);
   bool augment(const Instance<T>& instance, Node free, const Control& control);
 

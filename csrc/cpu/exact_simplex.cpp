@@ -47,7 +47,9 @@ class Simplex {
     if (m_ > 2 * shortlist_size)
       stop = price(screened_pivots, [this](Index i, double) { return scan_shortlist(i); }, refresh);
     if (stop == Stop::optimal)
-      stop = price(screened_pivots, [this](Index i, double least) { return scan_screen(i, least); }, refresh);
+      stop = price(
+          screened_pivots, [this](Index i, double least) { return scan_screen(i, least); },
+          refresh);
     while (stop == Stop::optimal) {
       recompute();
       refresh_exact();
@@ -56,7 +58,8 @@ class Simplex {
       if (verdict == Verdict::feasible) return Stop::optimal;
       const Index before = pivots;
       stop = price(
-          exact_pivots, [this](Index i, double) { return scan_exact(i); }, [this] { refresh_exact(); });
+          exact_pivots, [this](Index i, double) { return scan_exact(i); },
+          [this] { refresh_exact(); });
       if (stop == Stop::optimal && pivots == before) return Stop::precision_limit;
     }
     return stop;
@@ -92,8 +95,8 @@ class Simplex {
   // The least reduced cost of row i, nearly, and its column; infinite if not below `least`.
   Smallest scan_screen(Index i, double least) const noexcept {
     const double f = screen_f(i);
-    const Smallest best = kernels_.screen_smallest(screen_.row(i), screen_g_.data(),
-                                                   screen_.stride, static_cast<float>(f + least));
+    const Smallest best = kernels_.screen_smallest(screen_.row(i), screen_g_.data(), screen_.stride,
+                                                   static_cast<float>(f + least));
     return {best.value - f, best.index};
   }
   Smallest scan_shortlist(Index i) const noexcept {
@@ -103,9 +106,8 @@ class Simplex {
     return {best.value - screen_f(i), columns[best.index]};
   }
   Smallest scan_exact(Index i) noexcept {
-    const Smallest best =
-        kernels_.rows(T{}).smallest(instance_.row(i, buffer_.data()), instance_.scale,
-                                    instance_.base, g_.data(), m_);
+    const Smallest best = kernels_.rows(T{}).smallest(
+        instance_.row(i, buffer_.data()), instance_.scale, instance_.base, g_.data(), m_);
     return {best.value - tree_.pi[i], best.index};
   }
 

@@ -246,7 +246,7 @@ bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortl
   for (Node i = 0; i < n && !allocation.complete(); ++i) {
     if (control.stopped()) return false;
     while (allocation.row_open(i)) {
-      const Smallest best = 
+      const Smallest best =
           kernels.screen_smallest(screen.row(i), shut.data(), screen.stride, 2 * screen_absent);
       const Node j = static_cast<Node>(best.index);
       allocation.use(i, j);
