@@ -123,8 +123,9 @@ class TransferModule(LightningModule):
         if reference is None:
             self.accuracy.update(self.network(images), labels)
             return
+        reference.to(images.device)
         with RepresentationTransport(
-            self.network, reference, layers=self.layers, solver="exact"
+            self.network, reference, layers=self.layers, solver="exact", solver_device="cpu"
         ) as monitor:
             self.accuracy.update(self.network(images), labels)
             monitor(images)
