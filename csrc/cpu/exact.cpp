@@ -115,7 +115,7 @@ Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const doub
     return Outcome::done;
   };
   result.n_iter[k] = 0;
-  instance.prepare(cost, a, b);
+  if (!instance.prepare(cost, a, b, control)) return Outcome::interrupted;
   if (instance.empty()) {
     if (!write_empty(instance, control, answer)) return Outcome::interrupted;
     return finish(Status::optimal);
@@ -170,7 +170,11 @@ Outcome exact(const ExactProblem<T>& problem, const ExactResult& result, void* w
       std::vector<double> b(static_cast<std::size_t>(m));
       for (Index k = next++; k < cost.batch && memory && !interrupted; k = next++) {
         const auto widen = [](const T* from, std::vector<double>& to) {
-          std::copy(from, from + to.size(), to.begin());
+          if (from == nullptr) {
+            std::fill(to.begin(), to.end(), 1 / static_cast<double>(to.size()));
+          } else {
+            std::copy(from, from + to.size(), to.begin());
+          }
         };
         widen(problem.a[k], a);
         widen(problem.b[k], b);

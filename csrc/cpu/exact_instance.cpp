@@ -33,8 +33,8 @@ void round_weights(const double* given, Index size, const Scaled& scaled,
 }  // namespace
 
 template <class T>
-void Instance<T>::prepare(const MatrixView<T>& given_cost, const double* given_a,
-                          const double* given_b) {
+bool Instance<T>::prepare(const MatrixView<T>& given_cost, const double* given_a,
+                          const double* given_b, const Control& control) {
   cost = given_cost;
   const Index n = cost.rows;
   const Index m = cost.cols;
@@ -48,14 +48,14 @@ void Instance<T>::prepare(const MatrixView<T>& given_cost, const double* given_a
   // Powers of two keep sums of very large or very small weights in range.
   const double largest =
       std::max(*std::max_element(given_a, given_a + n), *std::max_element(given_b, given_b + m));
-  if (!(largest > 0)) return;
+  if (!(largest > 0)) return true;
   int magnitude = 0;
   std::frexp(largest, &magnitude);
   const double unit = std::ldexp(1.0, std::clamp(-magnitude, -1000, 1000));
   const double sum_a = sum_of(given_a, n, unit);
   const double sum_b = sum_of(given_b, m, unit);
   mass = sum_a / unit;
-  if (!(sum_a > 0 && sum_b > 0)) return;
+  if (!(sum_a > 0 && sum_b > 0)) return true;
   b_scale = sum_a / sum_b;
   if (all_equal(given_a, n) && all_equal(given_b, m)) {
     // Small integers keep every tie of the uniform problem.
@@ -76,16 +76,21 @@ void Instance<T>::prepare(const MatrixView<T>& given_cost, const double* given_a
     auto& poorer = excess > 0 ? b : a;
     *std::max_element(poorer.begin(), poorer.end()) += std::abs(excess);
   }
-  set_scale();
+  return set_scale(control);
 }
 
 template <class T>
-void Instance<T>::set_scale() {
-  std::vector<T> buffer(m() == cost.cols ? 0 : static_cast<std::size_t>(m()));
+bool Instance<T>::set_scale(const Control& control) {
   const auto& kernels = reduced_cost().rows(T{});
-  T low = cost.row(rows[0])[cols[0]];
-  T high = low;
-  for (Index i = 0; i < n(); ++i) kernels.range(row(i, buffer.data()), m(), &low, &high);
+  std::vector<T> lows(rows.size());
+  std::vector<T> highs(rows.size());
+  const bool complete = for_rows(*this, control, [&](Index i, const T* row) {
+    lows[i] = highs[i] = row[0];
+    kernels.range(row, m(), &lows[i], &highs[i]);
+  });
+  if (!complete) return false;
+  const T low = *std::min_element(lows.begin(), lows.end());
+  const T high = *std::max_element(highs.begin(), highs.end());
 
   const double half_span = static_cast<double>(high) / 2 - static_cast<double>(low) / 2;
   exponent = 0;
@@ -95,6 +100,7 @@ void Instance<T>::set_scale() {
   }
   scale = std::ldexp(1.0, -exponent);
   base = static_cast<double>(low) * scale;
+  return true;
 }
 
 template struct Instance<float>;

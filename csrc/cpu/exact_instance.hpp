@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -34,8 +35,8 @@ struct Instance {
   double mass = 0;     // of the given a
   double b_scale = 1;  // what brings the given b to this mass
 
-  // Throws bad_alloc. Leaves no points if there is no mass.
-  void prepare(const MatrixView<T>& cost, const double* a, const double* b);
+  // Leaves no points if there is no mass. False if stopped; throws bad_alloc.
+  bool prepare(const MatrixView<T>& cost, const double* a, const double* b, const Control& control);
   bool empty() const noexcept { return rows.empty(); }
   Index n() const noexcept { return static_cast<Index>(rows.size()); }
   Index m() const noexcept { return static_cast<Index>(cols.size()); }
@@ -64,7 +65,7 @@ struct Instance {
   }
 
  private:
-  void set_scale();
+  bool set_scale(const Control& control);
 };
 
 // The threads of `control` for a loop over so many entries, if they pay.
@@ -84,7 +85,8 @@ bool for_rows(const Instance<T>& instance, const Control& control, const Body& b
   const Index blocks = (n + block - 1) / block;
   const bool gather = m != instance.cost.cols;
   std::vector<T> buffers(gather ? static_cast<std::size_t>(blocks * m) : 0);
-  return parallel_for(blocks, team(control, n * m), [&](Index k) {
+  std::atomic<bool> whole{true};
+  const bool complete = parallel_for(blocks, team(control, n * m), [&](Index k) {
     T* buffer = gather ? buffers.data() + k * m : nullptr;
     Index entries = 0;
     for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i) {
@@ -92,9 +94,12 @@ bool for_rows(const Instance<T>& instance, const Control& control, const Body& b
       entries += m;
       if (entries < poll_entries) continue;
       entries = 0;
-      if (control.stopped()) return;
+      if (!control.stopped()) continue;
+      whole = false;
+      return;
     }
   });
+  return complete && whole;
 }
 
 }  // namespace kantorch::cpu::network
