@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from kantorch.config import show_config
 from kantorch.training.config import dump_yaml
 from kantorch.training.files import write_atomic, write_csv
 from kantorch.training.plots import draw_accuracy, draw_alphas, draw_traces
@@ -150,10 +151,10 @@ def _result_rows(results: Results) -> list[dict[str, Any]]:
 def _report(results: Results, seconds: float) -> str:
     config = results.config
     sizes = "\n".join(f"- {name}: {count} examples" for name, count in results.sizes.items())
+    build = show_config()
     versions = ", ".join(
         f"{name} {metadata.version(name)}"
-        for name in ("kantorch", "torch", "lightning", "torchmetrics", "scikit-learn", "numpy")
-        if _installed(name)
+        for name in ("torch", "lightning", "torchmetrics", "scikit-learn", "numpy")
     )
     return f"""# Fine-tuning with transport between representations
 
@@ -188,7 +189,8 @@ was measured once, for the chosen strengths, after every training had ended.
 ## Machine
 
 {platform.machine()}, {platform.system()}, {os.cpu_count()} cores, {config.num_threads} thread(s),
-{_accelerator(config.accelerator)}; Python {platform.python_version()}; {versions}.
+{_accelerator(config.accelerator)}; Python {platform.python_version()};
+kantorch {build["version"]} ({build["simd"]}), {versions}.
 The command that wrote this report ran for {seconds:.0f} s.
 
 ## Settings
@@ -197,14 +199,6 @@ The command that wrote this report ran for {seconds:.0f} s.
 {dump_yaml(config.to_mapping()).rstrip()}
 ```
 """
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _accelerator(choice: str) -> str:
