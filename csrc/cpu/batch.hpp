@@ -36,6 +36,8 @@ bool for_each_problem(Index batch, Index slots, const Control& control, Solve&& 
 
 // The rows of a problem in blocks that depend on its size alone, so that sums over blocks do too.
 struct RowBlocks {
+  static constexpr Index most = 32;
+
   Index rows;
   Index size;
   Index count;

@@ -65,31 +65,49 @@ bool dual_value(const MatrixView<T>& cost, const W* a, const W* b, const double*
 }
 
 template <class T>
-CostRange cost_range(const MatrixView<T>& cost, const double* a, const double* b) noexcept {
-  CostRange range{top, -top, 0};
-  Index rows = 0, cols = 0;
-  for (Index j = 0; j < cost.cols; ++j) cols += b[j] > 0;
-  for (Index i = 0; i < cost.rows; ++i) {
-    if (!(a[i] > 0)) continue;
-    ++rows;
-    const T* c = cost.row(i);
-    for (Index j = 0; j < cost.cols; ++j) {
-      if (!(b[j] > 0)) continue;
-      range.low = std::min(range.low, static_cast<double>(c[j]));
-      range.high = std::max(range.high, static_cast<double>(c[j]));
-    }
+bool cost_range(const MatrixView<T>& cost, const double* a, const double* b, const Control& control,
+                CostRange* range) noexcept {
+  const auto& rows = gibbs_rows<T>();
+  const RowBlocks blocks(cost.rows);
+  CostRange parts[RowBlocks::most];
+  if (!parallel_for(blocks.count, control, [&](Index block) {
+        parts[block] = {top, -top};
+        for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
+          if (a[i] > 0)
+            rows.range(cost.row(i), b, cost.cols, &parts[block].low, &parts[block].high);
+        }
+      })) {
+    return false;
   }
-  if (rows == 0 || cols == 0) return {};
-  for (Index i = 0; i < cost.rows; ++i) {
-    if (!(a[i] > 0)) continue;
-    const T* c = cost.row(i);
-    double sum = 0;  // each term is divided first: their sum could overflow
-    for (Index j = 0; j < cost.cols; ++j) {
-      if (b[j] > 0) sum += (static_cast<double>(c[j]) - range.low) / static_cast<double>(cols);
-    }
-    range.mean += sum / static_cast<double>(rows);
+  *range = parts[0];
+  for (Index block = 1; block < blocks.count; ++block) {
+    range->low = std::min(range->low, parts[block].low);
+    range->high = std::max(range->high, parts[block].high);
   }
-  return range;
+  if (range->low > range->high) *range = {};
+  return true;
+}
+
+template <class T>
+bool mean_excess(const MatrixView<T>& cost, const double* a, const double* b, double low,
+                 const Control& control, double* mean) noexcept {
+  const auto& rows = gibbs_rows<T>();
+  const RowBlocks blocks(cost.rows);
+  const Index n = std::count_if(a, a + cost.rows, [](double x) { return x > 0; });
+  const Index m = std::count_if(b, b + cost.cols, [](double x) { return x > 0; });
+  *mean = 0;
+  if (n == 0 || m == 0) return true;
+  const double share = 1 / (static_cast<double>(n) * static_cast<double>(m));
+  double parts[RowBlocks::most] = {};
+  if (!parallel_for(blocks.count, control, [&](Index block) {
+        for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
+          if (a[i] > 0) parts[block] += rows.excess(cost.row(i), b, low, share, cost.cols);
+        }
+      })) {
+    return false;
+  }
+  for (Index block = 0; block < blocks.count; ++block) *mean += parts[block];
+  return true;
 }
 
 template bool dual_value(const MatrixView<float>&, const float*, const float*, const double*,
@@ -98,8 +116,14 @@ template bool dual_value(const MatrixView<float>&, const double*, const double*,
                          double*, const Control&, double*) noexcept;
 template bool dual_value(const MatrixView<double>&, const double*, const double*, const double*,
                          double*, const Control&, double*) noexcept;
-template CostRange cost_range(const MatrixView<float>&, const double*, const double*) noexcept;
-template CostRange cost_range(const MatrixView<double>&, const double*, const double*) noexcept;
+template bool cost_range(const MatrixView<float>&, const double*, const double*, const Control&,
+                         CostRange*) noexcept;
+template bool cost_range(const MatrixView<double>&, const double*, const double*, const Control&,
+                         CostRange*) noexcept;
+template bool mean_excess(const MatrixView<float>&, const double*, const double*, double,
+                          const Control&, double*) noexcept;
+template bool mean_excess(const MatrixView<double>&, const double*, const double*, double,
+                          const Control&, double*) noexcept;
 
 }  // namespace kantorch::cpu
 

@@ -18,14 +18,19 @@ template <class T, class W>
 bool dual_value(const MatrixView<T>& cost, const W* a, const W* b, const double* f, double* scratch,
                 const Control& control, double* value) noexcept;
 
-// The smallest and the largest cost, and the mean of cost - smallest, over pairs of points with
-// mass. All 0 if there are none.
+// The smallest and the largest cost over pairs of points with mass; 0 and 0 if there are none.
+// False if it was stopped, as below.
 struct CostRange {
   double low = 0;
   double high = 0;
-  double mean = 0;
 };
 template <class T>
-CostRange cost_range(const MatrixView<T>& cost, const double* a, const double* b) noexcept;
+bool cost_range(const MatrixView<T>& cost, const double* a, const double* b, const Control& control,
+                CostRange* range) noexcept;
+
+// The mean of cost - low over the same pairs, for their smallest cost.
+template <class T>
+bool mean_excess(const MatrixView<T>& cost, const double* a, const double* b, double low,
+                 const Control& control, double* mean) noexcept;
 
 }  // namespace kantorch::cpu

@@ -66,10 +66,14 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
 
   double beta = problem.beta == nullptr ? 0 : problem.beta[k], spread = 0;
   if (!fixed || !(beta > 0)) {
-    const CostRange range = cost_range(cost, work.a, work.b);
+    CostRange range;
+    if (!cost_range(cost, work.a, work.b, control, &range)) return false;
     spread = range.high - range.low;
-    if (!(beta > 0))
-      beta = range.mean > 0 ? 0.1 * range.mean : 1;  // any beta, if the cost is constant
+    if (!(beta > 0)) {
+      double mean;
+      if (!mean_excess(cost, work.a, work.b, range.low, control, &mean)) return false;
+      beta = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
+    }
   }
   if (!(mass > 0 && mass_b > 0)) {
     normal.eps = beta / static_cast<double>(fixed ? problem.max_iter : 1);

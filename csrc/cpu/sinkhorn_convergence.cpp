@@ -43,7 +43,9 @@ SinkhornConvergence<T>::SinkhornConvergence(Arena& arena, GibbsPasses<T>& passes
 
 template <class T>
 bool SinkhornConvergence<T>::anneal() noexcept {
-  const CostRange range = cost_range(passes_.cost(), problem_->a, problem_->b);
+  CostRange range;
+  if (!cost_range(passes_.cost(), problem_->a, problem_->b, passes_.control(), &range))
+    return false;
   const double half = range.high / 2 - range.low / 2,
                rate = passes_.rate();  // half the spread, which may overflow
   const double ratio = std::min(2 * (half * rate), last_ratio);

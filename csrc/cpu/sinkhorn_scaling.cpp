@@ -81,6 +81,8 @@ bool ScalingForm<T>::step(double omega, double* error) noexcept {
   }
 
   const auto& loops = scaling_rows<T>();
+  const Index size =
+      cols_ < (Index{1} << 18) ? strip : strip / 8;  // not too long between two stops
   const RowBlocks& blocks = passes_.blocks();
   const bool finished = parallel_for(blocks.count, passes_.control(), [&](Index block) {
     T* col = reinterpret_cast<T*>(passes_.block_row(block));
@@ -88,9 +90,9 @@ bool ScalingForm<T>::step(double omega, double* error) noexcept {
     ranges_[block] = {};
     std::fill_n(col, cols_, T{0});
     const Index first = blocks.first(block), last = blocks.last(block);
-    for (Index i = first; i < last; i += strip) {
+    for (Index i = first; i < last; i += size) {
       if (passes_.control().stopped()) return;
-      loops.rows(kernel_ + i * cols_, std::min(strip, last - i), cols_, w_, a_ + i, omega, u_ + i,
+      loops.rows(kernel_ + i * cols_, std::min(size, last - i), cols_, w_, a_ + i, omega, u_ + i,
                  col, &ranges_[block]);
       loops.fold(col, cols_, i == first, total);
     }

@@ -50,7 +50,7 @@ inline Pack<T> zero_below(Pack<T> x, Pack<T> limit, Pack<T> y) noexcept {
 // y where x > 0, else `other`.
 template <class T>
 inline Pack<T> where_positive(Pack<T> x, Pack<T> y, Pack<T> other) noexcept {
-  return {x.v > 0 ? y.v : other.v};
+  return {x.v > typename Pack<T>::Vector{} ? y.v : other.v};
 }
 
 // x = mantissa 2^exponent with the mantissa in [1, 2), for positive normal numbers.

@@ -16,7 +16,9 @@ typedef Pack<double> P;
 constexpr double lowest = -1e300;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-inline P scaled(P c, P rates) noexcept { return min(max(rates * c, P::all(lowest)), P::all(-lowest)); }
+inline P scaled(P c, P rates) noexcept {
+  return min(max(rates * c, P::all(lowest)), P::all(-lowest));
+}
 
 template <class T, class Lanes>
 inline P exponent(const T* c, P rates, Lanes lanes) noexcept {
@@ -123,9 +125,32 @@ void lower(const T* c, double f, Index m, double* low) noexcept {
 }
 
 template <class T>
+void range(const T* c, const double* b, Index m, double* low, double* high) noexcept {
+  P lows = P::all(*low), highs = P::all(*high);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P x = widen(c + j, lanes), weight = load(b + j, lanes);
+    lows = min(where_positive(weight, x, lows), lows);
+    highs = max(where_positive(weight, x, highs), highs);
+  });
+  *low = KANTORCH_SIMD::smallest(lows);
+  *high = largest(highs);
+}
+
+template <class T>
+double excess(const T* c, const double* b, double from, double share, Index m) noexcept {
+  const P froms = P::all(from), shares = P::all(share);
+  P total = P::all(0);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P x = (widen(c + j, lanes) - froms) * shares;
+    total = total + where_positive(load(b + j, lanes), x, P::all(0));
+  });
+  return sum(total);
+}
+
+template <class T>
 constexpr GibbsRows<T> rows_for() noexcept {
-  return {softmin<T>, add,          kernel<T>,   plan<T>, measure<T>,
-          raise<T>,   add_below<T>, smallest<T>, lower<T>};
+  return {softmin<T>,   add,         kernel<T>, plan<T>,  measure<T>, raise<T>,
+          add_below<T>, smallest<T>, lower<T>,  range<T>, excess<T>};
 }
 
 }  // namespace

@@ -49,6 +49,10 @@ struct GibbsRows {
   // The limit of small eps: min_j c_j - g_j, and low_j = min(low_j, c_j - f).
   double (*smallest)(const T* c, const double* g, Index m);
   void (*lower)(const T* c, double f, Index m, double* low);
+
+  // Widens [low, high] to hold c_j, and the sum of share (c_j - from); both over b_j > 0.
+  void (*range)(const T* c, const double* b, Index m, double* low, double* high);
+  double (*excess)(const T* c, const double* b, double from, double share, Index m);
 };
 
 struct GibbsTable {
