@@ -106,14 +106,14 @@ def _percent(values: list[float], sign: str = "") -> str:
     return f"{mean:{sign}.2f}{spread}"
 
 
-def write_report(results: Results, folder: Path, *, seconds: float) -> None:
+def write_report(results: Results, folder: Path) -> None:
     """Write metrics.csv, results.csv, report.md and the pictures into the run folder."""
     write_csv(folder / "metrics.csv", _metric_rows(results))
     write_csv(folder / "results.csv", _result_rows(results))
     draw_accuracy(results, folder / "accuracy.png")
     draw_traces(results, folder / "trace.png")
     draw_alphas(results, folder / "alphas.png")
-    write_atomic(folder / "report.md", _report(results, seconds).encode())
+    write_atomic(folder / "report.md", _report(results).encode())
 
 
 def _metric_rows(results: Results) -> list[dict[str, Any]]:
@@ -148,10 +148,11 @@ def _result_rows(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _report(results: Results, seconds: float) -> str:
+def _report(results: Results) -> str:
     config = results.config
     sizes = "\n".join(f"- {name}: {count} examples" for name, count in results.sizes.items())
     build = show_config()
+    seconds = sum(record["seconds"] for record in (results.source, *results.records.values()))
     versions = ", ".join(
         f"{name} {metadata.version(name)}"
         for name in ("torch", "lightning", "torchmetrics", "scikit-learn", "numpy")
@@ -191,7 +192,7 @@ was measured once, for the chosen strengths, after every training had ended.
 {platform.machine()}, {platform.system()}, {os.cpu_count()} cores, {config.num_threads} thread(s),
 {_accelerator(config.accelerator)}; Python {platform.python_version()};
 kantorch {build["version"]} ({build["simd"]}), {versions}.
-The command that wrote this report ran for {seconds:.0f} s.
+Training took {seconds:.0f} s, without what was lost to interruptions.
 
 ## Settings
 

@@ -167,7 +167,6 @@ class Run:
         self.config = config
         self.folder = folder
         self.progress = progress
-        self.started = time.time()
 
     def run(self) -> Results:
         """Do what is left to do."""
@@ -188,7 +187,7 @@ class Run:
             torch.set_num_threads(threads)
         results = Results(self.config, records, chosen, test, source_record, tasks.sizes())
         if is_writer():
-            write_report(results, self.folder, seconds=time.time() - self.started)
+            write_report(results, self.folder)
         return results
 
     def _bar(self, total: int) -> tqdm[Any]:
@@ -275,6 +274,7 @@ class Run:
             bar.update(steps)
             return finished
         bar.set_description(module.unit)
+        started = time.perf_counter()
         torch.manual_seed(module.seed)
         rounds = self.config.rounds
         trainer = self._trainer(
@@ -306,7 +306,12 @@ class Run:
         if trainer.global_step != steps:
             msg = f"{module.unit} stopped at step {trainer.global_step} of {steps}; run it again"
             raise RunError(msg)
-        record = {"unit": module.unit, "history": module.history, "traces": module.traces}
+        record = {
+            "unit": module.unit,
+            "seconds": time.perf_counter() - started,
+            "history": module.history,
+            "traces": module.traces,
+        }
         if is_writer():
             write_tensors(folder / WEIGHTS, module.network.state_dict())
             # From here on the unit counts as finished.
