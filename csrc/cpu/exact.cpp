@@ -98,10 +98,10 @@ Assigned Worker<T>::assign(const Control& control) {
   switch (verify(instance, support.f.data(), support.g.data(), control)) {
     case Verdict::feasible:
       return Assigned::yes;
-    case Verdict::violated:
-      return Assigned::too_hard;
-    default:
+    case Verdict::interrupted:
       return Assigned::interrupted;
+    default:
+      return Assigned::too_hard;
   }
 }
 

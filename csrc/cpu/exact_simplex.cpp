@@ -12,9 +12,19 @@ constexpr Index poll_pivots = 64;
 
 // Potentials drift by a rounding error a pivot until they are recomputed. An entering arc's reduced
 // cost must be below what this can have added up to, or a basis might come back.
-constexpr double drift = 0x1p-53;
-constexpr Index screened_pivots = 1 << 15;
-constexpr Index exact_pivots = 1 << 7;
+struct Stage {
+  Index fresh_pivots;   // between two recomputations
+  double global_drift;  // relative to the largest potential
+  double local_drift;   // relative to those of the arc
+};
+constexpr Stage screened{1 << 15, 0x1p-37, 0};
+
+// Where costs of very different sizes meet, what is rounding to some is all to others: so here an
+// arc is measured by its own potentials. Drift may then exceed it, and the number of pivots of a
+// round and of rounds is limited.
+constexpr Stage exact{1 << 7, 0, local_rounding};
+constexpr Index round_pivots = 20;  // per node
+constexpr int most_rounds = 64;
 
 double largest_potential(const Tree& tree) noexcept {
   double largest = 1;
@@ -41,26 +51,27 @@ class Simplex {
         buffer_(m_ == instance.cost.cols ? 0 : static_cast<std::size_t>(m_)) {}
 
   Stop run() {
+    root_potential_ = -screen_.g[tree_.root() - n_];
     recompute();
     const auto refresh = [this] { refresh_screen(); };
     Stop stop = Stop::optimal;
     if (m_ > 2 * shortlist_size)
-      stop = price(screened_pivots, [this](Index i, double) { return scan_shortlist(i); }, refresh);
-    if (stop == Stop::optimal)
-      stop = price(
-          screened_pivots, [this](Index i, double least) { return scan_screen(i, least); },
-          refresh);
-    while (stop == Stop::optimal) {
+      stop = price(screened, [this](Index i, double) { return scan_shortlist(i); }, refresh);
+    if (stop == Stop::optimal) {
+      const auto scan = [this](Index i, double least) { return scan_screen(i, least); };
+      stop = price(screened, scan, refresh);
+    }
+    root_potential_ = 0;  // not to round at the level of more than the costs in the tree
+    for (int round = 0; stop == Stop::optimal; ++round) {
       recompute();
-      refresh_exact();
+      for (Index j = 0; j < m_; ++j) g_[j] = -tree_.pi[n_ + j];
       const Verdict verdict = verify(instance_, tree_.pi.data(), g_.data(), control_);
       if (verdict == Verdict::interrupted) return Stop::interrupted;
       if (verdict == Verdict::feasible) return Stop::optimal;
-      const Index before = pivots;
-      stop = price(
-          exact_pivots, [this](Index i, double) { return scan_exact(i); },
-          [this] { refresh_exact(); });
-      if (stop == Stop::optimal && pivots == before) return Stop::precision_limit;
+      if (round == most_rounds)
+        return verdict == Verdict::nearly_feasible ? Stop::optimal : Stop::precision_limit;
+      const auto scan = [this](Index i, double) { return scan_exact(i); };
+      stop = price(exact, scan, [this] { refresh_exact(); });
     }
     return stop;
   }
@@ -76,7 +87,7 @@ class Simplex {
   static constexpr Index list_size = 32;
 
   void recompute() noexcept {
-    tree_.recompute(instance_, -screen_.g[tree_.root() - n_]);
+    tree_.recompute(instance_, root_potential_);
     largest_ = largest_potential(tree_);
     stale_ = 0;
   }
@@ -86,7 +97,7 @@ class Simplex {
       screen_g_[j] = static_cast<float>(-tree_.pi[n_ + j] + tree_.shift - screen_.g[j]);
   }
   void refresh_exact() noexcept {
-    for (Index j = 0; j < m_; ++j) g_[j] = -tree_.pi[n_ + j];
+    for (Index j = 0; j < m_; ++j) g_[j] = lowered(-tree_.pi[n_ + j]);
   }
 
   // Row i's potential in the screen.
@@ -108,24 +119,30 @@ class Simplex {
   Smallest scan_exact(Index i) noexcept {
     const Smallest best = kernels_.rows(T{}).smallest(
         instance_.row(i, buffer_.data()), instance_.scale, instance_.base, g_.data(), m_);
-    return {best.value - tree_.pi[i], best.index};
+    return {best.value - lowered(tree_.pi[i]), best.index};
   }
 
   double reduced(const Candidate& x) const noexcept {
     return x.cost - tree_.pi[x.row] + tree_.pi[n_ + x.col];
   }
 
+  double magnitude(const Candidate& x) const noexcept {
+    return std::abs(tree_.pi[x.row]) + std::abs(tree_.pi[n_ + x.col]);
+  }
+
   // Pivots on the arcs that `scan` finds until it finds none: in turns, a list of the best arcs of
   // several rows, and pivots on the best of the list until none of it has a negative reduced cost.
   template <class Scan, class Refresh>
-  Stop price(Index fresh_pivots, const Scan& scan, const Refresh& refresh) noexcept {
+  Stop price(const Stage& stage, const Scan& scan, const Refresh& refresh) noexcept {
     Candidate list[list_size];
     Index row = 0;
     Index idle = 0;  // rows seen since the last pivot
     Index polled = pivots;
+    const Index enough = pivots + round_pivots * (n_ + m_);
     while (idle < n_) {
-      if (stale_ >= fresh_pivots) recompute();
-      const double least = -2 * drift * static_cast<double>(fresh_pivots) * largest_;
+      if (stale_ >= stage.fresh_pivots) recompute();
+      if (stage.local_drift > 0 && pivots > enough) break;
+      const double least = -stage.global_drift * largest_;
       refresh();
       Index listed = 0;
       for (Index seen = 0; seen < n_ && listed < list_size; ++seen, ++idle) {
@@ -139,12 +156,12 @@ class Simplex {
       }
       for (Index k = 0; k < listed; ++k) list[k].cost = instance_(list[k].row, list[k].col);
       while (listed > 0) {
-        double best = least;
+        double best = 0;
         Index chosen = -1;
         Index kept = 0;
         for (Index k = 0; k < listed; ++k) {
           const double value = reduced(list[k]);
-          if (value >= least) continue;
+          if (value >= least - stage.local_drift * magnitude(list[k])) continue;
           list[kept] = list[k];
           if (value < best) {
             best = value;
@@ -182,6 +199,7 @@ class Simplex {
   std::vector<float> screen_g_;
   std::vector<T> buffer_;
   double largest_ = 1;
+  double root_potential_ = 0;
   Index stale_ = 0;
 };
 

@@ -1,6 +1,7 @@
 // An optimal answer on the working points, however it was found, and its verification.
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "core/control.hpp"
@@ -28,13 +29,21 @@ void assign_tree(const Tree& tree, Support& support);
 void assign_permutation(const std::vector<Node>& col_of, const std::vector<double>& f,
                         const std::vector<double>& g, Support& support);
 
-// The rounding level of the working reduced costs c - f - g: costs are at most 1.
+// The rounding level of all working reduced costs c - f - g: costs are at most 1.
 double feasibility(const double* f, Index n, const double* g, Index m) noexcept;
 
-enum class Verdict { feasible, violated, interrupted };
+// The rounding level of a single one is relative to its potentials: where c < f + g, the cost is at
+// most |f| + |g|. A potential lowered by its part of that makes the comparison.
+constexpr double local_rounding = 0x1p-46;
+inline double lowered(double potential) noexcept {
+  return potential - local_rounding * std::abs(potential);
+}
 
-// Whether no reduced cost is below -feasibility, by a pass in float64 over all of them. May throw
-// bad_alloc.
+// Feasible: no reduced cost is negative beyond its own rounding level. Nearly feasible: beyond the
+// level of all, of the span of the costs.
+enum class Verdict { feasible, nearly_feasible, violated, interrupted };
+
+// By a pass in float64 over all reduced costs. May throw bad_alloc.
 template <class T>
 Verdict verify(const Instance<T>& instance, const double* f, const double* g,
                const Control& control);

@@ -288,6 +288,29 @@ TEST_CASE("extreme costs are solved") {
   check_optimal(offset, offset.solve());
 }
 
+TEST_CASE("cells that are forbidden by a huge cost do not blur the others") {
+  for (const bool equal : {false, true}) {
+    auto p = random_batch(1, 60, 60);
+    if (equal) {
+      p.a.assign(60, 1.0 / 60);
+      p.b = p.a;
+    }
+    std::vector<bool> forbidden;
+    for (std::size_t c = 0; c < p.cost.size(); ++c) forbidden.push_back(uniform() < 0.3);
+    auto q = p;
+    for (std::size_t c = 0; c < p.cost.size(); ++c) {
+      if (!forbidden[c]) continue;
+      p.cost[c] = 1e3;
+      q.cost[c] = 1e15;
+    }
+    const Solved small = p.solve();
+    const Solved large = q.solve();
+    check_optimal(p, small);
+    check_optimal(q, large);
+    CHECK(large.value[0] == doctest::Approx(small.value[0]).epsilon(1e-13));
+  }
+}
+
 TEST_CASE("the answer does not depend on threads, strides and the rest of the batch") {
   for (const Index n : {20, 300}) {
     const Index m = n + 10;
