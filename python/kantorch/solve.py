@@ -72,10 +72,12 @@ def solve(
     Sources: Cuturi, NeurIPS 2013 (Sinkhorn); Xie, Wang, Wang, Zha, UAI 2019 (IPOT); Peyré and Cuturi,
     Computational Optimal Transport, 2019, chapters 3 and 4.
 
+    >>> import torch
+    >>> from kantorch import solve
     >>> cost = torch.tensor([[0.0, 2.0], [1.0, 0.5]], requires_grad=True)
     >>> result = solve(cost)
-    >>> result.value
-    tensor(0.2500, grad_fn=<...>)
+    >>> result.value.item()
+    0.25
     >>> result.plan
     tensor([[0.5000, 0.0000],
             [0.0000, 0.5000]])
@@ -178,6 +180,8 @@ def solve_sample(
         TypeError: an argument has the wrong type or dtype.
         ValueError: any other fault.
 
+    >>> import torch
+    >>> from kantorch import solve_sample
     >>> x = torch.tensor([[0.0], [1.0]])
     >>> solve_sample(x, x + 3).value
     tensor(9.)
