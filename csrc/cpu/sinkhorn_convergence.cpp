@@ -46,11 +46,13 @@ bool SinkhornConvergence<T>::anneal() noexcept {
   CostRange range;
   if (!cost_range(passes_.cost(), problem_->a, problem_->b, passes_.control(), &range))
     return false;
-  const double half = range.high / 2 - range.low / 2,
-               rate = passes_.rate();  // half the spread, which may overflow
+  const double half = range.high / 2 - range.low / 2;  // of the spread, which itself may overflow
+  const double rate = passes_.rate();
   const double ratio = std::min(2 * (half * rate), last_ratio);
   if (!(ratio > 2 * first_ratio)) return true;
-  const double budget = static_cast<double>(max_iter_ - made_) / 2 / level_iterations;
+  // At most a third of the iterations for the levels, and half with Newton's: the rest is for the
+  // end.
+  const double budget = static_cast<double>(max_iter_ - made_) / 3 / level_iterations;
   double levels = std::ceil(std::log(ratio / first_ratio) / std::log(factor));
   if (levels > budget) levels = std::floor(budget);
   if (levels < 1) return true;
@@ -71,7 +73,7 @@ bool SinkhornConvergence<T>::anneal() noexcept {
       Index made = 0;
       bool stalled = false;
       if (!newton_.run(problem_->a, problem_->b, f_, g_, allowed / 3,
-                       std::min(newton_iterations, max_iter_ / 2), &made, &stalled))
+                       std::min(newton_iterations, max_iter_ / 2 - made_), &made, &stalled))
         return false;
       made_ += made;
     }
@@ -110,7 +112,6 @@ bool SinkhornConvergence<T>::solve(const Normalised& problem, double* f, double*
   problem_ = &problem;
   f_ = f;
   g_ = g;
-  tol_ = tol;
   made_ = 0;
   max_iter_ = max_iter;
   if (!warm && !anneal()) return false;
@@ -130,7 +131,6 @@ bool SinkhornConvergence<T>::solve(const Normalised& problem, double* f, double*
       stalled |= made == 0;
     }
     if (!write_result(problem, passes_, f, g, k, result)) return false;
-    // write_result leaves F, G of the returned potentials with the mass of b in F.
     const bool reached = result.marginal_error[k] <= tol;
     if (stalled && !reached && warm && made_ < max_iter_) {
       // The warm start led nowhere.

@@ -33,7 +33,6 @@ class SinkhornConvergence {
   const Normalised* problem_ = nullptr;
   double* f_ = nullptr;
   double* g_ = nullptr;
-  double tol_ = 0;
   Index made_ = 0;
   Index max_iter_ = 0;
 };
