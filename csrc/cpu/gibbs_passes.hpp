@@ -5,6 +5,8 @@
 // rate C_ij).
 #pragma once
 
+#include <limits>
+
 #include "core/control.hpp"
 #include "core/view.hpp"
 #include "cpu/arena.hpp"
@@ -17,10 +19,13 @@ struct PlanSums {
   double cost = 0;
 };
 
-// Smaller strengths are taken for this one, whose reciprocal is finite.
-constexpr double smallest_eps = 1e-300;
+// The smallest normal number: the smallest strength, too, and its reciprocal is finite. Strengths
+// that IPOT's steps bring below it stay there.
+constexpr double smallest_eps = std::numeric_limits<double>::min();
 
-constexpr double rate_of(double eps) noexcept { return 1 / (eps < smallest_eps ? smallest_eps : eps); }
+constexpr double rate_of(double eps) noexcept {
+  return 1 / (eps < smallest_eps ? smallest_eps : eps);
+}
 
 template <class T>
 class GibbsPasses {
