@@ -144,6 +144,46 @@ std::vector<Node> leaves_first(const std::vector<Node>& forest, const Cell& cell
   return order;
 }
 
+// Gives every row that is open its cheapest open columns, whatever they are. False if stopped.
+bool fill_by_rows(const Screen& screen, Node n, Node m, Allocation& allocation,
+                  const Control& control) {
+  const auto& kernels = reduced_cost();
+  // Exhausted columns are shut out by a large negative potential.
+  std::vector<float> shut(static_cast<std::size_t>(screen.stride), 0.0f);
+  for (Node j = 0; j < m; ++j)
+    if (!allocation.col_open(j)) shut[j] = -screen_absent;
+  for (Node i = 0; i < n && !allocation.complete(); ++i) {
+    if (control.stopped()) return false;
+    while (allocation.row_open(i)) {
+      const Smallest best =
+          kernels.screen_smallest(screen.row(i), shut.data(), screen.stride, 2 * screen_absent);
+      const Node j = static_cast<Node>(best.index);
+      allocation.use(i, j);
+      if (!allocation.col_open(j)) shut[j] = -screen_absent;
+    }
+  }
+  return true;
+}
+
+// The same from the columns, for few rows of many columns.
+bool fill_by_columns(const Screen& screen, Node n, Node m, Allocation& allocation,
+                     const Control& control) {
+  std::vector<Node> open;
+  for (Node i = 0; i < n; ++i)
+    if (allocation.row_open(i)) open.push_back(i);
+  for (Node j = 0; j < m && !allocation.complete(); ++j) {
+    if (j % 4096 == 0 && control.stopped()) return false;
+    while (allocation.col_open(j)) {
+      std::size_t best = 0;
+      for (std::size_t k = 1; k < open.size(); ++k)
+        if (screen.row(open[k])[j] < screen.row(open[best])[j]) best = k;
+      allocation.use(open[best], j);
+      if (!allocation.row_open(open[best])) open.erase(open.begin() + static_cast<Index>(best));
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 double mean_of(const Screen& screen, Index m) noexcept {
@@ -221,7 +261,6 @@ bool fill_shortlist(const Screen& screen, Shortlist& shortlist, const Control& c
 template <class T>
 bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist,
                  Tree& tree, const Control& control) {
-  const auto& kernels = reduced_cost();
   const Node n = static_cast<Node>(instance.n());
   const Node m = static_cast<Node>(instance.m());
   const auto largest = std::max_element(instance.b.begin(), instance.b.end());
@@ -239,19 +278,9 @@ bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortl
     allocation.use_open(cell(entry));
   for (const Node entry : order) allocation.use_open(cell(entry));
 
-  // Exhausted columns are shut out by a large negative potential.
-  std::vector<float> shut(static_cast<std::size_t>(screen.stride), 0.0f);
-  for (Node j = 0; j < m; ++j)
-    if (!allocation.col_open(j)) shut[j] = -screen_absent;
-  for (Node i = 0; i < n && !allocation.complete(); ++i) {
-    if (control.stopped()) return false;
-    while (allocation.row_open(i)) {
-      const Smallest best =
-          kernels.screen_smallest(screen.row(i), shut.data(), screen.stride, 2 * screen_absent);
-      const Node j = static_cast<Node>(best.index);
-      allocation.use(i, j);
-      if (!allocation.col_open(j)) shut[j] = -screen_absent;
-    }
+  if (m / 64 <= n ? !fill_by_rows(screen, n, m, allocation, control)
+                  : !fill_by_columns(screen, n, m, allocation, control)) {
+    return false;
   }
   tree.build(n, m, static_cast<Node>(n + root), allocation.arcs, allocation.flow);
   return true;
