@@ -15,7 +15,7 @@ enum class Fault : int {
   a_negative = 4,
   b_negative = 5,
   mass_differs = 6,           // value and other are the sums of a and b
-  strength_not_positive = 7,  // reg or beta: not finite, positive and normal
+  strength_not_positive = 7,  // reg or beta: not finite and positive
   mass_overflow = 8,          // the sum of a (value) or b (other) is not finite
 };
 

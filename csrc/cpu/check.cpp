@@ -134,8 +134,7 @@ Outcome check(const CheckProblem<T>& problem, Finding& finding, const Control& c
 
   for (Index k = 0; k < problem.batch; ++k) {
     if (problem.strength != nullptr &&
-        !(problem.strength[k] >= std::numeric_limits<double>::min() &&
-          std::isfinite(problem.strength[k]))) {
+        !(problem.strength[k] > 0 && std::isfinite(problem.strength[k]))) {
       finding.fault = Fault::strength_not_positive;
       finding.problem = k;
       finding.value = problem.strength[k];

@@ -19,8 +19,7 @@ struct PlanSums {
   double cost = 0;
 };
 
-// The smallest normal number: the smallest strength, too, and its reciprocal is finite. Strengths
-// that IPOT's steps bring below it stay there.
+// The smallest normal number has a finite reciprocal; smaller strengths are taken for it.
 constexpr double smallest_eps = std::numeric_limits<double>::min();
 
 constexpr double rate_of(double eps) noexcept {

@@ -138,8 +138,7 @@ def check_values(
         msg = f"b must be {'finite' if fault == 3 else 'non-negative'}: {where} = {value}"
     elif fault == 7:
         where = _index(name, problem.batch > 1, k)
-        rule = "at least 2.3e-308" if 0 < value < 1 else "finite and positive"
-        msg = f"{name} must be {rule}: {where} = {value}"
+        msg = f"{name} must be finite and positive: {where} = {value}"
     else:
         batched = problem.a.ndim == 2 or problem.b.ndim == 2
         rule = (
