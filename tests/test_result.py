@@ -286,3 +286,33 @@ def test_random_state_is_left_alone(cost, method):
 
 def test_version_is_a_string():
     assert isinstance(kantorch.__version__, str)
+
+
+def test_plan_of_a_solve_without_gradients_has_none(method):
+    cost = torch.rand(5, 6, dtype=torch.float64, requires_grad=True)
+    with torch.no_grad():
+        result = kantorch.solve(cost, **options(method))
+    for name in ("value", "value_linear", "plan"):
+        assert not getattr(result, name).requires_grad, name
+
+
+@pytest.mark.parametrize("changed", ["cost", "a", "b"])
+def test_inputs_changed_in_place_are_noticed(method, changed):
+    inputs = {
+        "cost": torch.rand(5, 6, dtype=torch.float64),
+        "a": torch.full((5,), 1 / 5, dtype=torch.float64),
+        "b": torch.full((6,), 1 / 6, dtype=torch.float64),
+    }
+    result = kantorch.solve(**inputs, **options(method))
+    inputs[changed].mul_(2)
+    with pytest.raises(RuntimeError, match=f"{changed} was changed in place"):
+        _ = result.lower_bound
+
+
+def test_what_a_result_hands_out_may_be_changed(method):
+    result = kantorch.solve(torch.rand(5, 6, dtype=torch.float64), **options(method))
+    before = {name: getattr(result, name).clone() for name in ("plan", "gap", "marginal_a")}
+    for tensor in (*result.potentials, result.marginal_a, result.marginal_b, result.plan):
+        tensor.zero_()
+    for name, kept in before.items():
+        assert torch.equal(getattr(result, name), kept), name

@@ -42,7 +42,7 @@ class OTResult(abc.ABC):
     _b: Tensor
     _f: Tensor
     _g: Tensor
-    _version: int | None
+    _versions: tuple[int, ...] | None
 
     @property
     @abc.abstractmethod
@@ -71,12 +71,12 @@ class OTResult(abc.ABC):
         exact: optimal dual, ``f_i + g_j <= C_ij`` up to rounding. sinkhorn: ``P_ij = a_i b_j exp((f_i +
         g_j - C_ij) / reg)``. ipot: ``(beta / t) log U``, c-transformed at points without mass.
         """
-        return self._f.detach().to(self._cost.dtype)
+        return self._f.detach().to(self._cost.dtype, copy=True)
 
     @property
     def potential_b(self) -> Tensor:
         """(.., m) g; see `potential_a`."""
-        return self._g.detach().to(self._cost.dtype)
+        return self._g.detach().to(self._cost.dtype, copy=True)
 
     @property
     def potentials(self) -> tuple[Tensor, Tensor]:
@@ -124,8 +124,8 @@ class OTResult(abc.ABC):
         raise ConvergenceError(msg)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy's cost counts its in-place changes afresh.
-        return self.__dict__ | {"_version": None}
+        # The tensors of a copy count their in-place changes afresh.
+        return self.__dict__ | {"_versions": None}
 
     def __repr__(self) -> str:
         n, m = self._cost.shape[-2:]
@@ -168,11 +168,15 @@ class OTResult(abc.ABC):
         return self._flat(tensor, own)
 
     def _require_unchanged(self) -> None:
-        if self._version is not None and self._cost._version != self._version:
-            msg = (
-                "cost was changed in place after the solve: this field would no longer belong to it"
-            )
-            raise RuntimeError(msg)
+        if self._versions is None:
+            return
+        inputs = {"cost": self._cost, "a": self._a, "b": self._b}
+        for (name, tensor), version in zip(inputs.items(), self._versions, strict=True):
+            if tensor._version != version:
+                msg = (
+                    f"{name} was changed in place after the solve: the field would not belong to it"
+                )
+                raise RuntimeError(msg)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -201,7 +205,7 @@ class ExactResult(OTResult):
             _b=b,
             _f=f,
             _g=g,
-            _version=_version(cost),
+            _versions=_versions(cost, a, b),
             _plan_row=row,
             _plan_col=col,
             _plan_mass=mass,
@@ -255,6 +259,8 @@ class ScalingResult(OTResult):
             )
         else:
             f, g, eps, value, linear, row, col, error, n_iter, status = outputs
+        if not f.requires_grad:  # solved without gradients: then nothing made from it has any
+            cost, a, b = cost.detach(), a.detach(), b.detach()
         return cls(
             value=value.to(cost.dtype),
             marginal_error=error.to(cost.dtype),
@@ -265,7 +271,7 @@ class ScalingResult(OTResult):
             _b=b,
             _f=f,
             _g=g,
-            _version=_version(cost),
+            _versions=_versions(cost, a, b),
             _eps=eps,
             _value_linear=linear,
             _row_sum=row,
@@ -290,12 +296,12 @@ class ScalingResult(OTResult):
     @property
     def marginal_a(self) -> Tensor:
         """(.., n) Row sums of the plan."""
-        return self._row_sum.to(self._cost.dtype)
+        return self._row_sum.to(self._cost.dtype, copy=True)
 
     @property
     def marginal_b(self) -> Tensor:
         """(.., m) Column sums of the plan."""
-        return self._col_sum.to(self._cost.dtype)
+        return self._col_sum.to(self._cost.dtype, copy=True)
 
     def _linear(self) -> Tensor:
         return self._value_linear.detach()
@@ -346,22 +352,25 @@ class IpotResult(ScalingResult):
         return self._lead(f).to(dtype), self._lead(g).to(dtype)
 
 
-def _version(cost: Tensor) -> int | None:
-    """The number of in-place changes so far, where torch counts them."""
-    if torch.compiler.is_compiling() or cost.is_inference():
+def _versions(*tensors: Tensor) -> tuple[int, ...] | None:
+    """The numbers of in-place changes so far, where torch counts them."""
+    if torch.compiler.is_compiling() or any(
+        tensor.is_inference() or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        for tensor in tensors
+    ):
         return None
-    return None if torch._C._functorch.is_functorch_wrapped_tensor(cost) else cost._version
+    return tuple(tensor._version for tensor in tensors)
 
 
 def _register(cls: type[OTResult]) -> None:
     """Make a result a pytree node, so that functions under vmap can return it."""
-    names = [field.name for field in dataclasses.fields(cls) if field.name != "_version"]
+    names = [field.name for field in dataclasses.fields(cls) if field.name != "_versions"]
 
     def flatten(result: OTResult) -> tuple[list[Any], None]:
         return [getattr(result, name) for name in names], None
 
     def unflatten(tensors: Iterable[Any], _: None) -> OTResult:
-        return cls(**dict(zip(names, tensors, strict=True)), _version=None)
+        return cls(**dict(zip(names, tensors, strict=True)), _versions=None)
 
     _pytree.register_pytree_node(cls, flatten, unflatten)
 
