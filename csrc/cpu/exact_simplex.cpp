@@ -46,6 +46,7 @@ class Simplex {
         kernels_(reduced_cost()),
         n_(instance.n()),
         m_(instance.m()),
+        segments_((m_ + segment - 1) / segment),
         g_(static_cast<std::size_t>(m_)),
         screen_g_(static_cast<std::size_t>(screen.stride), 0.0f),
         buffer_(m_ == instance.cost.cols ? 0 : static_cast<std::size_t>(m_)) {}
@@ -56,10 +57,10 @@ class Simplex {
     const auto refresh = [this] { refresh_screen(); };
     Stop stop = Stop::optimal;
     if (m_ > 2 * shortlist_size)
-      stop = price(screened, [this](Index i, double) { return scan_shortlist(i); }, refresh);
+      stop = price(screened, n_, [this](Index i, double) { return scan_shortlist(i); }, refresh);
     if (stop == Stop::optimal) {
-      const auto scan = [this](Index i, double least) { return scan_screen(i, least); };
-      stop = price(screened, scan, refresh);
+      const auto scan = [this](Index at, double least) { return scan_screen(at, least); };
+      stop = price(screened, n_ * segments_, scan, refresh);
     }
     root_potential_ = 0;  // not to round at the level of more than the costs in the tree
     for (int round = 0; stop == Stop::optimal; ++round) {
@@ -70,8 +71,8 @@ class Simplex {
       if (verdict == Verdict::feasible) return Stop::optimal;
       if (round == most_rounds)
         return verdict == Verdict::nearly_feasible ? Stop::optimal : Stop::precision_limit;
-      const auto scan = [this](Index i, double) { return scan_exact(i); };
-      stop = price(exact, scan, [this] { refresh_exact(); });
+      const auto scan = [this](Index at, double) { return scan_exact(at); };
+      stop = price(exact, n_ * segments_, scan, [this] { refresh_exact(); });
     }
     return stop;
   }
@@ -85,6 +86,15 @@ class Simplex {
     double cost;
   };
   static constexpr Index list_size = 32;
+
+  // The best arc of a row or, of a long row, of a segment: were a few long rows scanned whole, a
+  // scan of the matrix would find no more arcs than it has rows.
+  struct Found {
+    double value;
+    Node row;
+    Node col;
+  };
+  static constexpr Index segment = 4096;  // a multiple of the screen's padding
 
   void recompute() noexcept {
     tree_.recompute(instance_, root_potential_);
@@ -103,23 +113,28 @@ class Simplex {
   // Row i's potential in the screen.
   double screen_f(Index i) const noexcept { return tree_.pi[i] - tree_.shift - screen_.f[i]; }
 
-  // The least reduced cost of row i, nearly, and its column; infinite if not below `least`.
-  Smallest scan_screen(Index i, double least) const noexcept {
+  // The least reduced cost of a segment, nearly; infinite if not below `least`.
+  Found scan_screen(Index at, double least) const noexcept {
+    const Index i = at / segments_, first = at % segments_ * segment;
     const double f = screen_f(i);
-    const Smallest best = kernels_.screen_smallest(screen_.row(i), screen_g_.data(), screen_.stride,
+    const Smallest best = kernels_.screen_smallest(screen_.row(i) + first, screen_g_.data() + first,
+                                                   std::min(segment, screen_.stride - first),
                                                    static_cast<float>(f + least));
-    return {best.value - f, best.index};
+    return {best.value - f, static_cast<Node>(i), static_cast<Node>(first + best.index)};
   }
-  Smallest scan_shortlist(Index i) const noexcept {
+  Found scan_shortlist(Index i) const noexcept {
     const Node* columns = &shortlist_.columns[i * shortlist_size];
     const Smallest best = kernels_.shortlist_smallest(&shortlist_.values[i * shortlist_size],
                                                       columns, screen_g_.data());
-    return {best.value - screen_f(i), columns[best.index]};
+    return {best.value - screen_f(i), static_cast<Node>(i), columns[best.index]};
   }
-  Smallest scan_exact(Index i) noexcept {
+  Found scan_exact(Index at) noexcept {
+    const Index i = at / segments_, first = at % segments_ * segment;
     const Smallest best = kernels_.rows(T{}).smallest(
-        instance_.row(i, buffer_.data()), instance_.scale, instance_.base, g_.data(), m_);
-    return {best.value - lowered(tree_.pi[i]), best.index};
+        instance_.row(i, buffer_.data()) + first, instance_.scale, instance_.base,
+        g_.data() + first, std::min(segment, m_ - first));
+    return {best.value - lowered(tree_.pi[i]), static_cast<Node>(i),
+            static_cast<Node>(first + best.index)};
   }
 
   double reduced(const Candidate& x) const noexcept {
@@ -130,28 +145,29 @@ class Simplex {
     return std::abs(tree_.pi[x.row]) + std::abs(tree_.pi[n_ + x.col]);
   }
 
-  // Pivots on the arcs that `scan` finds until it finds none: in turns, a list of the best arcs of
-  // several rows, and pivots on the best of the list until none of it has a negative reduced cost.
+  // Pivots on the arcs that `scan` finds in any of `places` until it finds none: in turns, a list
+  // of the best arcs of several places, and pivots on the best of the list until none of it has a
+  // negative reduced cost.
   template <class Scan, class Refresh>
-  Stop price(const Stage& stage, const Scan& scan, const Refresh& refresh) noexcept {
+  Stop price(const Stage& stage, Index places, const Scan& scan, const Refresh& refresh) noexcept {
     Candidate list[list_size];
-    Index row = 0;
-    Index idle = 0;  // rows seen since the last pivot
+    Index place = 0;
+    Index idle = 0;  // places seen since the last pivot
     Index polled = pivots;
     const Index enough = pivots + round_pivots * (n_ + m_);
-    while (idle < n_) {
+    while (idle < places) {
       if (stale_ >= stage.fresh_pivots) recompute();
       if (stage.local_drift > 0 && pivots > enough) break;
       const double least = -stage.global_drift * largest_;
       refresh();
       Index listed = 0;
-      for (Index seen = 0; seen < n_ && listed < list_size; ++seen, ++idle) {
-        const Smallest best = scan(row, least);
+      for (Index seen = 0; seen < places && listed < list_size; ++seen, ++idle) {
+        const Found best = scan(place, least);
         if (best.value < least) {
-          list[listed++] = {static_cast<Node>(row), static_cast<Node>(best.index), 0};
-          instance_.prefetch(row, best.index);
+          list[listed++] = {best.row, best.col, 0};
+          instance_.prefetch(best.row, best.col);
         }
-        row = row + 1 == n_ ? 0 : row + 1;
+        place = place + 1 == places ? 0 : place + 1;
         if (seen % 64 == 63 && control_.stopped()) return Stop::interrupted;
       }
       for (Index k = 0; k < listed; ++k) list[k].cost = instance_(list[k].row, list[k].col);
@@ -195,6 +211,7 @@ class Simplex {
   const ReducedCostTable& kernels_;
   const Index n_;
   const Index m_;
+  const Index segments_;
   std::vector<double> g_;
   std::vector<float> screen_g_;
   std::vector<T> buffer_;
