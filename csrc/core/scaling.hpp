@@ -12,7 +12,7 @@ namespace kantorch {
 // Every array is contiguous, problem after problem, and in the unit of the cost and of the given
 // mass.
 struct ScalingResult {
-  double* f;               // (B, n)  finite everywhere, at points without mass too; sum f = sum g
+  double* f;               // (B, n)  finite everywhere; sum f = sum g over the points with mass
   double* g;               // (B, m)
   double* eps;             // (B)     of the returned plan: reg for Sinkhorn, beta / t for IPOT
   double* value;           // (B)     Sinkhorn: <a,f> + <b,g> - eps (sum P - mass); IPOT: <P, C>

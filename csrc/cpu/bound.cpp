@@ -40,12 +40,17 @@ bool dual_value(const MatrixView<T>& cost, const W* a, const W* b, const double*
         double* low_of_block = low + block * m;
         std::fill_n(low_of_block, m, top);
         for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
-          rows.lower(cost.row(i), f[i], m, low_of_block);
+          if (a[i] > 0) rows.lower(cost.row(i), f[i], m, low_of_block);
         }
       })) {
     return false;
   }
   for (Index j = 0; j < m; ++j) {
+    if (!(b[j] >
+          0)) {  // constrains nothing: the transforms of points without mass can follow later
+      g_new[j] = -top;
+      continue;
+    }
     g_new[j] = low[j];
     for (Index block = 1; block < blocks.count; ++block)
       g_new[j] = std::min(g_new[j], low[block * m + j]);

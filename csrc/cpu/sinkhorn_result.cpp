@@ -29,10 +29,20 @@ bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, 
   // P_ij = mass (a_i / mass) (b_j / mass_b) exp(F_i + G_j - C_ij / eps) = a_i b_j exp((f_i + g_j -
   // C_ij) / eps)
   const double log_mass_b = std::log(problem.mass_b);
-  double sum_f = 0, sum_g = 0;
-  for (Index i = 0; i < n; ++i) sum_f += f[i] - log_mass_b;
-  for (Index j = 0; j < m; ++j) sum_g += g[j];
-  const double shift = (sum_g - sum_f) / static_cast<double>(n + m);
+  // Over points with mass: others may have potentials, of padding say, beside which theirs vanish.
+  double excess = 0;
+  Index points = 0;
+  for (Index i = 0; i < n; ++i) {
+    if (!(problem.a[i] > 0)) continue;
+    excess -= f[i] - log_mass_b;
+    ++points;
+  }
+  for (Index j = 0; j < m; ++j) {
+    if (!(problem.b[j] > 0)) continue;
+    excess += g[j];
+    ++points;
+  }
+  const double shift = excess / static_cast<double>(points);
   for (Index i = 0; i < n; ++i) f_out[i] = finite((f[i] - log_mass_b + shift) * eps);
   for (Index j = 0; j < m; ++j) g_out[j] = finite((g[j] - shift) * eps);
 

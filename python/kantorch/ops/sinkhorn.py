@@ -103,6 +103,7 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     if grad_f is not None or grad_g is not None:
         grad_f = torch.zeros_like(f) if grad_f is None else grad_f
         grad_g = torch.zeros_like(g) if grad_g is None else grad_g
+        grad_f, grad_g = _project(grad_f, grad_g, a, b)
         left, right = implicit(cost, f, g, a, b, eps, grad_f, grad_g, True, ctx.threads)
         left_, right_ = left.to(dtype), right.to(dtype)
         if need_cost:
@@ -123,6 +124,14 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         None if grad_b is None else reduce_batch(grad_b.to(dtype), b),
         *(None,) * 7,
     )
+
+
+def _project(grad_f: Tensor, grad_g: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Pull gradients back through the choice of constant: sum f = sum g over the points with mass."""
+    held_f, held_g = (a > 0).expand_as(grad_f), (b > 0).expand_as(grad_g)
+    points = (held_f.sum(-1) + held_g.sum(-1)).clamp(min=1)
+    excess = ((grad_f.sum(-1) - grad_g.sum(-1)) / points)[:, None]
+    return grad_f - excess * held_f, grad_g + excess * held_g
 
 
 def _centre(gradient: Tensor) -> Tensor:
