@@ -181,3 +181,19 @@ def test_each_problem_stops_on_its_own(rng):
     hard = problems.planted_permutation(rng, 6).cost
     result = kantorch.solve(torch.stack([easy, hard]), reg=0.01)
     assert int(result.n_iter[0]) < int(result.n_iter[1])
+
+
+@pytest.mark.parametrize("padding", [1e3, 1e6, 1e9])
+def test_expensive_padding_costs_the_real_points_nothing(method, padding, rng):
+    cost = torch.from_numpy(rng.uniform(size=(6, 7)))
+    a, b = (torch.from_numpy(rng.dirichlet(np.ones(k))) for k in (6, 7))
+    padded = torch.full((9, 12), padding, dtype=torch.float64)
+    padded[:6, :7] = cost
+    pad = torch.nn.functional.pad
+    strength = {"exact": {}, "sinkhorn": {"reg": 0.05}, "ipot": {"method": "ipot", "tol": 1e-5}}
+    alone = kantorch.solve(cost, a, b, **strength[method])
+    result = kantorch.solve(padded, pad(a, (0, 3)), pad(b, (0, 5)), **strength[method])
+    assert bool(result.converged)
+    # Both are within the tolerance of the one answer.
+    torch.testing.assert_close(result.plan[:6, :7], alone.plan, rtol=0, atol=1e-7)
+    torch.testing.assert_close(result.gap, alone.gap, rtol=1e-6, atol=1e-9)

@@ -156,3 +156,15 @@ def test_strength_may_be_a_scalar_tensor(rng):
         kantorch.solve(cost, a, b, reg=torch.tensor(0.1, dtype=torch.float64)),
         kantorch.solve(cost, a, b, reg=0.1),
     )
+
+
+@pytest.mark.parametrize("start", ["cold", "zeros"])
+@pytest.mark.parametrize("n", [10, 30, 60])
+def test_random_weights_converge_at_small_reg(n, start, dtype, rng):
+    cost = torch.from_numpy(rng.uniform(size=(20, n, n))).to(dtype)
+    a, b = (torch.from_numpy(rng.uniform(size=(20, n))).to(dtype) for _ in range(2))
+    a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
+    init = (
+        {"potentials_init": (torch.zeros_like(a), torch.zeros_like(b))} if start == "zeros" else {}
+    )
+    kantorch.solve(cost, a, b, reg=1e-4, **init).check()
