@@ -119,7 +119,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(9, 0.32 * len(rows) + 1.2), layout="constrained")
     peers = sorted({row["peer"] for row in rows})
-    colours = dict(zip(peers, plt.get_cmap("tab10").colors, strict=False))
+    colours = dict(zip(peers, plt.get_cmap("tab20").colors, strict=False))
     positions = range(len(rows))
     bars = axes.barh(
         positions, [row["ratio"] for row in rows], color=[colours[row["peer"]] for row in rows]
@@ -128,13 +128,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_yticks(positions, [row["work"] for row in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.margins(x=0.15)
+    axes.margins(x=0.15, y=0.01)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel("time of the peer / time of kantorch")
     handles = [plt.Rectangle((0, 0), 1, 1, color=colours[peer]) for peer in peers]
-    axes.legend(
-        handles, peers, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.06), ncols=3
-    )
+    figure.legend(handles, peers, fontsize=8, loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=150)
 
 

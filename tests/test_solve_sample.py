@@ -200,3 +200,12 @@ def test_unconverged_solve_warns(rng):
     x, y = points(rng, n=30, m=30)
     with pytest.warns(kantorch.ConvergenceWarning):
         kantorch.solve_sample(x, y, reg=0.01, max_iter=1)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_weights_go_with_the_points(half):
+    x = torch.rand(4, 2).to(half)
+    weights = torch.full((4,), 0.25, dtype=half)
+    result = kantorch.solve_sample(x, x, weights, weights)
+    assert result.plan.dtype == torch.float32
+    torch.testing.assert_close(result.plan, torch.eye(4) / 4)

@@ -47,6 +47,12 @@ def computed(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def computed_like(points: Tensor, weights: Tensor | None) -> Tensor | None:
+    """Weights in the dtype of half-precision points go with them to the dtype computed in."""
+    same = isinstance(weights, Tensor) and weights.dtype == points.dtype
+    return computed(weights) if same and weights is not None else weights
+
+
 def require_weights(name: str, weights: Any, size: int, cost: Tensor, dtype: torch.dtype) -> Tensor:
     """Check weights (size,) or (B, size) in the cost's own dtype; None means uniform ones."""
     if weights is None:

@@ -28,7 +28,7 @@ class Status(enum.IntEnum):
 
 ADVICE = {
     Status.MAX_ITERATIONS: "raise max_iter, loosen tol, or use a larger reg or beta",
-    Status.PRECISION_LIMIT: "use float64, loosen tol, or use a larger reg or beta",
+    Status.PRECISION_LIMIT: "loosen tol, or use a larger reg or beta",
     Status.BAD_INPUT: "look for NaN, infinities, negative or unequal masses in its input",
 }
 

@@ -119,9 +119,15 @@ class OTResult(abc.ABC):
         msg = (
             f"{int(failed.sum())} of {failed.numel()} problems did not converge; the first, {first}, "
             f"ended with {status.name} after {int(self.n_iter.reshape(-1)[first])} iterations at "
-            f"marginal error {float(self.marginal_error.reshape(-1)[first]):.3g}: {ADVICE[status]}"
+            f"marginal error {float(self.marginal_error.reshape(-1)[first]):.3g}: {self._advice(status)}"
         )
         raise ConvergenceError(msg)
+
+    def _advice(self, status: Status) -> str:
+        advice = ADVICE[status]
+        if status is Status.PRECISION_LIMIT and self._cost.dtype != torch.float64:
+            advice = f"use float64, {advice}"
+        return advice
 
     def __getstate__(self) -> dict[str, Any]:
         # The tensors of a copy count their in-place changes afresh.
@@ -221,7 +227,7 @@ class ExactResult(OTResult):
     @property
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``, which is `value`."""
-        return self.value
+        return self.value.clone()
 
     @property
     def marginal_a(self) -> Tensor:
@@ -232,6 +238,11 @@ class ExactResult(OTResult):
     def marginal_b(self) -> Tensor:
         """(.., m) Column sums of the plan."""
         return self._sums(self._plan_col, self._g)
+
+    def _advice(self, status: Status) -> str:
+        if status is Status.MAX_ITERATIONS:
+            return "raise max_iter, or leave it out"
+        return "the costs differ by more than float64 resolves: rescale or clip them"
 
     def _sums(self, index: Tensor, like: Tensor) -> Tensor:
         sums = torch.zeros_like(like).scatter_add(-1, index, self._plan_mass)
@@ -326,7 +337,7 @@ class IpotResult(ScalingResult):
     @property
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``, which is `value`."""
-        return self.value
+        return self.value.clone()
 
     @property
     def potential_a(self) -> Tensor:

@@ -39,7 +39,8 @@ def solve(
         cost: (n, m) or (B, n, m), finite, any strides. float16 and bfloat16 are computed, and their
             results returned, in float32.
         a: (n,) or (B, n), non-negative, in the cost's dtype; None means 1/n each. 1-D weights are shared
-            by the batch. Points without mass get zero rows; so ragged batches are padded.
+            by the batch. Points without mass get zero rows; so ragged batches are padded, best with
+            costs of the size of the others, since the mean in the gradients runs over all points.
         b: (m,) or (B, m), likewise. Its total mass may differ from a's by a relative 1e-5 and is
             rescaled to it.
         reg: None for no regularisation; a float > 0 or a Tensor () or (B,), in the unit of the cost, for
@@ -160,8 +161,8 @@ def solve_sample(
     Args:
         x: (n, d) or (B, n, d), finite.
         y: (m, d) or (B, m, d), in the dtype of x.
-        a: weights of x, (n,) or (B, n).
-        b: weights of y, (m,) or (B, m).
+        a: weights of x, (n,) or (B, n), in the dtype of x.
+        b: weights of y, (m,) or (B, m), likewise.
         metric: "sqeuclidean" (without a factor 1/2), "euclidean", "cityblock" or "chebyshev". At zero
             distance the Euclidean metric has the subgradient 0.
         reg: see `solve`.
@@ -189,8 +190,8 @@ def solve_sample(
     cost = cost_matrix(x, y, metric=metric)
     return solve(
         cost,
-        a,
-        b,
+        _check.computed_like(x, a),
+        _check.computed_like(x, b),
         reg=reg,
         reg_type=reg_type,
         method=method,
