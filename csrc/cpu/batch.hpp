@@ -34,6 +34,13 @@ bool for_each_problem(Index batch, Index slots, const Control& control, Solve&& 
   return finished;
 }
 
+// The threads for passes over one cost: handing half of a pass of microseconds to another thread
+// costs more than it saves.
+inline Control for_passes(const Control& control, Index rows, Index cols) noexcept {
+  constexpr Index worth = Index{1} << 17;
+  return rows * cols < worth ? control.serial() : control;
+}
+
 // The rows of a problem in blocks that depend on its size alone, so that sums over blocks do too.
 struct RowBlocks {
   static constexpr Index most = 32;

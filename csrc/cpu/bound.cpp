@@ -145,7 +145,8 @@ Outcome dual_bound(const BoundProblem<T>& problem, double* bound, const Control&
   const bool finished = cpu::for_each_problem(
       cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {
         return cpu::dual_value(cost[k], problem.a[k], problem.b[k], problem.f[k],
-                               scratch.get() + slot * size, inner, bound + k);
+                               scratch.get() + slot * size,
+                               cpu::for_passes(inner, cost.rows, cost.cols), bound + k);
       });
   return finished ? Outcome::done : Outcome::interrupted;
 }

@@ -44,7 +44,7 @@ Outcome gibbs(const GibbsProblem<T>& problem, T* plan, const Control& control) n
   const bool finished = cpu::for_each_problem(
       cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {
         return cpu::fill(problem, k, g.get() + slot * cost.cols, plan + k * cost.rows * cost.cols,
-                         inner);
+                         cpu::for_passes(inner, cost.rows, cost.cols));
       });
   return finished ? Outcome::done : Outcome::interrupted;
 }

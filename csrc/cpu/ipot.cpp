@@ -147,7 +147,8 @@ Outcome ipot(const IpotProblem<T>& problem, const ScalingResult& result, void* w
   const cpu::Session session(control);
   const bool finished = cpu::for_each_problem(
       cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {
-        return cpu::solve(problem, k, result, static_cast<char*>(workspace) + slot * bytes, inner);
+        return cpu::solve(problem, k, result, static_cast<char*>(workspace) + slot * bytes,
+                          cpu::for_passes(inner, cost.rows, cost.cols));
       });
   return finished ? Outcome::done : Outcome::interrupted;
 }
