@@ -131,7 +131,7 @@ class _SquaredDistance(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        return _cdist(x, y).square_()
+        return _cdist(x, y).square()  # in place, compiled gradients were 0 in torch 2.11
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
