@@ -8,12 +8,15 @@ import sys
 import textwrap
 from pathlib import Path
 
+# What a shell starts in the background inherits an ignored Ctrl-C, and Python then installs no handler.
+LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
 
 def run_script(code: str, timeout: float = 60, **environment: str) -> str:
     """The standard output of `code`; an error if it fails or takes longer than `timeout` seconds."""
     path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-c", LISTEN + textwrap.dedent(code)],
         capture_output=True,
         text=True,
         timeout=timeout,
