@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,17 +74,3 @@ def torch_ipot(cost: Tensor, a: Tensor, b: Tensor, beta: float, iterations: int)
         right = b / (proximal * left.unsqueeze(-1)).sum(-2)
         plan = left.unsqueeze(-1) * proximal * right.unsqueeze(-2)
     return (plan * cost).sum((-2, -1))
-
-
-def fma_pass(cost: Tensor, iterations: int) -> Callable[[], float]:
-    """The floor for one iteration over a stored matrix: two matrix-vector products in torch."""
-    ones = torch.ones_like(cost[..., :1, :]).mT / math.sqrt(cost.shape[-1])
-
-    def run() -> float:
-        v = ones
-        for _ in range(iterations):
-            v = cost.mT @ (cost @ v)
-            v = v / v.abs().amax()
-        return float(v.sum())
-
-    return run

@@ -17,7 +17,7 @@ void register_check(py::module_& m) {
           Finding finding;
           call(threads, [&](const Control& control) { return check(problem, finding, control); });
           return py::make_tuple(static_cast<int>(finding.fault), finding.problem, finding.row,
-                                finding.col, finding.value, finding.other, finding.cost_scale);
+                                finding.col, finding.value, finding.other);
         });
       },
       py::arg("dtype"), py::arg("cost"), py::arg("a"), py::arg("b"), py::arg("strength"),

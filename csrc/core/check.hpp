@@ -26,7 +26,6 @@ struct Finding {
   Index col = 0;
   double value = 0;
   double other = 0;
-  double cost_scale = 0;  // largest |cost| of the batch
 };
 
 template <class T>

@@ -113,7 +113,6 @@ Outcome check(const CheckProblem<T>& problem, Finding& finding, const Control& c
   if (!whole) return Outcome::interrupted;
   for (Index at = 0; at < groups; ++at) {
     const double top = largest[static_cast<std::size_t>(at)];
-    finding.cost_scale = std::max(finding.cost_scale, top);
     if (std::isfinite(top)) continue;
     for (Index block = at * group; block < std::min(blocks, (at + 1) * group); ++block) {
       const auto [first, last] = block_rows_of(block);

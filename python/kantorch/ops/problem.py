@@ -122,7 +122,7 @@ def check_values(
     # A shared cost is read once.
     distinct = (cost[0], problem.batch if problem.cost.ndim == 3 else 1, *cost[2:])
     at = 0 if strength is None else strength.data_ptr()
-    fault, k, i, j, value, other, _ = _core.check(
+    fault, k, i, j, value, other = _core.check(
         problem.dtype, distinct, a, b, at, problem.batch, threads
     )
     if fault == 0:
