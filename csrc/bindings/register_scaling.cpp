@@ -55,21 +55,40 @@ void register_scaling(py::module_& m) {
 
   m.def(
       "dual_bound",
-      [](const std::string& dtype, const CostArgument& cost, const VectorArgument& f,
-         const VectorArgument& g, const VectorArgument& a, const VectorArgument& b, Index bound,
-         int threads) {
+      [](const std::string& dtype, const CostArgument& cost, const PointsArgument& points,
+         const VectorArgument& f, const VectorArgument& g, const VectorArgument& a,
+         const VectorArgument& b, Index bound, int threads) {
         dispatch(dtype, [&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          const BoundProblem<T> problem{cost_batch<T>(cost), vector_batch<double>(f),
+          const BoundProblem<T> problem{cost_batch<T>(cost),     vector_batch<double>(f),
                                         vector_batch<double>(g), vector_batch<T>(a),
-                                        vector_batch<T>(b)};
+                                        vector_batch<T>(b),      points_batch<T>(points)};
           call(threads, [&](const Control& control) {
             return dual_bound(problem, address<double>(bound), control);
           });
         });
       },
-      py::arg("dtype"), py::arg("cost"), py::arg("f"), py::arg("g"), py::arg("a"), py::arg("b"),
-      py::arg("bound"), py::arg("threads"));
+      py::arg("dtype"), py::arg("cost"), py::arg("points"), py::arg("f"), py::arg("g"),
+      py::arg("a"), py::arg("b"), py::arg("bound"), py::arg("threads"));
+
+  m.def(
+      "pull",
+      [](const std::string& dtype, const CostArgument& cost, const PointsArgument& points,
+         const VectorArgument& f, const VectorArgument& g, const VectorArgument& a,
+         const VectorArgument& b, Index eps, Index out, int threads) {
+        dispatch(dtype, [&](auto tag) {
+          using T = typename decltype(tag)::Scalar;
+          const PullProblem<T> problem{points_batch<T>(points),  cost[1],
+                                       cost[2],                  cost[3],
+                                       vector_batch<double>(f),  vector_batch<double>(g),
+                                       vector_batch<T>(a),       vector_batch<T>(b),
+                                       address<const double>(eps)};
+          call(threads,
+               [&](const Control& control) { return pull(problem, address<T>(out), control); });
+        });
+      },
+      py::arg("dtype"), py::arg("cost"), py::arg("points"), py::arg("f"), py::arg("g"),
+      py::arg("a"), py::arg("b"), py::arg("eps"), py::arg("out"), py::arg("threads"));
 }
 
 }  // namespace kantorch::bindings

@@ -72,15 +72,35 @@ template <class T>
 // c-transforms in float64: a lower bound on its optimum. `bound` is (B).
 template <class T>
 struct BoundProblem {
-  CostBatch<T> cost;
+  CostBatch<T> cost;  // its sizes alone if there are points
   VectorBatch<double> f;
   VectorBatch<double> g;
   VectorBatch<T> a;
   VectorBatch<T> b;
+  PointsBatch<T> points;
 };
 
 template <class T>
 [[nodiscard]] Outcome dual_bound(const BoundProblem<T>& problem, double* bound,
                                  const Control& control) noexcept;
+
+// The derivative of sum_ij P_ij c(x_i, y_j) along the points x for the fixed plan P_ij = a_i b_j
+// exp((f_i + g_j - c(x_i, y_j)) / eps). `a` may be scaled and have any sign.
+template <class T>
+struct PullProblem {
+  PointsBatch<T> points;
+  Index batch = 0;
+  Index rows = 0;
+  Index cols = 0;
+  VectorBatch<double> f;
+  VectorBatch<double> g;
+  VectorBatch<T> a;
+  VectorBatch<T> b;
+  const double* eps = nullptr;  // (B)
+};
+
+// `out` is (B, n, dims).
+template <class T>
+[[nodiscard]] Outcome pull(const PullProblem<T>& problem, T* out, const Control& control) noexcept;
 
 }  // namespace kantorch

@@ -44,4 +44,33 @@ struct VectorBatch {
   }
 };
 
+// The distance between points that is the cost; the numbers are Python's names in their order.
+enum class Metric : int { sqeuclidean = 0, euclidean = 1, cityblock = 2, chebyshev = 3 };
+
+// Two clouds of points: x one after the other, y coordinate by coordinate.
+template <class T>
+struct PointsView {
+  const T* x = nullptr;  // (rows, dims)
+  const T* y = nullptr;  // (dims, cols)
+  Index dims = 0;
+  Metric metric = Metric::sqeuclidean;
+};
+
+// B pairs of contiguous clouds, in place of cost matrices. A batch stride of 0 shares a cloud
+// between all problems; no data means that there are costs.
+template <class T>
+struct PointsBatch {
+  const T* x = nullptr;
+  const T* y = nullptr;
+  Index dims = 0;
+  Index x_batch_stride = 0;
+  Index y_batch_stride = 0;
+  Metric metric = Metric::sqeuclidean;
+
+  constexpr bool given() const noexcept { return x != nullptr; }
+  constexpr PointsView<T> operator[](Index k) const noexcept {
+    return {x + k * x_batch_stride, y + k * y_batch_stride, dims, metric};
+  }
+};
+
 }  // namespace kantorch

@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "core/scaling.hpp"
 #include "cpu/simd/gibbs_rows.hpp"
@@ -28,11 +29,11 @@ double inner(const W* weight, const double* x, Index size, double* mass) noexcep
 }  // namespace
 
 template <class T, class W>
-bool dual_value(const MatrixView<T>& cost, const W* a, const W* b, const double* f, double* scratch,
+bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, double* scratch,
                 const Control& control, double* value) noexcept {
   const auto& rows = gibbs_rows<T>();
-  const Index n = cost.rows, m = cost.cols;
-  const RowBlocks blocks(n);
+  const Index n = cost.rows(), m = cost.cols();
+  const RowBlocks& blocks = cost.blocks();
   double* f_new = scratch;
   double* g_new = f_new + n;
   double* low = g_new + m;
@@ -40,7 +41,8 @@ bool dual_value(const MatrixView<T>& cost, const W* a, const W* b, const double*
         double* low_of_block = low + block * m;
         std::fill_n(low_of_block, m, top);
         for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
-          if (a[i] > 0) rows.lower(cost.row(i), f[i], m, low_of_block);
+          const T* c = cost.row(i, block);
+          if (a[i] > 0) rows.lower(c, f[i], m, low_of_block);
         }
       })) {
     return false;
@@ -58,7 +60,7 @@ bool dual_value(const MatrixView<T>& cost, const W* a, const W* b, const double*
   }
   if (!parallel_for(blocks.count, control, [&](Index block) {
         for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
-          f_new[i] = std::clamp(rows.smallest(cost.row(i), g_new, m), -top, top);
+          f_new[i] = std::clamp(rows.smallest(cost.row(i, block), g_new, m), -top, top);
         }
       })) {
     return false;
@@ -70,16 +72,17 @@ bool dual_value(const MatrixView<T>& cost, const W* a, const W* b, const double*
 }
 
 template <class T>
-bool cost_range(const MatrixView<T>& cost, const double* a, const double* b, const Control& control,
+bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Control& control,
                 CostRange* range) noexcept {
   const auto& rows = gibbs_rows<T>();
-  const RowBlocks blocks(cost.rows);
+  const RowBlocks& blocks = cost.blocks();
   CostRange parts[RowBlocks::most];
   if (!parallel_for(blocks.count, control, [&](Index block) {
         parts[block] = {top, -top};
         for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
+          const T* c = cost.row(i, block);
           if (a[i] > 0)
-            rows.range(cost.row(i), b, cost.cols, &parts[block].low, &parts[block].high);
+            rows.range(c, b, cost.cols(), &parts[block].low, &parts[block].high);
         }
       })) {
     return false;
@@ -94,19 +97,20 @@ bool cost_range(const MatrixView<T>& cost, const double* a, const double* b, con
 }
 
 template <class T>
-bool mean_excess(const MatrixView<T>& cost, const double* a, const double* b, double low,
+bool mean_excess(CostRows<T>& cost, const double* a, const double* b, double low,
                  const Control& control, double* mean) noexcept {
   const auto& rows = gibbs_rows<T>();
-  const RowBlocks blocks(cost.rows);
-  const Index n = std::count_if(a, a + cost.rows, [](double x) { return x > 0; });
-  const Index m = std::count_if(b, b + cost.cols, [](double x) { return x > 0; });
+  const RowBlocks& blocks = cost.blocks();
+  const Index n = std::count_if(a, a + cost.rows(), [](double x) { return x > 0; });
+  const Index m = std::count_if(b, b + cost.cols(), [](double x) { return x > 0; });
   *mean = 0;
   if (n == 0 || m == 0) return true;
   const double share = 1 / (static_cast<double>(n) * static_cast<double>(m));
   double parts[RowBlocks::most] = {};
   if (!parallel_for(blocks.count, control, [&](Index block) {
         for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
-          if (a[i] > 0) parts[block] += rows.excess(cost.row(i), b, low, share, cost.cols);
+          const T* c = cost.row(i, block);
+          if (a[i] > 0) parts[block] += rows.excess(c, b, low, share, cost.cols());
         }
       })) {
     return false;
@@ -115,19 +119,19 @@ bool mean_excess(const MatrixView<T>& cost, const double* a, const double* b, do
   return true;
 }
 
-template bool dual_value(const MatrixView<float>&, const float*, const float*, const double*,
+template bool dual_value(CostRows<float>&, const float*, const float*, const double*,
                          double*, const Control&, double*) noexcept;
-template bool dual_value(const MatrixView<float>&, const double*, const double*, const double*,
+template bool dual_value(CostRows<float>&, const double*, const double*, const double*,
                          double*, const Control&, double*) noexcept;
-template bool dual_value(const MatrixView<double>&, const double*, const double*, const double*,
+template bool dual_value(CostRows<double>&, const double*, const double*, const double*,
                          double*, const Control&, double*) noexcept;
-template bool cost_range(const MatrixView<float>&, const double*, const double*, const Control&,
+template bool cost_range(CostRows<float>&, const double*, const double*, const Control&,
                          CostRange*) noexcept;
-template bool cost_range(const MatrixView<double>&, const double*, const double*, const Control&,
+template bool cost_range(CostRows<double>&, const double*, const double*, const Control&,
                          CostRange*) noexcept;
-template bool mean_excess(const MatrixView<float>&, const double*, const double*, double,
+template bool mean_excess(CostRows<float>&, const double*, const double*, double,
                           const Control&, double*) noexcept;
-template bool mean_excess(const MatrixView<double>&, const double*, const double*, double,
+template bool mean_excess(CostRows<double>&, const double*, const double*, double,
                           const Control&, double*) noexcept;
 
 }  // namespace kantorch::cpu
@@ -136,17 +140,26 @@ namespace kantorch {
 
 template <class T>
 Outcome dual_bound(const BoundProblem<T>& problem, double* bound, const Control& control) noexcept {
-  const auto& cost = problem.cost;
-  const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, control.threads);
-  const Index size = cpu::dual_value_scratch(cost.rows, cost.cols);
-  const std::unique_ptr<double[]> scratch(
-      new (std::nothrow) double[static_cast<std::size_t>(slots * size)]);
-  if (!scratch) return Outcome::out_of_memory;
-  const bool finished = cpu::for_each_problem(
-      cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {
-        return cpu::dual_value(cost[k], problem.a[k], problem.b[k], problem.f[k],
-                               scratch.get() + slot * size,
-                               cpu::for_passes(inner, cost.rows, cost.cols), bound + k);
+  const Index n = problem.cost.rows, m = problem.cost.cols, batch = problem.cost.batch;
+  const bool stored = !problem.points.given();
+  const Index slots = cpu::slots(batch, n, m, control.threads);
+  const auto scratch_of = [&](cpu::Arena& arena) {
+    return std::pair(arena.take<double>(cpu::dual_value_scratch(n, m)),
+                     cpu::CostRows<T>(arena, n, m, stored));
+  };
+  cpu::Arena counted(nullptr);
+  scratch_of(counted);
+  const Index bytes = counted.bytes();
+  const std::unique_ptr<char[]> memory(
+      new (std::nothrow) char[static_cast<std::size_t>(slots * bytes)]);
+  if (!memory) return Outcome::out_of_memory;
+  const bool finished =
+      cpu::for_each_problem(batch, slots, control, [&](Index k, Index slot, const Control& inner) {
+        cpu::Arena arena(memory.get() + slot * bytes);
+        auto [scratch, rows] = scratch_of(arena);
+        stored ? rows.bind(problem.cost[k]) : rows.bind(problem.points[k]);
+        return cpu::dual_value(rows, problem.a[k], problem.b[k], problem.f[k], scratch,
+                               cpu::for_passes(inner, n, m), bound + k);
       });
   return finished ? Outcome::done : Outcome::interrupted;
 }

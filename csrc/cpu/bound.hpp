@@ -3,7 +3,7 @@
 
 #include "core/control.hpp"
 #include "core/view.hpp"
-#include "cpu/batch.hpp"
+#include "cpu/cost_rows.hpp"
 
 namespace kantorch::cpu {
 
@@ -15,7 +15,7 @@ constexpr Index dual_value_scratch(Index n, Index m) noexcept {
 // <a, f'> + <b, g'> mass(a) / mass(b) for g' = the c-transform of f and f' = that of g'; false if
 // it was stopped.
 template <class T, class W>
-bool dual_value(const MatrixView<T>& cost, const W* a, const W* b, const double* f, double* scratch,
+bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, double* scratch,
                 const Control& control, double* value) noexcept;
 
 // The smallest and the largest cost over pairs of points with mass; 0 and 0 if there are none.
@@ -25,12 +25,12 @@ struct CostRange {
   double high = 0;
 };
 template <class T>
-bool cost_range(const MatrixView<T>& cost, const double* a, const double* b, const Control& control,
+bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Control& control,
                 CostRange* range) noexcept;
 
 // The mean of cost - low over the same pairs, for their smallest cost.
 template <class T>
-bool mean_excess(const MatrixView<T>& cost, const double* a, const double* b, double low,
+bool mean_excess(CostRows<T>& cost, const double* a, const double* b, double low,
                  const Control& control, double* mean) noexcept;
 
 }  // namespace kantorch::cpu

@@ -15,21 +15,13 @@ double clamp(double x) noexcept { return std::clamp(x, -largest_potential, large
 }  // namespace
 
 template <class T>
-GibbsPasses<T>::GibbsPasses(Arena& arena, Index n, Index m) noexcept
+GibbsPasses<T>::GibbsPasses(Arena& arena, Index n, Index m, bool stored) noexcept
     : blocks_(n),
       cols_(m),
       poll_(std::max<Index>(1, 32768 / m)),
       scratch_(arena.take<double>(2 * blocks_.count * m)),
-      row_cost_(arena.take<double>(n)) {}
-
-template <class T>
-void GibbsPasses<T>::bind(const MatrixView<T>& cost, const double* a, const double* b,
-                          const Control& control) noexcept {
-  cost_ = cost;
-  a_ = a;
-  b_ = b;
-  control_ = &control;
-}
+      row_cost_(arena.take<double>(n)),
+      cost_(arena, n, m, stored) {}
 
 template <class T>
 void GibbsPasses<T>::clear_sums() noexcept {
@@ -46,14 +38,17 @@ void GibbsPasses<T>::reduce(double* out) noexcept {
 }
 
 template <class T>
-bool GibbsPasses<T>::iterate(double* f, double* g) noexcept {
+bool GibbsPasses<T>::iterate(double* f, double* g, double omega) noexcept {
   const auto& rows = gibbs_rows<T>();
   clear_sums();
-  const bool finished = for_rows([&](Index i, Index block) {
+  const bool finished = for_cost_rows([&](Index i, Index block, const T* c) {
     double* e = block_row(block);
-    const RowTop row = rows.softmin(cost_.row(i), g, b_, rate_, cols_, e);
-    f[i] = clamp(-(row.top + std::log(row.sum)));
-    if (a_[i] > 0 && row.sum > 0) rows.add(a_[i] / row.sum, e, cols_, block_sum(block));
+    const RowTop row = rows.softmin(c, g, b_, rate_, cols_, e);
+    const double plain = clamp(-(row.top + std::log(row.sum)));
+    const double further = omega == 1 ? 0 : (omega - 1) * (plain - f[i]);
+    f[i] = plain + further;
+    if (a_[i] > 0 && row.sum > 0)
+      rows.add(a_[i] / row.sum * std::exp(further), e, cols_, block_sum(block));
   });
   if (!finished) return false;
 
@@ -65,15 +60,15 @@ bool GibbsPasses<T>::iterate(double* f, double* g) noexcept {
   for (Index j = 0; j < cols_; ++j) {
     if (!(col[j] > 1e-200 && col[j] < 1e200)) return update_columns(f, g);
   }
-  for (Index j = 0; j < cols_; ++j) g[j] = clamp(g[j] - std::log(col[j]));
+  for (Index j = 0; j < cols_; ++j) g[j] = clamp(g[j] - omega * std::log(col[j]));
   return true;
 }
 
 template <class T>
 bool GibbsPasses<T>::update_rows(double* f, const double* g) noexcept {
   const auto& rows = gibbs_rows<T>();
-  return for_rows([&](Index i, Index block) {
-    const RowTop row = rows.softmin(cost_.row(i), g, b_, rate_, cols_, block_row(block));
+  return for_cost_rows([&](Index i, Index block, const T* c) {
+    const RowTop row = rows.softmin(c, g, b_, rate_, cols_, block_row(block));
     f[i] = clamp(-(row.top + std::log(row.sum)));
   });
 }
@@ -83,8 +78,8 @@ bool GibbsPasses<T>::update_columns(const double* f, double* g) noexcept {
   const auto& rows = gibbs_rows<T>();
   for (Index block = 0; block < blocks_.count; ++block)
     std::fill_n(block_sum(block), cols_, -largest_potential);
-  if (!for_rows([&](Index i, Index block) {
-        if (a_[i] > 0) rows.raise(cost_.row(i), f[i], rate_, cols_, block_sum(block));
+  if (!for_cost_rows([&](Index i, Index block, const T* c) {
+        if (a_[i] > 0) rows.raise(c, f[i], rate_, cols_, block_sum(block));
       })) {
     return false;
   }
@@ -94,13 +89,13 @@ bool GibbsPasses<T>::update_columns(const double* f, double* g) noexcept {
   }
   for (Index j = 0; j < cols_; ++j) g[j] = -block_sum(0)[j];
   clear_sums();
-  if (!for_rows([&](Index i, Index block) {
+  if (!for_cost_rows([&](Index i, Index block, const T* c) {
         double* top = block_row(block);
         if (i == blocks_.first(block)) {
           for (Index j = 0; j < cols_; ++j) top[j] = -g[j];
         }
         if (a_[i] > 0)
-          rows.add_below(cost_.row(i), top, f[i], a_[i], rate_, cols_, block_sum(block));
+          rows.add_below(c, top, f[i], a_[i], rate_, cols_, block_sum(block));
       })) {
     return false;
   }
@@ -115,10 +110,10 @@ bool GibbsPasses<T>::measure(const double* f, const double* g, double* row, doub
                              PlanSums* sums) noexcept {
   const auto& rows = gibbs_rows<T>();
   clear_sums();
-  if (!for_rows([&](Index i, Index block) {
+  if (!for_cost_rows([&](Index i, Index block, const T* c) {
         RowSums row_sums{0, 0};
         if (a_[i] > 0) {
-          row_sums = rows.measure(cost_.row(i), g, b_, f[i], a_[i], rate_, cols_, block_row(block),
+          row_sums = rows.measure(c, g, b_, f[i], a_[i], rate_, cols_, block_row(block),
                                   block_sum(block));
         }
         row[i] = row_sums.mass;
@@ -139,9 +134,9 @@ template <class T>
 bool GibbsPasses<T>::multiply(const double* f, const double* g, const double* x, const double* y,
                               double* out) noexcept {
   const auto& rows = gibbs_rows<T>();
-  return for_rows([&](Index i, Index block) {
+  return for_cost_rows([&](Index i, Index block, const T* c) {
     out[i] = x[i] == 0 ? 0
-                       : rows.measure(cost_.row(i), g, y, f[i], x[i], rate_, cols_,
+                       : rows.measure(c, g, y, f[i], x[i], rate_, cols_,
                                       block_row(block), block_sum(block))
                              .mass;
   });
@@ -152,9 +147,9 @@ bool GibbsPasses<T>::multiply_transposed(const double* f, const double* g, const
                                          const double* y, double* out) noexcept {
   const auto& rows = gibbs_rows<T>();
   clear_sums();
-  if (!for_rows([&](Index i, Index block) {
+  if (!for_cost_rows([&](Index i, Index block, const T* c) {
         if (x[i] == 0) return;
-        rows.measure(cost_.row(i), g, y, f[i], x[i], rate_, cols_, block_row(block),
+        rows.measure(c, g, y, f[i], x[i], rate_, cols_, block_row(block),
                      block_sum(block));
       })) {
     return false;
@@ -166,8 +161,8 @@ bool GibbsPasses<T>::multiply_transposed(const double* f, const double* g, const
 template <class T>
 bool GibbsPasses<T>::kernel(const double* f, const double* g, T* k) noexcept {
   const auto& rows = gibbs_rows<T>();
-  return for_rows(
-      [&](Index i, Index) { rows.kernel(cost_.row(i), g, f[i], rate_, cols_, k + i * cols_); });
+  return for_cost_rows(
+      [&](Index i, Index, const T* c) { rows.kernel(c, g, f[i], rate_, cols_, k + i * cols_); });
 }
 
 template class GibbsPasses<float>;

@@ -11,6 +11,7 @@
 #include "core/view.hpp"
 #include "cpu/arena.hpp"
 #include "cpu/batch.hpp"
+#include "cpu/cost_rows.hpp"
 
 namespace kantorch::cpu {
 
@@ -29,13 +30,21 @@ constexpr double rate_of(double eps) noexcept {
 template <class T>
 class GibbsPasses {
  public:
-  GibbsPasses(Arena& arena, Index n, Index m) noexcept;
+  // The cost is `stored`, or else distances between points.
+  GibbsPasses(Arena& arena, Index n, Index m, bool stored = true) noexcept;
 
-  void bind(const MatrixView<T>& cost, const double* a, const double* b,
-            const Control& control) noexcept;
+  // `cost` is a MatrixView<T> or a PointsView<T>.
+  template <class Cost>
+  void bind(const Cost& cost, const double* a, const double* b, const Control& control) noexcept {
+    cost_.bind(cost);
+    a_ = a;
+    b_ = b;
+    control_ = &control;
+  }
   void set_rate(double rate) noexcept { rate_ = rate; }
   double rate() const noexcept { return rate_; }
-  const MatrixView<T>& cost() const noexcept { return cost_; }
+  const MatrixView<T>& cost() const noexcept { return cost_.matrix(); }
+  CostRows<T>& cost_rows() noexcept { return cost_; }
   const Control& control() const noexcept { return *control_; }
   const RowBlocks& blocks() const noexcept { return blocks_; }
   double* block_sum(Index block) noexcept { return scratch_ + 2 * block * cols_; }
@@ -43,8 +52,9 @@ class GibbsPasses {
 
   // All return false if they were stopped.
 
-  // F_i = -log sum_j b_j exp(G_j - rate C_ij), then G_j = -log sum_i a_i exp(F_i - rate C_ij).
-  bool iterate(double* f, double* g) noexcept;
+  // F_i = -log sum_j b_j exp(G_j - rate C_ij), then G_j = -log sum_i a_i exp(F_i - rate C_ij); each
+  // change `omega` times as large.
+  bool iterate(double* f, double* g, double omega = 1) noexcept;
   bool update_rows(double* f, const double* g) noexcept;
   bool update_columns(const double* f, double* g) noexcept;
 
@@ -72,6 +82,12 @@ class GibbsPasses {
     });
   }
 
+  // Calls body(i, block, c) for every row c of the cost.
+  template <class Body>
+  bool for_cost_rows(Body&& body) noexcept {
+    return for_rows([&](Index i, Index block) { body(i, block, cost_.row(i, block)); });
+  }
+
   // out_j = the sum of block_sum(block)[j] over the blocks, in their order.
   void reduce(double* out) noexcept;
 
@@ -83,7 +99,7 @@ class GibbsPasses {
   Index poll_;  // rows between two questions whether to stop
   double* scratch_;
   double* row_cost_;
-  MatrixView<T> cost_;
+  CostRows<T> cost_;
   double rate_ = 1;
   const double* a_ = nullptr;
   const double* b_ = nullptr;

@@ -64,14 +64,15 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
   auto& status = result.status[k];
   auto& n_iter = result.n_iter[k];
 
+  work.passes.bind(cost, work.a, work.b, control);
   double beta = problem.beta == nullptr ? 0 : problem.beta[k], spread = 0;
   if (!fixed || !(beta > 0)) {
     CostRange range;
-    if (!cost_range(cost, work.a, work.b, control, &range)) return false;
+    if (!cost_range(work.passes.cost_rows(), work.a, work.b, control, &range)) return false;
     spread = range.high - range.low;
     if (!(beta > 0)) {
       double mean;
-      if (!mean_excess(cost, work.a, work.b, range.low, control, &mean)) return false;
+      if (!mean_excess(work.passes.cost_rows(), work.a, work.b, range.low, control, &mean)) return false;
       beta = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
     }
   }
@@ -103,7 +104,7 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
     double off = error;  // the larger of the two errors that are compared with tol
     if (error <= problem.tol || t == problem.max_iter) {
       double bound = 0;
-      if (!dual_value(cost, work.a, work.b, result.f + k * n, work.scratch, control, &bound))
+      if (!dual_value(work.passes.cost_rows(), work.a, work.b, result.f + k * n, work.scratch, control, &bound))
         return false;
       const double gap = result.value_linear[k] / mass - bound;
       if (gap > problem.tol * spread) off = std::max(off, gap / spread);

@@ -11,17 +11,19 @@ namespace kantorch::cpu {
 namespace {
 
 // The scratch of one problem at a time. Newton's matrix and the kernel are never needed at once.
-template <class T>
+template <class T, class Form>
 struct Workspace {
+  static constexpr bool stored = Form::second_order;
+
   Workspace(Arena& arena, Index n, Index m, bool fixed) noexcept
       : a(arena.take<double>(n)),
         b(arena.take<double>(m)),
         f(arena.take<double>(n)),
         g(arena.take<double>(m)),
-        large(arena.take<char>(large_bytes(n, m, fixed))),
-        passes(arena, n, m),
-        form(arena, passes, n, m, reinterpret_cast<T*>(large)),
-        convergence(arena, passes, form, fixed ? 0 : n, fixed ? 0 : m,
+        large(arena.take<char>(stored ? large_bytes(n, m, fixed) : 0)),
+        passes(arena, n, m, stored),
+        form(make_form(arena, n, m)),
+        convergence(arena, passes, form, fixed || !stored ? 0 : n, fixed || !stored ? 0 : m,
                     reinterpret_cast<double*>(large)) {}
 
   static Index large_bytes(Index n, Index m, bool fixed) noexcept {
@@ -31,24 +33,30 @@ struct Workspace {
     return fixed ? kernel : std::max(kernel, matrix);
   }
 
+  Form make_form(Arena& arena, Index n, Index m) noexcept {
+    if constexpr (stored) {
+      return Form(arena, passes, n, m, reinterpret_cast<T*>(large));
+    } else {
+      return Form(arena, passes, n, m);
+    }
+  }
+
   double* a;
   double* b;
   double* f;
   double* g;
   char* large;
   GibbsPasses<T> passes;
-  ScalingForm<T> form;
-  SinkhornConvergence<T> convergence;
+  Form form;
+  SinkhornConvergence<T, Form> convergence;
 };
 
-template <class T>
-bool solve(const SinkhornProblem<T>& problem, Index k, const ScalingResult& result, void* memory,
-           const Control& control) noexcept {
-  const MatrixView<T> cost = problem.cost[k];
-  const Index n = cost.rows, m = cost.cols;
+template <class T, class Form, class Cost>
+bool solve(const SinkhornProblem<T>& problem, Index k, const Cost& cost,
+           const ScalingResult& result, Arena& arena, const Control& control) noexcept {
+  const Index n = problem.cost.rows, m = problem.cost.cols;
   const bool fixed = !(problem.tol > 0);
-  Arena arena(memory);
-  Workspace<T> work(arena, n, m, fixed);
+  Workspace<T, Form> work(arena, n, m, fixed);
   const double mass = normalise(problem.a[k], n, work.a),
                mass_b = normalise(problem.b[k], m, work.b);
   const Normalised normal{n, m, work.a, work.b, mass, mass_b, problem.eps[k]};
@@ -72,6 +80,7 @@ bool solve(const SinkhornProblem<T>& problem, Index k, const ScalingResult& resu
 
   work.form.start(work.a, work.b, work.f, work.g);
   for (Index iteration = 0; iteration < problem.max_iter; ++iteration) {
+    if (iteration + 1 == problem.max_iter) work.form.refine();
     double error;
     if (!work.form.step(1, &error)) return false;
   }
@@ -82,9 +91,30 @@ bool solve(const SinkhornProblem<T>& problem, Index k, const ScalingResult& resu
 }
 
 template <class T>
+bool solve(const SinkhornProblem<T>& problem, Index k, const ScalingResult& result, void* memory,
+           const Control& control) noexcept {
+  const Index n = problem.cost.rows, m = problem.cost.cols;
+  Arena arena(memory);
+  if (!problem.points.given())
+    return solve<T, ScalingForm<T>>(problem, k, problem.cost[k], result, arena, control);
+  if (is_streamed(n, m))
+    return solve<T, LogForm<T>>(problem, k, problem.points[k], result, arena, control);
+  DistanceMatrix<T> distances(arena, n, m);
+  return distances.fill(problem.points[k], control) &&
+         solve<T, ScalingForm<T>>(problem, k, distances.view(), result, arena, control);
+}
+
+template <class T>
 Index bytes_per_problem(const SinkhornProblem<T>& problem) noexcept {
+  const Index n = problem.cost.rows, m = problem.cost.cols;
+  const bool fixed = !(problem.tol > 0), points = problem.points.given();
   Arena arena(nullptr);
-  Workspace<T> work(arena, problem.cost.rows, problem.cost.cols, !(problem.tol > 0));
+  if (points && is_streamed(n, m)) {
+    const Workspace<T, LogForm<T>> work(arena, n, m, fixed);
+  } else {
+    if (points) const DistanceMatrix<T> distances(arena, n, m);
+    const Workspace<T, ScalingForm<T>> work(arena, n, m, fixed);
+  }
   return arena.bytes();
 }
 

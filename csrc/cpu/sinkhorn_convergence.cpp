@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "cpu/bound.hpp"
 #include "cpu/relaxation.hpp"
 
 namespace kantorch::cpu {
 namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
 
 // Annealing: from eps = spread / first_ratio down by `factor`, some over-relaxed iterations at each
 // level. Below spread / last_ratio potentials in double do not determine the plan, so no level lies
@@ -25,6 +28,9 @@ constexpr double level_error = 0.1;
 constexpr double fine_ratio = 3000;
 constexpr Index newton_iterations = 20;
 
+// Without Newton's method: how often a lower error is asked for than the result then shows.
+constexpr int most_attempts = 6;
+
 // What Newton's method costs, in iterations: it takes about five steps of (smaller side)^2 (larger
 // side) + ... flops.
 double newton_cost(Index n, Index m) noexcept {
@@ -35,16 +41,15 @@ double newton_cost(Index n, Index m) noexcept {
 
 }  // namespace
 
-template <class T>
-SinkhornConvergence<T>::SinkhornConvergence(Arena& arena, GibbsPasses<T>& passes,
-                                            ScalingForm<T>& form, Index n, Index m,
-                                            double* weights) noexcept
+template <class T, class Form>
+SinkhornConvergence<T, Form>::SinkhornConvergence(Arena& arena, GibbsPasses<T>& passes, Form& form,
+                                                  Index n, Index m, double* weights) noexcept
     : passes_(passes), form_(form), newton_(arena, passes, n, m, weights) {}
 
-template <class T>
-bool SinkhornConvergence<T>::anneal() noexcept {
+template <class T, class Form>
+bool SinkhornConvergence<T, Form>::anneal() noexcept {
   CostRange range;
-  if (!cost_range(passes_.cost(), problem_->a, problem_->b, passes_.control(), &range))
+  if (!cost_range(passes_.cost_rows(), problem_->a, problem_->b, passes_.control(), &range))
     return false;
   const double half = range.high / 2 - range.low / 2;  // of the spread, which itself may overflow
   const double rate = passes_.rate();
@@ -69,7 +74,7 @@ bool SinkhornConvergence<T>::anneal() noexcept {
     const bool fine = level_rate * 2 * half > fine_ratio;
     const double allowed =
         fine ? 0.1 / static_cast<double>(std::max(problem_->n, problem_->m)) : level_error;
-    if (error > allowed && made_ < max_iter_ / 2) {
+    if (Form::second_order && error > allowed && made_ < max_iter_ / 2) {
       Index made = 0;
       bool stalled = false;
       if (!newton_.run(problem_->a, problem_->b, f_, g_, allowed / 3,
@@ -86,11 +91,12 @@ bool SinkhornConvergence<T>::anneal() noexcept {
   return true;
 }
 
-template <class T>
-bool SinkhornConvergence<T>::relax(double target, bool* promising) noexcept {
+template <class T, class Form>
+bool SinkhornConvergence<T, Form>::relax(double target, bool refined, bool* promising) noexcept {
   Relaxation relaxation;
-  const double limit = newton_cost(problem_->n, problem_->m);
+  const double limit = Form::second_order ? newton_cost(problem_->n, problem_->m) : infinity;
   form_.start(problem_->a, problem_->b, f_, g_);
+  if (refined) form_.refine();
   *promising = true;
   for (double error = 1, left = 0; made_ < max_iter_;) {
     if (!form_.step(relaxation.omega(), &error)) return false;
@@ -105,8 +111,8 @@ bool SinkhornConvergence<T>::relax(double target, bool* promising) noexcept {
   return true;
 }
 
-template <class T>
-bool SinkhornConvergence<T>::solve(const Normalised& problem, double* f, double* g, bool warm,
+template <class T, class Form>
+bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, double* g, bool warm,
                                    double tol, Index max_iter, Index k,
                                    const ScalingResult& result) noexcept {
   problem_ = &problem;
@@ -119,8 +125,9 @@ bool SinkhornConvergence<T>::solve(const Normalised& problem, double* f, double*
   bool promising = true, stalled = false;
   double target = 0.7 * tol;
   for (int attempt = 0;; ++attempt) {
-    if (promising && attempt < 3) {
-      if (!relax(target, &promising)) return false;
+    if (!Form::second_order || (promising && attempt < 3)) {
+      stalled = attempt >= most_attempts;
+      if (!stalled && !relax(target, attempt > 0, &promising)) return false;
       if (!promising && made_ < max_iter_) continue;
     } else {
       Index made = 0;
@@ -154,7 +161,9 @@ bool SinkhornConvergence<T>::solve(const Normalised& problem, double* f, double*
   }
 }
 
-template class SinkhornConvergence<float>;
-template class SinkhornConvergence<double>;
+template class SinkhornConvergence<float, ScalingForm<float>>;
+template class SinkhornConvergence<double, ScalingForm<double>>;
+template class SinkhornConvergence<float, LogForm<float>>;
+template class SinkhornConvergence<double, LogForm<double>>;
 
 }  // namespace kantorch::cpu

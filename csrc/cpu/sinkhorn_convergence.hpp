@@ -5,17 +5,22 @@
 // rest.
 #pragma once
 
+#include "cpu/sinkhorn_log.hpp"
 #include "cpu/sinkhorn_newton.hpp"
 #include "cpu/sinkhorn_result.hpp"
 #include "cpu/sinkhorn_scaling.hpp"
 
 namespace kantorch::cpu {
 
-template <class T>
+// Without a second-order method, over-relaxed iterations do it all.
+//
+// Form is ScalingForm<T> or LogForm<T>.
+template <class T, class Form>
 class SinkhornConvergence {
  public:
-  // `weights` as for Laplacian, of Schur<T>::size_for(n, m).
-  SinkhornConvergence(Arena& arena, GibbsPasses<T>& passes, ScalingForm<T>& form, Index n, Index m,
+  // `weights` as for Laplacian, of Schur<T>::size_for(n, m), and n = m = 0 if Form has no use for
+  // it.
+  SinkhornConvergence(Arena& arena, GibbsPasses<T>& passes, Form& form, Index n, Index m,
                       double* weights) noexcept;
 
   // Starts from G (`warm`) or from nothing and writes the whole result of problem k. False if it
@@ -25,10 +30,10 @@ class SinkhornConvergence {
 
  private:
   bool anneal() noexcept;
-  bool relax(double target, bool* promising) noexcept;
+  bool relax(double target, bool refined, bool* promising) noexcept;
 
   GibbsPasses<T>& passes_;
-  ScalingForm<T>& form_;
+  Form& form_;
   SinkhornNewton<T> newton_;
   const Normalised* problem_ = nullptr;
   double* f_ = nullptr;

@@ -13,6 +13,8 @@ namespace kantorch::cpu {
 template <class T>
 class ScalingForm {
  public:
+  static constexpr bool second_order = true;  // Newton's method may use the kernel's memory
+
   // `kernel` holds n m numbers.
   ScalingForm(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, T* kernel) noexcept;
 
@@ -26,6 +28,9 @@ class ScalingForm {
 
   // Puts the scalings into the potentials.
   void finish() noexcept;
+
+  // Starting anew from the potentials is all that makes the iterations more precise.
+  void refine() noexcept {}
 
   // How many times the kernel was built.
   Index builds() const noexcept { return builds_; }

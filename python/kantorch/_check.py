@@ -5,10 +5,24 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+
+class Costs(Protocol):
+    """What the checks know of a cost: a tensor, or points that stand for one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def device(self) -> torch.device: ...
+
 
 METHODS = ("auto", "exact", "sinkhorn", "ipot")
 REG_TYPES = ("kl", "entropy")
@@ -47,16 +61,10 @@ def computed(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def computed_like(points: Tensor, weights: Tensor | None) -> Tensor | None:
-    """Weights in the dtype of half-precision points go with them to the dtype computed in."""
-    same = isinstance(weights, Tensor) and weights.dtype == points.dtype
-    return computed(weights) if same and weights is not None else weights
-
-
-def require_weights(name: str, weights: Any, size: int, cost: Tensor, dtype: torch.dtype) -> Tensor:
+def require_weights(name: str, weights: Any, size: int, cost: Costs, dtype: torch.dtype) -> Tensor:
     """Check weights (size,) or (B, size) in the cost's own dtype; None means uniform ones."""
     if weights is None:
-        return cost.new_full((size,), 1.0 / size)
+        return torch.full((size,), 1.0 / size, dtype=cost.dtype, device=cost.device)
     require_floating(name, weights)
     if weights.dtype != dtype:
         msg = f"{name} must have the cost's dtype {dtype}, got {weights.dtype}"
@@ -65,7 +73,7 @@ def require_weights(name: str, weights: Any, size: int, cost: Tensor, dtype: tor
     return computed(weights)
 
 
-def require_shape(name: str, vector: Tensor, size: int, cost: Tensor) -> None:
+def require_shape(name: str, vector: Tensor, size: int, cost: Costs) -> None:
     """Check that a vector is (size,) or (B, size) and on the cost's device."""
     if vector.device != cost.device:
         msg = f"{name} must be on the cost's device {cost.device}, got {vector.device}"
@@ -78,7 +86,7 @@ def require_shape(name: str, vector: Tensor, size: int, cost: Tensor) -> None:
         raise ValueError(msg)
 
 
-def require_strength(name: str, value: Any, cost: Tensor) -> Tensor:
+def require_strength(name: str, value: Any, cost: Costs) -> Tensor:
     """Check reg or beta, a number or a Tensor () or (B,); returns it in float64."""
     if isinstance(value, Tensor):
         require_floating(name, value)
@@ -163,7 +171,7 @@ def require_method(method: object, reg: object, beta: object) -> str:
 
 
 def require_potentials(
-    potentials: Any, cost: Tensor, dtype: torch.dtype
+    potentials: Any, cost: Costs, dtype: torch.dtype
 ) -> tuple[Tensor | None, Tensor | None]:
     """Check a warm start (f, g), in the cost's dtype or in float64."""
     if potentials is None:
@@ -183,7 +191,7 @@ def require_potentials(
     return checked[0], checked[1]
 
 
-def require_one_batch(**tensors: tuple[Tensor | None, int]) -> int | None:
+def require_one_batch(**tensors: tuple[Tensor | Costs | None, int]) -> int | None:
     """Check that all batched tensors have one batch size; None if none is batched.
 
     Args:

@@ -9,6 +9,8 @@ has_cuda: bool
 # Tensors travel as addresses and strides in elements; 0 means "not given".
 _Dtype: TypeAlias = Literal["float32", "float64"]
 _Cost: TypeAlias = tuple[int, int, int, int, int, int]  # address, B, n, m, batch stride, row stride
+# x, y coordinate by coordinate, coordinates, batch strides of x and y, metric
+_Points: TypeAlias = tuple[int, int, int, int, int, int]
 _Vector: TypeAlias = tuple[int, int]  # address, batch stride
 
 def simd_level() -> str: ...
@@ -29,10 +31,13 @@ def exact(
     workspace: int,
     threads: int,
 ) -> None: ...
-def sinkhorn_workspace(dtype: _Dtype, cost: _Cost, tol: float, threads: int) -> int: ...
+def sinkhorn_workspace(
+    dtype: _Dtype, cost: _Cost, points: _Points, tol: float, threads: int
+) -> int: ...
 def sinkhorn(
     dtype: _Dtype,
     cost: _Cost,
+    points: _Points,
     a: _Vector,
     b: _Vector,
     eps: int,
@@ -44,10 +49,13 @@ def sinkhorn(
     workspace: int,
     threads: int,
 ) -> None: ...
-def ipot_workspace(dtype: _Dtype, cost: _Cost, tol: float, threads: int) -> int: ...
+def ipot_workspace(
+    dtype: _Dtype, cost: _Cost, points: _Points, tol: float, threads: int
+) -> int: ...
 def ipot(
     dtype: _Dtype,
     cost: _Cost,
+    points: _Points,
     a: _Vector,
     b: _Vector,
     beta: int,
@@ -90,10 +98,23 @@ def implicit(
 def dual_bound(
     dtype: _Dtype,
     cost: _Cost,
+    points: _Points,
     f: _Vector,
     g: _Vector,
     a: _Vector,
     b: _Vector,
     bound: int,
+    threads: int,
+) -> None: ...
+def pull(
+    dtype: _Dtype,
+    cost: _Cost,
+    points: _Points,
+    f: _Vector,
+    g: _Vector,
+    a: _Vector,
+    b: _Vector,
+    eps: int,
+    out: int,
     threads: int,
 ) -> None: ...

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import dataclasses
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from kantorch import _check
+from kantorch.ops.distance import distances, require_finite
+from kantorch.ops.problem import METRICS
 
 Metric = Literal["sqeuclidean", "euclidean", "cityblock", "chebyshev"]
-METRICS: dict[str, float] = {
-    "sqeuclidean": 2.0,
-    "euclidean": 2.0,
-    "cityblock": 1.0,
-    "chebyshev": float("inf"),
-}
 
 
 def cost_matrix(x: Tensor, y: Tensor, *, metric: Metric = "sqeuclidean") -> Tensor:
@@ -39,114 +36,77 @@ def cost_matrix(x: Tensor, y: Tensor, *, metric: Metric = "sqeuclidean") -> Tens
     >>> cost_matrix(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), metric="euclidean")
     tensor([[5.]])
     """
-    _check.require_choice("metric", metric, tuple(METRICS))
-    for name, points in (("x", x), ("y", y)):
-        _check.require_floating(name, points)
-        if points.ndim not in (2, 3):
-            msg = f"{name} must have shape (n, d) or (B, n, d), got {tuple(points.shape)}"
-            raise ValueError(msg)
-        if points.shape[-2] == 0 or points.shape[-1] == 0:
-            msg = f"{name} must have points and coordinates, got the empty {tuple(points.shape)}"
-            raise ValueError(msg)
-    if x.dtype != y.dtype:
-        msg = f"y must have the dtype of x, {x.dtype}, got {y.dtype}"
-        raise TypeError(msg)
-    if x.device != y.device:
-        msg = f"y must be on the device of x, {x.device}, got {y.device}"
-        raise ValueError(msg)
-    if x.shape[-1] != y.shape[-1]:
-        msg = (
-            f"y must have as many coordinates as x, {x.shape[-1]}, got shapes "
-            f"{tuple(x.shape)} and {tuple(y.shape)}"
-        )
-        raise ValueError(msg)
-    _check.require_one_batch(x=(x, 2), y=(y, 2))
-    x, y = _check.computed(x), _check.computed(y)
+    points = Points.of(x, y, metric)
     if not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active():
-        _require_finite("x", x)
-        _require_finite("y", y)
-    if METRICS[metric] != 2.0:
-        return torch.cdist(x, y, p=METRICS[metric])
-    if x.ndim != y.ndim:
-        batch = x.shape[0] if x.ndim == 3 else y.shape[0]
-        x, y = (p if p.ndim == 3 else p.expand(batch, *p.shape) for p in (x, y))
-    function: Any = _SquaredDistance if metric == "sqeuclidean" else _Distance
-    cost: Tensor = function.apply(x, y)
-    return cost
+        require_finite("x", points.x)
+        require_finite("y", points.y)
+    return points.matrix()
 
 
-def _require_finite(name: str, points: Tensor) -> None:
-    if bool(torch.isfinite(points).all()):
-        return
-    where = torch.nonzero(~torch.isfinite(points))[0].tolist()
-    msg = f"{name} must be finite: {name}{where} = {points[tuple(where)].item()}"
-    raise ValueError(msg)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Points:
+    """Two clouds of points, which stand for the costs between them."""
 
+    x: Tensor
+    """(n, d) or (B, n, d)"""
+    y: Tensor
+    """(m, d) or (B, m, d)"""
+    metric: str
 
-def _cdist(x: Tensor, y: Tensor) -> Tensor:
-    # Without inner products: those cancel.
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, metric: str) -> Points:
+        """Check two clouds and take them in the dtype that is computed in; see `cost_matrix`."""
+        _check.require_choice("metric", metric, METRICS)
+        for name, points in (("x", x), ("y", y)):
+            _check.require_floating(name, points)
+            if points.ndim not in (2, 3):
+                msg = f"{name} must have shape (n, d) or (B, n, d), got {tuple(points.shape)}"
+                raise ValueError(msg)
+            if points.shape[-2] == 0 or points.shape[-1] == 0:
+                msg = (
+                    f"{name} must have points and coordinates, got the empty {tuple(points.shape)}"
+                )
+                raise ValueError(msg)
+        if x.dtype != y.dtype:
+            msg = f"y must have the dtype of x, {x.dtype}, got {y.dtype}"
+            raise TypeError(msg)
+        if x.device != y.device:
+            msg = f"y must be on the device of x, {x.device}, got {y.device}"
+            raise ValueError(msg)
+        if x.shape[-1] != y.shape[-1]:
+            msg = (
+                f"y must have as many coordinates as x, {x.shape[-1]}, got shapes "
+                f"{tuple(x.shape)} and {tuple(y.shape)}"
+            )
+            raise ValueError(msg)
+        _check.require_one_batch(x=(x, 2), y=(y, 2))
+        return cls(_check.computed(x), _check.computed(y), metric)
 
+    def matrix(self) -> Tensor:
+        """The costs (n, m) or (B, n, m)."""
+        return distances(self.x, self.y, self.metric)
 
-class _Distance(torch.autograd.Function):
-    """Euclidean distances with subgradient 0 at distance 0, differentiable twice."""
+    def detach(self) -> Points:
+        """The points without their graph."""
+        return Points(self.x.detach(), self.y.detach(), self.metric)
 
-    generate_vmap_rule = True
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the costs."""
+        lead = self.x.shape[:-2] or self.y.shape[:-2]
+        return (*lead, self.x.shape[-2], self.y.shape[-2])
 
-    @staticmethod
-    def forward(x: Tensor, y: Tensor) -> Tensor:
-        return _cdist(x, y)
+    @property
+    def ndim(self) -> int:
+        """That of the costs."""
+        return len(self.shape)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs, output)
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the costs."""
+        return self.x.dtype
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, y, distance = ctx.saved_tensors
-        grad_x = _pull(x, y, distance, grad) if ctx.needs_input_grad[0] else None
-        transposed = distance.mT, grad.mT
-        grad_y = _pull(y, x, *transposed) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_y
-
-
-def _pull(x: Tensor, y: Tensor, distance: Tensor, grad: Tensor) -> Tensor:
-    """sum_j grad_ij (x_i - y_j) / distance_ij, from differences."""
-    if not torch.is_grad_enabled():  # no second derivative is asked for
-        pulled: Tensor = torch.ops.aten._cdist_backward(
-            grad.contiguous(), x.contiguous(), y.contiguous(), 2.0, distance.contiguous()
-        )
-        return pulled
-    weight = grad / torch.where(distance > 0, distance, torch.inf)
-    columns = [
-        (weight * (x[..., k, None] - y[..., None, :, k])).sum(-1) for k in range(x.shape[-1])
-    ]
-    return torch.stack(columns, -1)
-
-
-class _SquaredDistance(torch.autograd.Function):
-    """Squared Euclidean distances; the gradient is linear in the points, so it may use matmul."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, y: Tensor) -> Tensor:
-        return _cdist(x, y).square()  # in place, compiled gradients were 0 in torch 2.11
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, y = ctx.saved_tensors
-        # The origin is moved between the points, where x_i - y_j cancels least.
-        origin = y.detach().mean(-2, keepdim=True)
-        x, y = x - origin, y - origin
-        with torch.autocast(grad.device.type, enabled=False):
-            grad_x = grad_y = None
-            if ctx.needs_input_grad[0]:
-                grad_x = 2 * (x * grad.sum(-1)[..., None] - grad @ y)
-            if ctx.needs_input_grad[1]:
-                grad_y = 2 * (y * grad.sum(-2)[..., None] - grad.mT @ x)
-        return grad_x, grad_y
+    @property
+    def device(self) -> torch.device:
+        """Where the points are."""
+        return self.x.device

@@ -14,6 +14,7 @@ from torch.utils import _pytree
 from typing_extensions import Self
 
 from kantorch import ops
+from kantorch.costs import Points
 from kantorch.errors import ADVICE, ConvergenceError, Status
 from kantorch.ops.exact import scatter_plan
 from kantorch.ops.scaling import Outputs
@@ -37,7 +38,7 @@ class OTResult(abc.ABC):
     """(..) int64. Iterations made, in the unit of `max_iter`."""
     status: Tensor
     """(..) int32, of `Status`."""
-    _cost: Tensor
+    _cost: Tensor | Points
     _a: Tensor
     _b: Tensor
     _f: Tensor
@@ -142,11 +143,12 @@ class OTResult(abc.ABC):
 
     def _bound(self) -> Tensor:
         self._require_unchanged()
-        cost, a, b = self._cost.detach(), self._a.detach(), self._b.detach()
         f, g = self._flat(self._f.detach(), 1), self._flat(self._g.detach(), 1)
-        return self._lead(
-            ops.dual_bound(self._shared(cost, 2), f, g, self._shared(a, 1), self._shared(b, 1), 0)
-        )
+        a, b = self._shared(self._a.detach(), 1), self._shared(self._b.detach(), 1)
+        cost = self._cost.detach()
+        if isinstance(cost, Points):
+            return self._lead(ops.dual_bound_points(cost.x, cost.y, f, g, a, b, cost.metric, 0))
+        return self._lead(ops.dual_bound(self._shared(cost, 2), f, g, a, b, 0))
 
     @abc.abstractmethod
     def _linear(self) -> Tensor:
@@ -173,12 +175,17 @@ class OTResult(abc.ABC):
             tensor = fill.expand(*lead, *tensor.shape[given:])
         return self._flat(tensor, own)
 
+    def _matrix(self) -> Tensor:
+        """The cost, made for the purpose if there are points."""
+        return self._cost.matrix() if isinstance(self._cost, Points) else self._cost
+
     def _require_unchanged(self) -> None:
         if self._versions is None:
             return
-        inputs = {"cost": self._cost, "a": self._a, "b": self._b}
-        for (name, tensor), version in zip(inputs.items(), self._versions, strict=True):
-            if tensor._version != version:
+        names = ("x", "y", "a", "b") if isinstance(self._cost, Points) else ("cost", "a", "b")
+        now = _versions(self._cost, self._a, self._b) or self._versions
+        for name, version, then in zip(names, now, self._versions, strict=True):
+            if version != then:
                 msg = (
                     f"{name} was changed in place after the solve: the field would not belong to it"
                 )
@@ -262,7 +269,9 @@ class ScalingResult(OTResult):
     _col_sum: Tensor
 
     @classmethod
-    def of(cls, cost: Tensor, a: Tensor, b: Tensor, outputs: Outputs, batched: bool) -> Self:
+    def of(
+        cls, cost: Tensor | Points, a: Tensor, b: Tensor, outputs: Outputs, batched: bool
+    ) -> Self:
         """Wrap the outputs of `ops.sinkhorn` or `ops.ipot`."""
         if not batched:
             f, g, eps, value, linear, row, col, error, n_iter, status = (
@@ -294,7 +303,7 @@ class ScalingResult(OTResult):
         """(.., n, m) The transport plan P; differentiable for Sinkhorn, by implicit differentiation."""
         self._require_unchanged()
         plan = ops.gibbs(
-            self._shared(self._cost, 2),
+            self._shared(self._matrix(), 2),
             self._flat(self._f, 1),
             self._flat(self._g, 1),
             self._shared(self._a, 1),
@@ -326,7 +335,7 @@ class SinkhornResult(ScalingResult):
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``."""
         if self._f.requires_grad:
-            return (self.plan * self._cost).sum((-2, -1))
+            return (self.plan * self._matrix()).sum((-2, -1))
         return self._value_linear.to(self._cost.dtype)
 
 
@@ -351,20 +360,26 @@ class IpotResult(ScalingResult):
 
     def _scaling_potentials(self) -> tuple[Tensor, Tensor]:
         self._require_unchanged()
-        f, g = ops.scaling_potentials(
-            self._shared(self._cost, 2),
+        cost = self._cost
+        rest = (
             self._flat(self._f, 1),
             self._flat(self._g, 1),
             self._shared(self._a, 1),
             self._shared(self._b, 1),
             self._eps.reshape(-1),
         )
+        if isinstance(cost, Points):
+            f, g = ops.scaling_potentials_points(cost.x, cost.y, *rest, cost.metric)
+        else:
+            f, g = ops.scaling_potentials(self._shared(cost, 2), *rest)
         dtype = self._cost.dtype
         return self._lead(f).to(dtype), self._lead(g).to(dtype)
 
 
-def _versions(*tensors: Tensor) -> tuple[int, ...] | None:
+def _versions(cost: Tensor | Points, a: Tensor, b: Tensor) -> tuple[int, ...] | None:
     """The numbers of in-place changes so far, where torch counts them."""
+    costs = (cost.x, cost.y) if isinstance(cost, Points) else (cost,)
+    tensors = (*costs, a, b)
     if torch.compiler.is_compiling() or any(
         tensor.is_inference() or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
         for tensor in tensors

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from kantorch import _check, ops
-from kantorch.costs import Metric, cost_matrix
+from kantorch.costs import Metric, Points, cost_matrix
 from kantorch.result import ExactResult, IpotResult, OTResult, SinkhornResult
 
 Method = Literal["auto", "exact", "sinkhorn", "ipot"]
 RegType = Literal["kl", "entropy"]
 
 _DEFAULT_MAX_ITER = 10_000
+# Costs between points of up to this many numbers are stored: a constant, and faster.
+_STORED_POINTS = 2**20
 
 
 def solve(
@@ -90,7 +94,37 @@ def solve(
     chosen = _check.require_method(method, reg, beta)
     _check.require_choice("reg_type", reg_type, _check.REG_TYPES)
     _check.require_cost(cost)
-    dtype, cost = cost.dtype, _check.computed(cost)
+    return _solve(
+        chosen,
+        _check.computed(cost),
+        cost.dtype,
+        a,
+        b,
+        reg,
+        reg_type,
+        beta,
+        max_iter,
+        tol,
+        potentials_init,
+        num_threads,
+    )
+
+
+def _solve(
+    chosen: str,
+    cost: Tensor | Points,
+    dtype: torch.dtype,
+    a: Tensor | None,
+    b: Tensor | None,
+    reg: float | Tensor | None,
+    reg_type: RegType,
+    beta: float | Tensor | None,
+    max_iter: int | None,
+    tol: float | None,
+    potentials_init: tuple[Tensor, Tensor] | None,
+    num_threads: int | None,
+) -> OTResult:
+    """Solve with a method on a checked cost, given in `dtype`; check the other arguments."""
     n, m = cost.shape[-2:]
     a = _check.require_weights("a", a, n, cost, dtype)
     b = _check.require_weights("b", b, m, cost, dtype)
@@ -119,24 +153,25 @@ def solve(
         a = a.expand(batch, n)
 
     if chosen == "exact":
+        assert isinstance(cost, Tensor)
         exact = ops.exact(cost, a, b, f_init, g_init, iterations, threads)
         return ExactResult.of(cost, a, b, exact, batch is not None)
     if chosen == "sinkhorn":
         assert strength is not None
-        scaled = ops.sinkhorn(
-            cost,
-            a,
-            b,
-            strength,
-            f_init,
-            g_init,
-            reg_type == "entropy",
-            tolerance,
-            iterations,
-            threads,
-        )
+        start = a, b, strength, f_init, g_init
+        options = reg_type == "entropy", tolerance, iterations, threads
+        if isinstance(cost, Points):
+            scaled = ops.sinkhorn_points(cost.x, cost.y, *start, cost.metric, *options)
+        else:
+            scaled = ops.sinkhorn(cost, *start, *options)
         return SinkhornResult.of(cost, a, b, scaled, batch is not None)
-    proximal = ops.ipot(cost, a, b, strength, f_init, g_init, tolerance, iterations, threads)
+    rest = tolerance, iterations, threads
+    if isinstance(cost, Points):
+        proximal = ops.ipot_points(
+            cost.x, cost.y, a, b, strength, f_init, g_init, cost.metric, *rest
+        )
+    else:
+        proximal = ops.ipot(cost, a, b, strength, f_init, g_init, *rest)
     return IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
 
 
@@ -187,17 +222,25 @@ def solve_sample(
     >>> solve_sample(x, x + 3).value
     tensor(9.)
     """
-    cost = cost_matrix(x, y, metric=metric)
-    return solve(
-        cost,
-        _check.computed_like(x, a),
-        _check.computed_like(x, b),
-        reg=reg,
-        reg_type=reg_type,
-        method=method,
-        beta=beta,
-        max_iter=max_iter,
-        tol=tol,
-        potentials_init=potentials_init,
-        num_threads=num_threads,
+    chosen = _check.require_method(method, reg, beta)
+    _check.require_choice("reg_type", reg_type, _check.REG_TYPES)
+    points = Points.of(x, y, metric)
+    streamed = (
+        chosen != "exact"
+        and math.prod(points.shape) > _STORED_POINTS
+        and not torch._C._are_functorch_transforms_active()
+    )
+    return _solve(
+        chosen,
+        points if streamed else cost_matrix(x, y, metric=metric),
+        x.dtype,
+        a,
+        b,
+        reg,
+        reg_type,
+        beta,
+        max_iter,
+        tol,
+        potentials_init,
+        num_threads,
     )

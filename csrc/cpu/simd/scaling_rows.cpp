@@ -2,6 +2,7 @@
 
 #include "cpu/simd/exp.hpp"
 #include "cpu/simd/products.hpp"
+#include "cpu/simd/range.hpp"
 
 namespace kantorch::cpu {
 namespace KANTORCH_SIMD {
@@ -11,32 +12,6 @@ typedef Pack<double> P;
 
 constexpr Index group = 8;             // rows whose products share the loads of w and col
 constexpr Index longest_chain = 4096;  // columns summed in T before the sum goes on in double
-
-// Collects the range of the new scalings. A NaN among them shows in the error.
-struct Range {
-  P low = P::all(1e300);
-  P high = P::all(-1e300);
-  P error = P::all(0);
-
-  void take(P weight, P ratio, P scaling) noexcept {
-    low = min(scaling, low);
-    high = max(scaling, high);
-    const P off = ratio - P::all(1);
-    error = error + weight * max(off, P::all(0) - off);
-  }
-
-  void merge_into(ScalingRange* range) const noexcept {
-    const double lo = smallest(low), hi = largest(high);
-    range->low = lo < range->low ? lo : range->low;
-    range->high = hi > range->high ? hi : range->high;
-    range->error += sum(error);
-  }
-};
-
-inline P updated(P scaling, P ratio, double omega) noexcept {
-  if (omega == 1) return scaling / ratio;
-  return scaling * exp(P::all(-omega) * log(ratio));
-}
 
 template <int R, class T>
 inline void products(const T* k, Index m, const T* w, double* s) noexcept {

@@ -6,6 +6,7 @@ float32 cannot hold the exponent of a plan at small regularisation.
 """
 
 from kantorch.ops.bound import dual_bound as dual_bound
+from kantorch.ops.bound import dual_bound_points as dual_bound_points
 from kantorch.ops.build import compiler as compiler
 from kantorch.ops.build import core_version as core_version
 from kantorch.ops.build import has_cuda as has_cuda
@@ -15,5 +16,8 @@ from kantorch.ops.exact import exact as exact
 from kantorch.ops.gibbs import gibbs as gibbs
 from kantorch.ops.implicit import implicit as implicit
 from kantorch.ops.ipot import ipot as ipot
+from kantorch.ops.ipot import ipot_points as ipot_points
 from kantorch.ops.ipot import scaling_potentials as scaling_potentials
+from kantorch.ops.ipot import scaling_potentials_points as scaling_potentials_points
 from kantorch.ops.sinkhorn import sinkhorn as sinkhorn
+from kantorch.ops.sinkhorn import sinkhorn_points as sinkhorn_points

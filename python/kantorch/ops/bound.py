@@ -10,8 +10,7 @@ from kantorch.ops.problem import Problem, contiguous, thread_count, vector_argum
 from kantorch.ops.registration import define
 
 
-def _kernel(cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, threads: int) -> Tensor:
-    problem = Problem.of(cost, a, b, f[..., 0])
+def _bound(problem: Problem, f: Tensor, g: Tensor, threads: int) -> Tensor:
     bound = torch.empty(problem.batch, dtype=torch.float64)
     if problem.batch:
         f, g = contiguous(f), contiguous(g)
@@ -19,6 +18,7 @@ def _kernel(cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, threads: i
         _core.dual_bound(
             problem.dtype,
             cost_,
+            problem.points_argument,
             vector_argument(f),
             vector_argument(g),
             a_,
@@ -29,7 +29,23 @@ def _kernel(cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, threads: i
     return bound
 
 
+def _kernel(cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, threads: int) -> Tensor:
+    return _bound(Problem.of(cost, a, b, f[..., 0]), f, g, threads)
+
+
 def _fake(cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, threads: int) -> Tensor:
+    return f.new_empty(f.shape[0])
+
+
+def _points_kernel(
+    x: Tensor, y: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, metric: str, threads: int
+) -> Tensor:
+    return _bound(Problem.of_points(x, y, a, b, metric, f[..., 0]), f, g, threads)
+
+
+def _points_fake(
+    x: Tensor, y: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, metric: str, threads: int
+) -> Tensor:
     return f.new_empty(f.shape[0])
 
 
@@ -40,4 +56,13 @@ dual_bound = define(
     kernel=_kernel,
     fake=_fake,
     own_dims=(2, 1, 1, 1, 1, None),
+)
+
+# The same with points x (n, d), y (m, d) in place of their cost, which is not stored.
+dual_bound_points = define(
+    "dual_bound_points(Tensor x, Tensor y, Tensor f, Tensor g, Tensor a, Tensor b, str metric, "
+    "int threads) -> Tensor",
+    kernel=_points_kernel,
+    fake=_points_fake,
+    own_dims=(2, 2, 1, 1, 1, 1, None, None),
 )

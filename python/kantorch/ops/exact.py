@@ -52,7 +52,7 @@ def _kernel(
     problem = Problem.of(cost, a, b)
     threads = thread_count(threads)
     check_values(problem, threads)
-    out = _outputs(problem.cost, *problem.shape)
+    out = _outputs(problem.a, *problem.shape)
     if problem.batch:
         keep, f_, g_ = potential_arguments(f_init, g_init)
         cost_, a_, b_ = problem.arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,16 +10,19 @@ from torch import Tensor
 
 from kantorch import _core
 from kantorch.ops import scaling
+from kantorch.ops.distance import check_points, distances
 from kantorch.ops.envelope import mass_gradients
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.problem import (
     Problem,
     batch_of,
     check_values,
+    points_batch_of,
     thread_count,
     warn_unless_converged,
 )
 from kantorch.ops.problem import scalars as per_problem
+from kantorch.ops.pull import pull
 from kantorch.ops.registration import define
 
 
@@ -33,7 +37,18 @@ def _kernel(
     max_iter: int,
     threads: int,
 ) -> Any:
-    problem = Problem.of(cost, a, b, beta)
+    return _solve(Problem.of(cost, a, b, beta), beta, f_init, g_init, tol, max_iter, threads)
+
+
+def _solve(
+    problem: Problem,
+    beta: Tensor | None,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    tol: float,
+    max_iter: int,
+    threads: int,
+) -> Any:
     if beta is None:
         check_values(problem, thread_count(threads))
         strength = torch.full((problem.batch,), -1.0, dtype=torch.float64)  # the core's default
@@ -97,6 +112,22 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
 def _scaling_kernel(
     cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, eps: Tensor
 ) -> tuple[Tensor, Tensor]:
+    def part(k: int, rows: Tensor, columns: Tensor) -> Tensor:
+        matrix = cost[k] if cost.ndim == 3 else cost
+        return matrix[rows][:, columns]
+
+    return _complete(part, f, g, a, b, eps)
+
+
+def _complete(
+    part: Callable[[int, Tensor, Tensor], Tensor],
+    f: Tensor,
+    g: Tensor,
+    a: Tensor,
+    b: Tensor,
+    eps: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The scalings' potentials, where part(k, rows, columns) are costs of problem k."""
     batch = f.shape[0]
     a = a.double().expand_as(f)
     b = b.double().expand_as(g)
@@ -104,12 +135,12 @@ def _scaling_kernel(
     f = f + eps[:, None] * torch.where(a > 0, a, 1).log()
     g = g + eps[:, None] * torch.where(b > 0, b, 1).log()
     for k in torch.nonzero((a == 0).any(-1) | (b == 0).any(-1))[:, 0].tolist():
-        matrix = cost[k] if cost.ndim == 3 else cost
         rows, columns = a[k] > 0, b[k] > 0
         if bool(rows.any()):
-            slack = matrix[rows][:, ~columns].double() - f[k, rows, None]
+            slack = part(k, rows, ~columns).double() - f[k, rows, None]
             g[k, ~columns] = slack.amin(0)
-        f[k, ~rows] = (matrix[~rows].double() - g[k]).amin(-1)
+        every = torch.ones_like(columns)
+        f[k, ~rows] = (part(k, ~rows, every).double() - g[k]).amin(-1)
     return f, g
 
 
@@ -117,6 +148,96 @@ def _scaling_fake(
     cost: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, eps: Tensor
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(f), torch.empty_like(g)
+
+
+def _scaling_points_kernel(
+    x: Tensor,
+    y: Tensor,
+    f: Tensor,
+    g: Tensor,
+    a: Tensor,
+    b: Tensor,
+    eps: Tensor,
+    metric: str,
+) -> tuple[Tensor, Tensor]:
+    def part(k: int, rows: Tensor, columns: Tensor) -> Tensor:
+        x_, y_ = (p[k] if p.ndim == 3 else p for p in (x, y))
+        return distances(x_[rows], y_[columns], metric)
+
+    return _complete(part, f, g, a, b, eps)
+
+
+def _scaling_points_fake(
+    x: Tensor,
+    y: Tensor,
+    f: Tensor,
+    g: Tensor,
+    a: Tensor,
+    b: Tensor,
+    eps: Tensor,
+    metric: str,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(f), torch.empty_like(g)
+
+
+def _points_kernel(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor,
+    b: Tensor,
+    beta: Tensor | None,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    metric: str,
+    tol: float,
+    max_iter: int,
+    threads: int,
+) -> Any:
+    check_points(x, y, metric)
+    problem = Problem.of_points(x, y, a, b, metric, beta)
+    return _solve(problem, beta, f_init, g_init, tol, max_iter, threads)
+
+
+def _points_fake(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor,
+    b: Tensor,
+    beta: Tensor | None,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    metric: str,
+    tol: float,
+    max_iter: int,
+    threads: int,
+) -> Any:
+    return scaling.outputs(x, points_batch_of(x, y, a, b, scalars=beta), x.shape[-2], y.shape[-2])
+
+
+def _points_setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.Outputs) -> None:
+    x, y, a, b, _, _, _, ctx.metric, *_, ctx.threads = inputs
+    f, g, eps, _, *rest = output
+    ctx.mark_non_differentiable(f, g, eps, *rest)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, y, a, b, f, g, eps)
+
+
+def _points_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    saved, grad_value = ctx.saved_tensors, grads[3]
+    if grad_value is None:
+        return (None,) * 11
+    x, y, a, b, f, g, eps = (tensor.detach() for tensor in saved)
+    need_x, need_y, need_a, need_b = ctx.needs_input_grad[:4]
+    scale = grad_value.to(x.dtype)[:, None]
+    grad_x = grad_y = grad_a = grad_b = None
+    if need_x:
+        grad_x = reduce_batch(pull(x, y, f, g, a * scale, b, eps, ctx.metric, ctx.threads), x)
+    if need_y:
+        grad_y = reduce_batch(pull(y, x, g, f, b * scale, a, eps, ctx.metric, ctx.threads), y)
+    if need_a or need_b:
+        log_u, log_v = scaling_potentials_points(x, y, f, g, a, b, eps, ctx.metric)
+        grad_a, grad_b = mass_gradients(grad_value, log_u, log_v, a, b)
+    return grad_x, grad_y, grad_a, grad_b, *(None,) * 7
 
 
 # (cost, f, g, a, b, eps) -> (eps log U, eps log V), the paper's scalings as potentials. At zero mass, where they are
@@ -129,6 +250,15 @@ scaling_potentials = define(
     own_dims=(2, 1, 1, 1, 1, 0),
 )
 
+# The same between points.
+scaling_potentials_points = define(
+    "scaling_potentials_points(Tensor x, Tensor y, Tensor f, Tensor g, Tensor a, Tensor b, "
+    "Tensor eps, str metric) -> (Tensor, Tensor)",
+    kernel=_scaling_points_kernel,
+    fake=_scaling_points_fake,
+    own_dims=(2, 2, 1, 1, 1, 1, 0, None),
+)
+
 # (cost, a, b, beta () or (B,) float64, f_init, g_init, tol, max_iter, threads) -> scaling.Outputs, of which value is
 # differentiable. The plan is gibbs(cost, f, g, a, b, eps), so f = eps log (U / a), finite at zero mass.
 ipot = define(
@@ -139,4 +269,15 @@ ipot = define(
     own_dims=(2, 1, 1, 0, 1, 1, None, None, None),
     setup_context=_setup_context,
     backward=_backward,
+)
+
+# The same between points x (n, d), y (m, d), whose cost is not stored.
+ipot_points = define(
+    "ipot_points(Tensor x, Tensor y, Tensor a, Tensor b, Tensor? beta, Tensor? f_init, "
+    f"Tensor? g_init, str metric, float tol, int max_iter, int threads) -> {scaling.OUTPUT_SCHEMA}",
+    kernel=_points_kernel,
+    fake=_points_fake,
+    own_dims=(2, 2, 1, 1, 0, 1, 1, None, None, None, None),
+    setup_context=_points_setup_context,
+    backward=_points_backward,
 )

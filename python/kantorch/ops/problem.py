@@ -15,6 +15,8 @@ from kantorch import _core
 from kantorch.errors import ConvergenceWarning
 
 NOT_GIVEN = (0, 0)
+NO_POINTS = (0, 0, 0, 0, 0, 0)
+METRICS = ("sqeuclidean", "euclidean", "cityblock", "chebyshev")  # as the core numbers them
 
 
 def batch_of(cost: Tensor, *vectors: Tensor | None, scalars: Tensor | None = None) -> int:
@@ -25,6 +27,13 @@ def batch_of(cost: Tensor, *vectors: Tensor | None, scalars: Tensor | None = Non
         if vector is not None and vector.ndim == 2:
             return vector.shape[0]
     return scalars.shape[0] if scalars is not None and scalars.ndim == 1 else 1
+
+
+def points_batch_of(
+    x: Tensor, y: Tensor, *vectors: Tensor | None, scalars: Tensor | None = None
+) -> int:
+    """The batch size of a problem between points (n, d) or (B, n, d)."""
+    return batch_of(x if x.ndim == 3 else y, *vectors, scalars=scalars)
 
 
 def dtype_of(tensor: Tensor) -> Literal["float32", "float64"]:
@@ -71,40 +80,69 @@ def workspace(size: int) -> Tensor:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """The tensors of a problem, kept alive beside the arguments made from them."""
+    """The tensors of a problem, kept alive beside the arguments made from them.
 
-    cost: Tensor
+    There is either a cost, or there are points x (n, d) and y, coordinate by coordinate, (d, m).
+    """
+
     a: Tensor
     b: Tensor
     batch: int
+    n: int
+    m: int
+    cost: Tensor | None = None
+    clouds: tuple[Tensor, Tensor] | None = None
+    metric: str = METRICS[0]
 
     @classmethod
     def of(cls, cost: Tensor, a: Tensor, b: Tensor, scalars: Tensor | None = None) -> Problem:
         """Lay a problem out for the core."""
         batch = batch_of(cost, a, b, scalars=scalars)
-        return cls(rows_contiguous(cost), contiguous(a), contiguous(b), batch)
+        n, m = cost.shape[-2:]
+        return cls(contiguous(a), contiguous(b), batch, n, m, cost=rows_contiguous(cost))
+
+    @classmethod
+    def of_points(
+        cls, x: Tensor, y: Tensor, a: Tensor, b: Tensor, metric: str, scalars: Tensor | None = None
+    ) -> Problem:
+        """The same of a problem between points."""
+        batch = points_batch_of(x, y, a, b, scalars=scalars)
+        clouds = x.contiguous(), y.mT.contiguous()
+        n, m = x.shape[-2], y.shape[-2]
+        return cls(contiguous(a), contiguous(b), batch, n, m, clouds=clouds, metric=metric)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """B, n, m."""
-        n, m = self.cost.shape[-2:]
-        return self.batch, n, m
+        return self.batch, self.n, self.m
 
     @property
     def dtype(self) -> Literal["float32", "float64"]:
-        """The name by which the core knows the cost's dtype."""
-        return dtype_of(self.cost)
+        """The name by which the core knows the dtype computed in."""
+        return dtype_of(self.a)
+
+    @property
+    def cost_argument(self) -> tuple[int, int, int, int, int, int]:
+        """The cost as the core takes it; of points only the sizes."""
+        if self.cost is None:
+            return 0, self.batch, self.n, self.m, 0, self.m
+        return cost_argument(self.cost, self.batch)
+
+    @property
+    def points_argument(self) -> tuple[int, int, int, int, int, int]:
+        """The points as the core takes them."""
+        if self.clouds is None:
+            return NO_POINTS
+        (x, y), metric = self.clouds, METRICS.index(self.metric)
+        x_stride, y_stride = (p.stride(0) if p.ndim == 3 else 0 for p in (x, y))
+        return x.data_ptr(), y.data_ptr(), x.shape[-1], x_stride, y_stride, metric
 
     @property
     def arguments(
         self,
     ) -> tuple[tuple[int, int, int, int, int, int], tuple[int, int], tuple[int, int]]:
         """Cost, a and b as the core takes them."""
-        return (
-            cost_argument(self.cost, self.batch),
-            vector_argument(self.a),
-            vector_argument(self.b),
-        )
+        return self.cost_argument, vector_argument(self.a), vector_argument(self.b)
 
 
 def check_values(
@@ -119,8 +157,9 @@ def check_values(
         name: what the user calls `strength`.
     """
     cost, a, b = problem.arguments
-    # A shared cost is read once.
-    distinct = (cost[0], problem.batch if problem.cost.ndim == 3 else 1, *cost[2:])
+    # A shared cost is read once, and of points there is none.
+    batched = problem.cost is not None and problem.cost.ndim == 3
+    distinct = (cost[0], 0 if problem.cost is None else problem.batch if batched else 1, *cost[2:])
     at = 0 if strength is None else strength.data_ptr()
     fault, k, i, j, value, other = _core.check(
         problem.dtype, distinct, a, b, at, problem.batch, threads
@@ -128,7 +167,7 @@ def check_values(
     if fault == 0:
         return
     if fault == 1:
-        where = _index("cost", problem.cost.ndim == 3, k, i, j)
+        where = _index("cost", batched, k, i, j)
         msg = f"cost must be finite: {where} = {value}"
     elif fault in (2, 4):
         where = _index("a", problem.a.ndim == 2, k, i)

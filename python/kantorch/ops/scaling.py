@@ -44,16 +44,18 @@ def run(
     threads: int,
 ) -> Any:
     """Run a solver of the family on a problem whose values have been checked."""
-    to = outputs(problem.cost, *problem.shape)
+    to = outputs(problem.a, *problem.shape)
     if problem.batch:
         keep, f_, g_ = potential_arguments(f_init, g_init)
         cost_, a_, b_ = problem.arguments
         threads = thread_count(threads)
-        scratch = workspace(kernel_workspace(problem.dtype, cost_, tol, threads))
+        points_ = problem.points_argument
+        scratch = workspace(kernel_workspace(problem.dtype, cost_, points_, tol, threads))
         addresses = tuple(tensor.data_ptr() for tensor in to)
         kernel(
             problem.dtype,
             cost_,
+            points_,
             a_,
             b_,
             strength.data_ptr(),

@@ -9,16 +9,19 @@ from torch import Tensor
 
 from kantorch import _core
 from kantorch.ops import scaling
+from kantorch.ops.distance import check_points, distances
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.implicit import implicit
 from kantorch.ops.problem import (
     Problem,
     batch_of,
     check_values,
+    points_batch_of,
     thread_count,
     warn_unless_converged,
 )
 from kantorch.ops.problem import scalars as per_problem
+from kantorch.ops.pull import pull
 from kantorch.ops.registration import define
 
 
@@ -35,6 +38,19 @@ def _kernel(
     threads: int,
 ) -> Any:
     problem = Problem.of(cost, a, b, reg)
+    return _solve(problem, reg, f_init, g_init, entropy, tol, max_iter, threads)
+
+
+def _solve(
+    problem: Problem,
+    reg: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    entropy: bool,
+    tol: float,
+    max_iter: int,
+    threads: int,
+) -> Any:
     strength = per_problem(reg, problem.batch)
     check_values(problem, thread_count(threads), strength=strength, name="reg")
     out: scaling.Outputs = scaling.run(
@@ -50,7 +66,7 @@ def _kernel(
     )
     value, marginal_error, status = out[3], out[7], out[9]
     if entropy:
-        value += strength * (_negative_entropy(a) + _negative_entropy(b))
+        value += strength * (_negative_entropy(problem.a) + _negative_entropy(problem.b))
     warn_unless_converged("sinkhorn", status, marginal_error)
     return out
 
@@ -90,40 +106,81 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     grad_f, grad_g, _, grad_value = grads[:4]
     need_cost, need_a, need_b = ctx.needs_input_grad[:3]
     dtype = cost.dtype
-    grad_cost = grad_a = grad_b = None
-    if grad_value is not None:
-        if need_cost:
-            # Linear in x: the upstream gradient rides on a, without a buffer of its own.
-            x = a * grad_value.to(dtype)[:, None]
-            grad_cost = gibbs(cost, f, g, x, b, eps, ctx.threads)
-        if need_a:
-            grad_a = grad_value[:, None] * _mass_derivative(f, a, eps, ctx.entropy)
-        if need_b:
-            grad_b = grad_value[:, None] * _mass_derivative(g, b, eps, ctx.entropy)
+    grad_cost = None
+    grad_a, grad_b = _mass_gradients(ctx, grad_value, a, b, f, g, eps, need_a, need_b)
+    if grad_value is not None and need_cost:
+        # Linear in x: the upstream gradient rides on a, without a buffer of its own.
+        x = a * grad_value.to(dtype)[:, None]
+        grad_cost = gibbs(cost, f, g, x, b, eps, ctx.threads)
     if grad_f is not None or grad_g is not None:
-        grad_f = torch.zeros_like(f) if grad_f is None else grad_f
-        grad_g = torch.zeros_like(g) if grad_g is None else grad_g
-        grad_f, grad_g = _project(grad_f, grad_g, a, b)
-        left, right = implicit(cost, f, g, a, b, eps, grad_f, grad_g, True, ctx.threads)
-        left_, right_ = left.to(dtype), right.to(dtype)
-        if need_cost:
-            more = gibbs(cost, f, g, left_, b, eps, ctx.threads)
-            more = more + gibbs(cost, f, g, a, right_, eps, ctx.threads)
-            grad_cost = more if grad_cost is None else grad_cost + more
-        if need_a:
-            one = torch.ones_like(left_)
-            of_a = -eps[:, None] * gibbs(cost, f, g, one, right_, eps, ctx.threads).sum(-1)
-            grad_a = _centre(of_a) if grad_a is None else grad_a + _centre(of_a)
-        if need_b:
-            one = torch.ones_like(right_)
-            of_b = -eps[:, None] * gibbs(cost, f, g, left_, one, eps, ctx.threads).sum(-2)
-            grad_b = _centre(of_b) if grad_b is None else grad_b + _centre(of_b)
+        more = _implicit_gradients(
+            ctx, cost, a, b, f, g, eps, grad_f, grad_g, (need_cost, need_a, need_b)
+        )
+        grad_cost, grad_a, grad_b = map(_plus, (grad_cost, grad_a, grad_b), more)
     return (
         None if grad_cost is None else reduce_batch(grad_cost, cost),
         None if grad_a is None else reduce_batch(grad_a.to(dtype), a),
         None if grad_b is None else reduce_batch(grad_b.to(dtype), b),
         *(None,) * 7,
     )
+
+
+def _mass_gradients(
+    ctx: Any,
+    grad_value: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    f: Tensor,
+    g: Tensor,
+    eps: Tensor,
+    need_a: bool,
+    need_b: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Those of value."""
+    grad_a = grad_b = None
+    if grad_value is not None:
+        if need_a:
+            grad_a = grad_value[:, None] * _mass_derivative(f, a, eps, ctx.entropy)
+        if need_b:
+            grad_b = grad_value[:, None] * _mass_derivative(g, b, eps, ctx.entropy)
+    return grad_a, grad_b
+
+
+def _implicit_gradients(
+    ctx: Any,
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    f: Tensor,
+    g: Tensor,
+    eps: Tensor,
+    grad_f: Tensor | None,
+    grad_g: Tensor | None,
+    need: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Those of the potentials, in cost, a and b."""
+    grad_f = torch.zeros_like(f) if grad_f is None else grad_f
+    grad_g = torch.zeros_like(g) if grad_g is None else grad_g
+    grad_f, grad_g = _project(grad_f, grad_g, a, b)
+    left, right = implicit(cost, f, g, a, b, eps, grad_f, grad_g, True, ctx.threads)
+    left_, right_ = left.to(cost.dtype), right.to(cost.dtype)
+    of_cost = of_a = of_b = None
+    if need[0]:
+        of_cost = gibbs(cost, f, g, left_, b, eps, ctx.threads)
+        of_cost = of_cost + gibbs(cost, f, g, a, right_, eps, ctx.threads)
+    if need[1]:
+        one = torch.ones_like(left_)
+        sums = gibbs(cost, f, g, one, right_, eps, ctx.threads).sum(-1)
+        of_a = _centre(-eps[:, None] * sums)
+    if need[2]:
+        one = torch.ones_like(right_)
+        sums = gibbs(cost, f, g, left_, one, eps, ctx.threads).sum(-2)
+        of_b = _centre(-eps[:, None] * sums)
+    return of_cost, of_a, of_b
+
+
+def _plus(x: Tensor | None, y: Tensor | None) -> Tensor | None:
+    return y if x is None else x if y is None else x + y
 
 
 def _project(grad_f: Tensor, grad_g: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,6 +207,97 @@ def _mass_derivative(potential: Tensor, weights: Tensor, eps: Tensor, entropy: b
     return torch.where(held, derivative - mean, 0)
 
 
+def _points_kernel(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor,
+    b: Tensor,
+    reg: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    metric: str,
+    entropy: bool,
+    tol: float,
+    max_iter: int,
+    threads: int,
+) -> Any:
+    check_points(x, y, metric)
+    problem = Problem.of_points(x, y, a, b, metric, reg)
+    return _solve(problem, reg, f_init, g_init, entropy, tol, max_iter, threads)
+
+
+def _points_fake(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor,
+    b: Tensor,
+    reg: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    metric: str,
+    entropy: bool,
+    tol: float,
+    max_iter: int,
+    threads: int,
+) -> Any:
+    return scaling.outputs(x, points_batch_of(x, y, a, b, scalars=reg), x.shape[-2], y.shape[-2])
+
+
+def _points_setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.Outputs) -> None:
+    x, y, a, b, _, _, _, ctx.metric, ctx.entropy, _, _, ctx.threads = inputs
+    f, g, eps, _, *rest = output
+    ctx.save_for_backward(x, y, a, b, f, g, eps)
+    ctx.mark_non_differentiable(eps, *rest)
+    ctx.set_materialize_grads(False)
+
+
+def _points_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    """Gradient of value in O(n + m) memory; that of f and g stores the costs."""
+    x, y, a, b, f, g, eps = ctx.saved_tensors
+    grad_f, grad_g, _, grad_value = grads[:4]
+    need_x, need_y, need_a, need_b = ctx.needs_input_grad[:4]
+    grad_x = grad_y = None
+    grad_a, grad_b = _mass_gradients(ctx, grad_value, a, b, f, g, eps, need_a, need_b)
+    if grad_value is not None:
+        scale = grad_value.to(x.dtype)[:, None]
+        if need_x:
+            grad_x = pull(x, y, f, g, a * scale, b, eps, ctx.metric, ctx.threads)
+        if need_y:
+            grad_y = pull(y, x, g, f, b * scale, a, eps, ctx.metric, ctx.threads)
+    if grad_f is not None or grad_g is not None:
+        with torch.enable_grad():
+            x_, y_ = (p if p.requires_grad else p.detach().requires_grad_() for p in (x, y))
+            clouds = tuple(p.expand(f.shape[0], *p.shape[-2:]) for p in (x_, y_))
+            cost = distances(clouds[0], clouds[1], ctx.metric)
+        need = (need_x or need_y, need_a, need_b)
+        of_cost, *of_masses = _implicit_gradients(
+            ctx,
+            cost if torch.is_grad_enabled() else cost.detach(),
+            a,
+            b,
+            f,
+            g,
+            eps,
+            grad_f,
+            grad_g,
+            need,
+        )
+        if of_cost is not None:
+            of_points = torch.autograd.grad(
+                cost, clouds, of_cost, create_graph=torch.is_grad_enabled()
+            )
+            grad_x = _plus(grad_x, of_points[0]) if need_x else None
+            grad_y = _plus(grad_y, of_points[1]) if need_y else None
+        grad_a, grad_b = map(_plus, (grad_a, grad_b), of_masses)
+    return (
+        None if grad_x is None else reduce_batch(grad_x, x),
+        None if grad_y is None else reduce_batch(grad_y, y),
+        None if grad_a is None else reduce_batch(grad_a.to(x.dtype), a),
+        None if grad_b is None else reduce_batch(grad_b.to(x.dtype), b),
+        *(None,) * 8,
+    )
+
+
 # (cost, a, b, reg () or (B,) float64, f_init, g_init, entropy, tol, max_iter, threads) -> scaling.Outputs, of which f, g
 # and value are differentiable: saved as they are, they still belong to the graph when backward reads them, so the
 # gradient of value can be differentiated again.
@@ -161,4 +309,16 @@ sinkhorn = define(
     own_dims=(2, 1, 1, 0, 1, 1, None, None, None, None),
     setup_context=_setup_context,
     backward=_backward,
+)
+
+# The same between points x (n, d), y (m, d), whose cost is not stored.
+sinkhorn_points = define(
+    "sinkhorn_points(Tensor x, Tensor y, Tensor a, Tensor b, Tensor reg, Tensor? f_init, "
+    "Tensor? g_init, str metric, bool entropy, float tol, int max_iter, int threads) -> "
+    f"{scaling.OUTPUT_SCHEMA}",
+    kernel=_points_kernel,
+    fake=_points_fake,
+    own_dims=(2, 2, 1, 1, 0, 1, 1, None, None, None, None, None),
+    setup_context=_points_setup_context,
+    backward=_points_backward,
 )

@@ -1,0 +1,52 @@
+// Distances between points, from differences of coordinates: nothing cancels for points that are
+// close together or far from the origin.
+#pragma once
+
+#include "core/view.hpp"
+#include "cpu/simd/level.hpp"
+
+namespace kantorch::cpu {
+
+constexpr Index distance_group = 4;  // points of x that share the loads of y
+
+template <class T>
+struct DistanceRows {
+  // out[r * m + j] is the distance of x_r and y_j, for r < count <= distance_group and j < m.
+  void (*rows)(const PointsView<T>& points, const T* x, Index count, Index m, T* out);
+
+  // out[r * dims + k] = sum_j p_rj d c_rj / d x_rk, where c_rj are those distances. p and c are
+  // (count, m); p is overwritten.
+  void (*pull)(const PointsView<T>& points, const T* x, Index count, Index m, T* p, const T* c,
+               T* out);
+};
+
+struct DistanceTable {
+  DistanceRows<float> single_rows;
+  DistanceRows<double> double_rows;
+
+  const DistanceRows<float>& rows(float) const noexcept { return single_rows; }
+  const DistanceRows<double>& rows(double) const noexcept { return double_rows; }
+};
+
+namespace baseline {
+extern const DistanceTable distance_table;
+}
+#ifdef KANTORCH_X86_LEVELS
+namespace avx2 {
+extern const DistanceTable distance_table;
+}
+namespace avx512 {
+extern const DistanceTable distance_table;
+}
+#endif
+
+template <class T>
+const DistanceRows<T>& distance_rows() noexcept {
+#ifdef KANTORCH_X86_LEVELS
+  return pick(baseline::distance_table, avx2::distance_table, avx512::distance_table).rows(T{});
+#else
+  return baseline::distance_table.rows(T{});
+#endif
+}
+
+}  // namespace kantorch::cpu

@@ -1,0 +1,53 @@
+// The log form of Sinkhorn's iteration on rows of costs that are at hand only once: one exponential
+// an entry, and no pass for the largest exponent, since the exponents of a nearly feasible plan are
+// bounded.
+#pragma once
+
+#include "core/view.hpp"
+#include "cpu/simd/level.hpp"
+#include "cpu/simd/scaling_rows.hpp"
+
+namespace kantorch::cpu {
+
+// Potentials are in units of this many eps: powers of 2 are cheaper in float.
+template <class T>
+constexpr double log_unit = sizeof(T) == sizeof(float) ? 0.6931471805599453 : 1.0;
+
+template <class T>
+struct LogRows {
+  // With e_ij = B^(f_i + g_j - rate c_ij), B = exp(log_unit): for each of count <= 4 rows r_i =
+  // sum_j w_j e_ij and u_i = r_i^-omega; col_j += a_i u_i e_ij. The rows c become those of e.
+  void (*rows)(T* c, Index count, Index m, const T* g, const T* w, T rate, const double* f,
+               const double* a, double omega, double* u, T* col, ScalingRange* range);
+};
+
+struct LogTable {
+  LogRows<float> single_rows;
+  LogRows<double> double_rows;
+
+  const LogRows<float>& rows(float) const noexcept { return single_rows; }
+  const LogRows<double>& rows(double) const noexcept { return double_rows; }
+};
+
+namespace baseline {
+extern const LogTable log_table;
+}
+#ifdef KANTORCH_X86_LEVELS
+namespace avx2 {
+extern const LogTable log_table;
+}
+namespace avx512 {
+extern const LogTable log_table;
+}
+#endif
+
+template <class T>
+const LogRows<T>& log_rows() noexcept {
+#ifdef KANTORCH_X86_LEVELS
+  return pick(baseline::log_table, avx2::log_table, avx512::log_table).rows(T{});
+#else
+  return baseline::log_table.rows(T{});
+#endif
+}
+
+}  // namespace kantorch::cpu
