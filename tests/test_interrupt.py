@@ -53,6 +53,12 @@ def measure(name, call):
 """
 
 CALLS = {
+    "sinkhorn, between points": (
+        "kantorch.solve_sample(torch.rand(20000, 64), torch.rand(20000, 64), reg=1.0, **FOREVER)"
+    ),
+    "ipot, between points": (
+        "kantorch.solve_sample(torch.rand(20000, 3), torch.rand(20000, 3), method='ipot', **FOREVER)"
+    ),
     "sinkhorn, a small problem": "kantorch.solve(small, reg=0.01, **FOREVER)",
     "sinkhorn, a large problem": "kantorch.solve(large, reg=0.01, **FOREVER)",
     "sinkhorn, a batch": "kantorch.solve(small.expand(500, 20, 20), reg=0.01, **FOREVER)",

@@ -61,9 +61,15 @@ for name, solve in SOLVE.items():
 measure("plan", lambda c: SOLVE["sinkhorn"](c).plan, cost)
 eight = lambda c: torch.full((8, c.shape[0]), 1 / c.shape[0], dtype=dtype)
 measure("shared", lambda c: kantorch.solve(c, eight(c), reg=0.05, **FIXED).value, cost)
-sample = lambda x, y: kantorch.solve_sample(x, y, reg=0.05, **FIXED).value
-measure("sample", sample, points)
-measure("sample gradient", lambda x, y: torch.autograd.grad(sample(x, y), x), points)
+SAMPLE = dict(
+    sinkhorn=lambda x, y: kantorch.solve_sample(x, y, reg=0.05, **FIXED),
+    tolerance=lambda x, y: kantorch.solve_sample(x, y, reg=0.05, tol=1e-4),
+    ipot=lambda x, y: kantorch.solve_sample(x, y, method="ipot", **FIXED),
+)
+for name, solve in SAMPLE.items():
+    measure("points " + name, lambda x, y: solve(x, y).value, points)
+    measure("points bound " + name, lambda x, y: solve(x, y).gap, points)
+    measure("points gradient " + name, lambda x, y: torch.autograd.grad(solve(x, y).value, x), points)
 """
 
 # A third of a buffer is room for the allocator, the interpreter and arrays of length n.
@@ -111,9 +117,10 @@ def test_shared_cost_is_not_copied(buffers):
     assert peak < 2 + ROOM
 
 
-@pytest.mark.xfail(strict=True, reason="solve_sample stores the cost so far")
-@pytest.mark.parametrize("name", ["sample", "sample gradient"])
-def test_samples_need_no_cost_matrix_for_sinkhorn(name, buffers):
+@pytest.mark.parametrize("name", ["sinkhorn", "tolerance", "ipot"])
+@pytest.mark.parametrize("asked", ["points", "points gradient", "points bound"])
+def test_points_need_no_cost_matrix(asked, name, buffers):
+    name = f"{asked} {name}"
     assert buffers[name][0] < ROOM
 
 

@@ -15,7 +15,7 @@ namespace kantorch::bindings {
 
 namespace py = pybind11;
 
-using CostArgument = std::array<Index, 6>;    // address, B, n, m, batch stride, row stride
+using CostArgument = std::array<Index, 6>;  // address, B, n, m, batch stride, row stride
 // x, y coordinate by coordinate, coordinates, their batch strides, metric
 using PointsArgument = std::array<Index, 6>;
 using VectorArgument = std::array<Index, 2>;  // address, batch stride
@@ -32,12 +32,9 @@ CostBatch<T> cost_batch(const CostArgument& cost) noexcept {
 
 template <class T>
 PointsBatch<T> points_batch(const PointsArgument& points) noexcept {
-  return {address<const T>(points[0]),
-          address<const T>(points[1]),
-          points[2],
-          points[3],
-          points[4],
-          static_cast<Metric>(points[5])};
+  return {
+      address<const T>(points[0]),   address<const T>(points[1]), points[2], points[3], points[4],
+      static_cast<Metric>(points[5])};
 }
 
 template <class T>

@@ -37,6 +37,8 @@ class Signals {
   bool stopped() noexcept {
     if (raised()) return true;
     if (!main_ || std::this_thread::get_id() != caller_) return false;
+    // Reading the clock takes as long as a row of a small problem.
+    if (++asked_ % 8 != 0) return false;
     const auto now = Clock::now();
     if (now < next_) return false;
     {
@@ -50,6 +52,7 @@ class Signals {
   const bool main_;
   const std::thread::id caller_ = std::this_thread::get_id();
   Clock::time_point next_ = Clock::now() + period;
+  unsigned asked_ = 0;
   std::atomic<bool> raised_{false};
 };
 

@@ -78,10 +78,14 @@ void register_scaling(py::module_& m) {
          const VectorArgument& b, Index eps, Index out, int threads) {
         dispatch(dtype, [&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          const PullProblem<T> problem{points_batch<T>(points),  cost[1],
-                                       cost[2],                  cost[3],
-                                       vector_batch<double>(f),  vector_batch<double>(g),
-                                       vector_batch<T>(a),       vector_batch<T>(b),
+          const PullProblem<T> problem{points_batch<T>(points),
+                                       cost[1],
+                                       cost[2],
+                                       cost[3],
+                                       vector_batch<double>(f),
+                                       vector_batch<double>(g),
+                                       vector_batch<T>(a),
+                                       vector_batch<T>(b),
                                        address<const double>(eps)};
           call(threads,
                [&](const Control& control) { return pull(problem, address<T>(out), control); });

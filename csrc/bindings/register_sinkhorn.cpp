@@ -6,18 +6,17 @@
 namespace kantorch::bindings {
 
 void register_sinkhorn(py::module_& m) {
-  m.def("sinkhorn_workspace",
-        [](const std::string& dtype, const CostArgument& cost, const PointsArgument& points,
-           double tol, int threads) {
-          return dispatch(dtype, [&](auto tag) {
-            using T = typename decltype(tag)::Scalar;
-            SinkhornProblem<T> problem;
-            problem.cost = cost_batch<T>(cost);
-            problem.points = points_batch<T>(points);
-            problem.tol = tol;
-            return sinkhorn_workspace(problem, threads);
-          });
-        });
+  m.def("sinkhorn_workspace", [](const std::string& dtype, const CostArgument& cost,
+                                 const PointsArgument& points, double tol, int threads) {
+    return dispatch(dtype, [&](auto tag) {
+      using T = typename decltype(tag)::Scalar;
+      SinkhornProblem<T> problem;
+      problem.cost = cost_batch<T>(cost);
+      problem.points = points_batch<T>(points);
+      problem.tol = tol;
+      return sinkhorn_workspace(problem, threads);
+    });
+  });
   m.def(
       "sinkhorn",
       [](const std::string& dtype, const CostArgument& cost, const PointsArgument& points,
@@ -40,9 +39,9 @@ void register_sinkhorn(py::module_& m) {
           });
         });
       },
-      py::arg("dtype"), py::arg("cost"), py::arg("points"), py::arg("a"), py::arg("b"), py::arg("eps"),
-      py::arg("f_init"), py::arg("g_init"), py::arg("tol"), py::arg("max_iter"), py::arg("outputs"),
-      py::arg("workspace"), py::arg("threads"));
+      py::arg("dtype"), py::arg("cost"), py::arg("points"), py::arg("a"), py::arg("b"),
+      py::arg("eps"), py::arg("f_init"), py::arg("g_init"), py::arg("tol"), py::arg("max_iter"),
+      py::arg("outputs"), py::arg("workspace"), py::arg("threads"));
 }
 
 }  // namespace kantorch::bindings

@@ -34,11 +34,12 @@ bool for_each_problem(Index batch, Index slots, const Control& control, Solve&& 
   return finished;
 }
 
-// The threads for passes over one cost: handing half of a pass of microseconds to another thread
-// costs more than it saves.
+// Handing half of a pass of microseconds to another thread costs more than it saves.
+constexpr bool is_small(Index rows, Index cols) noexcept { return rows * cols < (Index{1} << 17); }
+
+// The threads for passes over one cost.
 inline Control for_passes(const Control& control, Index rows, Index cols) noexcept {
-  constexpr Index worth = Index{1} << 17;
-  return rows * cols < worth ? control.serial() : control;
+  return is_small(rows, cols) ? control.serial() : control;
 }
 
 // The rows of a problem in blocks that depend on its size alone, so that sums over blocks do too.
@@ -48,13 +49,25 @@ struct RowBlocks {
   Index rows;
   Index size;
   Index count;
+  Index poll;  // rows between two questions whether to stop
 
-  explicit constexpr RowBlocks(Index n) noexcept
+  constexpr RowBlocks(Index n, Index m) noexcept
       : rows(n),
-        size(n <= 512    ? 32
-             : n <= 2048 ? 64
-                         : (n + 1023) / 1024 * 32),
-        count((n + size - 1) / size) {}
+        size(is_small(n, m) ? n
+             : n <= 512     ? 32
+             : n <= 2048    ? 64
+                            : (n + 1023) / 1024 * 32),
+        count((n + size - 1) / size),
+        poll(m < 32768 ? 32768 / m : 1) {}
+
+  // Calls body(i) for the rows of a block, unless it is stopped.
+  template <class Body>
+  void each(Index block, const Control& control, Body&& body) const noexcept {
+    for (Index i = first(block); i < last(block); ++i) {
+      if (i % poll == 0 && control.stopped()) return;
+      body(i);
+    }
+  }
 
   constexpr Index first(Index block) const noexcept { return block * size; }
   constexpr Index last(Index block) const noexcept {

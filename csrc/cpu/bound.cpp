@@ -40,10 +40,10 @@ bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, doub
   if (!parallel_for(blocks.count, control, [&](Index block) {
         double* low_of_block = low + block * m;
         std::fill_n(low_of_block, m, top);
-        for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
+        blocks.each(block, control, [&](Index i) {
           const T* c = cost.row(i, block);
           if (a[i] > 0) rows.lower(c, f[i], m, low_of_block);
-        }
+        });
       })) {
     return false;
   }
@@ -59,9 +59,9 @@ bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, doub
     g_new[j] = std::max(g_new[j], -top);
   }
   if (!parallel_for(blocks.count, control, [&](Index block) {
-        for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
+        blocks.each(block, control, [&](Index i) {
           f_new[i] = std::clamp(rows.smallest(cost.row(i, block), g_new, m), -top, top);
-        }
+        });
       })) {
     return false;
   }
@@ -79,11 +79,10 @@ bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Contr
   CostRange parts[RowBlocks::most];
   if (!parallel_for(blocks.count, control, [&](Index block) {
         parts[block] = {top, -top};
-        for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
+        blocks.each(block, control, [&](Index i) {
           const T* c = cost.row(i, block);
-          if (a[i] > 0)
-            rows.range(c, b, cost.cols(), &parts[block].low, &parts[block].high);
-        }
+          if (a[i] > 0) rows.range(c, b, cost.cols(), &parts[block].low, &parts[block].high);
+        });
       })) {
     return false;
   }
@@ -108,10 +107,10 @@ bool mean_excess(CostRows<T>& cost, const double* a, const double* b, double low
   const double share = 1 / (static_cast<double>(n) * static_cast<double>(m));
   double parts[RowBlocks::most] = {};
   if (!parallel_for(blocks.count, control, [&](Index block) {
-        for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i) {
+        blocks.each(block, control, [&](Index i) {
           const T* c = cost.row(i, block);
           if (a[i] > 0) parts[block] += rows.excess(c, b, low, share, cost.cols());
-        }
+        });
       })) {
     return false;
   }
@@ -119,20 +118,20 @@ bool mean_excess(CostRows<T>& cost, const double* a, const double* b, double low
   return true;
 }
 
-template bool dual_value(CostRows<float>&, const float*, const float*, const double*,
-                         double*, const Control&, double*) noexcept;
-template bool dual_value(CostRows<float>&, const double*, const double*, const double*,
-                         double*, const Control&, double*) noexcept;
-template bool dual_value(CostRows<double>&, const double*, const double*, const double*,
-                         double*, const Control&, double*) noexcept;
+template bool dual_value(CostRows<float>&, const float*, const float*, const double*, double*,
+                         const Control&, double*) noexcept;
+template bool dual_value(CostRows<float>&, const double*, const double*, const double*, double*,
+                         const Control&, double*) noexcept;
+template bool dual_value(CostRows<double>&, const double*, const double*, const double*, double*,
+                         const Control&, double*) noexcept;
 template bool cost_range(CostRows<float>&, const double*, const double*, const Control&,
                          CostRange*) noexcept;
 template bool cost_range(CostRows<double>&, const double*, const double*, const Control&,
                          CostRange*) noexcept;
-template bool mean_excess(CostRows<float>&, const double*, const double*, double,
-                          const Control&, double*) noexcept;
-template bool mean_excess(CostRows<double>&, const double*, const double*, double,
-                          const Control&, double*) noexcept;
+template bool mean_excess(CostRows<float>&, const double*, const double*, double, const Control&,
+                          double*) noexcept;
+template bool mean_excess(CostRows<double>&, const double*, const double*, double, const Control&,
+                          double*) noexcept;
 
 }  // namespace kantorch::cpu
 

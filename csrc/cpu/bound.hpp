@@ -9,7 +9,7 @@ namespace kantorch::cpu {
 
 // Doubles of scratch that `dual_value` needs.
 constexpr Index dual_value_scratch(Index n, Index m) noexcept {
-  return n + (RowBlocks(n).count + 1) * m;
+  return n + (RowBlocks(n, m).count + 1) * m;
 }
 
 // <a, f'> + <b, g'> mass(a) / mass(b) for g' = the c-transform of f and f' = that of g'; false if

@@ -16,7 +16,7 @@ class CostRows {
  public:
   // A matrix of its own is never needed for `stored` costs.
   CostRows(Arena& arena, Index n, Index m, bool stored) noexcept
-      : blocks_(n),
+      : blocks_(n, m),
         cols_(m),
         scratch_(stored ? nullptr : arena.take<T>(blocks_.count * distance_group * m)) {}
 
@@ -71,14 +71,13 @@ class DistanceMatrix {
     rows_.bind(points);
     const RowBlocks& blocks = rows_.blocks();
     return parallel_for(blocks.count, control, [&](Index block) {
-      for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped(); ++i)
+      blocks.each(block, control, [&](Index i) {
         std::copy_n(rows_.row(i, block), rows_.cols(), data_ + i * rows_.cols());
+      });
     });
   }
 
-  MatrixView<T> view() const noexcept {
-    return {data_, rows_.rows(), rows_.cols(), rows_.cols()};
-  }
+  MatrixView<T> view() const noexcept { return {data_, rows_.rows(), rows_.cols(), rows_.cols()}; }
 
  private:
   CostRows<T> rows_;

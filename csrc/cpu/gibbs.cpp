@@ -19,13 +19,12 @@ bool fill(const GibbsProblem<T>& problem, Index k, double* g, T* plan,
   const double rate = rate_of(problem.eps[k]);
   for (Index j = 0; j < cost.cols; ++j) g[j] = in_units(problem.g[k][j], rate);
   const auto& rows = gibbs_rows<T>();
-  const RowBlocks blocks(cost.rows);
+  const RowBlocks blocks(cost.rows, cost.cols);
   return parallel_for(blocks.count, control, [&](Index block) {
-    for (Index i = blocks.first(block); i < blocks.last(block); ++i) {
-      if (control.stopped()) return;
+    blocks.each(block, control, [&](Index i) {
       rows.plan(cost.row(i), g, problem.y[k], in_units(problem.f[k][i], rate),
                 static_cast<double>(problem.x[k][i]), rate, cost.cols, plan + i * cost.cols);
-    }
+    });
   });
 }
 

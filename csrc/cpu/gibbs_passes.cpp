@@ -16,9 +16,8 @@ double clamp(double x) noexcept { return std::clamp(x, -largest_potential, large
 
 template <class T>
 GibbsPasses<T>::GibbsPasses(Arena& arena, Index n, Index m, bool stored) noexcept
-    : blocks_(n),
+    : blocks_(n, m),
       cols_(m),
-      poll_(std::max<Index>(1, 32768 / m)),
       scratch_(arena.take<double>(2 * blocks_.count * m)),
       row_cost_(arena.take<double>(n)),
       cost_(arena, n, m, stored) {}
@@ -94,8 +93,7 @@ bool GibbsPasses<T>::update_columns(const double* f, double* g) noexcept {
         if (i == blocks_.first(block)) {
           for (Index j = 0; j < cols_; ++j) top[j] = -g[j];
         }
-        if (a_[i] > 0)
-          rows.add_below(c, top, f[i], a_[i], rate_, cols_, block_sum(block));
+        if (a_[i] > 0) rows.add_below(c, top, f[i], a_[i], rate_, cols_, block_sum(block));
       })) {
     return false;
   }
@@ -113,8 +111,8 @@ bool GibbsPasses<T>::measure(const double* f, const double* g, double* row, doub
   if (!for_cost_rows([&](Index i, Index block, const T* c) {
         RowSums row_sums{0, 0};
         if (a_[i] > 0) {
-          row_sums = rows.measure(c, g, b_, f[i], a_[i], rate_, cols_, block_row(block),
-                                  block_sum(block));
+          row_sums =
+              rows.measure(c, g, b_, f[i], a_[i], rate_, cols_, block_row(block), block_sum(block));
         }
         row[i] = row_sums.mass;
         row_cost_[i] = row_sums.cost;
@@ -136,8 +134,8 @@ bool GibbsPasses<T>::multiply(const double* f, const double* g, const double* x,
   const auto& rows = gibbs_rows<T>();
   return for_cost_rows([&](Index i, Index block, const T* c) {
     out[i] = x[i] == 0 ? 0
-                       : rows.measure(c, g, y, f[i], x[i], rate_, cols_,
-                                      block_row(block), block_sum(block))
+                       : rows.measure(c, g, y, f[i], x[i], rate_, cols_, block_row(block),
+                                      block_sum(block))
                              .mass;
   });
 }
@@ -149,8 +147,7 @@ bool GibbsPasses<T>::multiply_transposed(const double* f, const double* g, const
   clear_sums();
   if (!for_cost_rows([&](Index i, Index block, const T* c) {
         if (x[i] == 0) return;
-        rows.measure(c, g, y, f[i], x[i], rate_, cols_, block_row(block),
-                     block_sum(block));
+        rows.measure(c, g, y, f[i], x[i], rate_, cols_, block_row(block), block_sum(block));
       })) {
     return false;
   }

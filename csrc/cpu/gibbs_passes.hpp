@@ -75,10 +75,7 @@ class GibbsPasses {
   template <class Body>
   bool for_rows(Body&& body) noexcept {
     return parallel_for(blocks_.count, *control_, [&](Index block) {
-      for (Index i = blocks_.first(block); i < blocks_.last(block); ++i) {
-        if (i % poll_ == 0 && control_->stopped()) return;
-        body(i, block);
-      }
+      blocks_.each(block, *control_, [&](Index i) { body(i, block); });
     });
   }
 
@@ -96,7 +93,6 @@ class GibbsPasses {
 
   RowBlocks blocks_;
   Index cols_;
-  Index poll_;  // rows between two questions whether to stop
   double* scratch_;
   double* row_cost_;
   CostRows<T> cost_;

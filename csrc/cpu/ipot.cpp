@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "cpu/bound.hpp"
+#include "cpu/ipot_log.hpp"
 #include "cpu/ipot_state.hpp"
 #include "cpu/sinkhorn_result.hpp"
 #include "cpu/weights.hpp"
@@ -11,8 +13,8 @@
 namespace kantorch::cpu {
 namespace {
 
-// The scratch of one problem at a time.
-template <class T>
+// The scratch of one problem at a time. State is IpotState<T>, on a stored cost, or IpotLog<T>.
+template <class T, class State>
 struct Workspace {
   Workspace(Arena& arena, Index n, Index m) noexcept
       : a(arena.take<double>(n)),
@@ -20,7 +22,7 @@ struct Workspace {
         f(arena.take<double>(n)),
         g(arena.take<double>(m)),
         scratch(arena.take<double>(dual_value_scratch(n, m))),
-        passes(arena, n, m),
+        passes(arena, n, m, std::is_same_v<State, IpotState<T>>),
         state(arena, passes, n, m) {}
 
   double* a;
@@ -29,7 +31,7 @@ struct Workspace {
   double* g;
   double* scratch;
   GibbsPasses<T> passes;
-  IpotState<T> state;
+  State state;
 };
 
 // Whether rounding keeps the error up: it has not improved for long, and is as small as what the
@@ -50,13 +52,11 @@ struct Progress {
   }
 };
 
-template <class T>
-bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, void* memory,
-           const Control& control) noexcept {
-  const MatrixView<T> cost = problem.cost[k];
-  const Index n = cost.rows, m = cost.cols;
-  Arena arena(memory);
-  Workspace<T> work(arena, n, m);
+template <class T, class State, class Cost>
+bool solve(const IpotProblem<T>& problem, Index k, const Cost& cost, const ScalingResult& result,
+           Arena& arena, const Control& control) noexcept {
+  const Index n = problem.cost.rows, m = problem.cost.cols;
+  Workspace<T, State> work(arena, n, m);
   const double mass = normalise(problem.a[k], n, work.a),
                mass_b = normalise(problem.b[k], m, work.b);
   Normalised normal{n, m, work.a, work.b, mass, mass_b, 1};
@@ -72,7 +72,8 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
     spread = range.high - range.low;
     if (!(beta > 0)) {
       double mean;
-      if (!mean_excess(work.passes.cost_rows(), work.a, work.b, range.low, control, &mean)) return false;
+      if (!mean_excess(work.passes.cost_rows(), work.a, work.b, range.low, control, &mean))
+        return false;
       beta = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
     }
   }
@@ -104,7 +105,8 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
     double off = error;  // the larger of the two errors that are compared with tol
     if (error <= problem.tol || t == problem.max_iter) {
       double bound = 0;
-      if (!dual_value(work.passes.cost_rows(), work.a, work.b, result.f + k * n, work.scratch, control, &bound))
+      if (!dual_value(work.passes.cost_rows(), work.a, work.b, result.f + k * n, work.scratch,
+                      control, &bound))
         return false;
       const double gap = result.value_linear[k] / mass - bound;
       if (gap > problem.tol * spread) off = std::max(off, gap / spread);
@@ -121,9 +123,30 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
 }
 
 template <class T>
-Index bytes_per_problem(Index n, Index m) noexcept {
+bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, void* memory,
+           const Control& control) noexcept {
+  const Index n = problem.cost.rows, m = problem.cost.cols;
+  Arena arena(memory);
+  if (!problem.points.given())
+    return solve<T, IpotState<T>>(problem, k, problem.cost[k], result, arena, control);
+  if (is_streamed(n, m))
+    return solve<T, IpotLog<T>>(problem, k, problem.points[k], result, arena, control);
+  DistanceMatrix<T> distances(arena, n, m);
+  return distances.fill(problem.points[k], control) &&
+         solve<T, IpotState<T>>(problem, k, distances.view(), result, arena, control);
+}
+
+template <class T>
+Index bytes_per_problem(const IpotProblem<T>& problem) noexcept {
+  const Index n = problem.cost.rows, m = problem.cost.cols;
+  const bool points = problem.points.given();
   Arena arena(nullptr);
-  Workspace<T> work(arena, n, m);
+  if (points && is_streamed(n, m)) {
+    const Workspace<T, IpotLog<T>> work(arena, n, m);
+  } else {
+    if (points) const DistanceMatrix<T> distances(arena, n, m);
+    const Workspace<T, IpotState<T>> work(arena, n, m);
+  }
   return arena.bytes();
 }
 
@@ -135,8 +158,7 @@ namespace kantorch {
 template <class T>
 Index ipot_workspace(const IpotProblem<T>& problem, int threads) noexcept {
   const auto& cost = problem.cost;
-  return cpu::slots(cost.batch, cost.rows, cost.cols, threads) *
-         cpu::bytes_per_problem<T>(cost.rows, cost.cols);
+  return cpu::slots(cost.batch, cost.rows, cost.cols, threads) * cpu::bytes_per_problem(problem);
 }
 
 template <class T>
@@ -144,7 +166,7 @@ Outcome ipot(const IpotProblem<T>& problem, const ScalingResult& result, void* w
              const Control& control) noexcept {
   const auto& cost = problem.cost;
   const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, control.threads);
-  const Index bytes = cpu::bytes_per_problem<T>(cost.rows, cost.cols);
+  const Index bytes = cpu::bytes_per_problem(problem);
   const cpu::Session session(control);
   const bool finished = cpu::for_each_problem(
       cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {

@@ -17,7 +17,7 @@ template <class T>
 struct Workspace {
   Workspace(Arena& arena, Index n, Index m) noexcept
       : g(arena.take<double>(m)),
-        plan(arena.take<T>(RowBlocks(n).count * distance_group * m)),
+        plan(arena.take<T>(RowBlocks(n, m).count * distance_group * m)),
         cost(arena, n, m, false) {}
 
   double* g;
@@ -42,7 +42,8 @@ bool solve(const PullProblem<T>& problem, Index k, T* out, void* memory,
     for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped();) {
       const Index count = work.cost.group(i, block);
       for (Index r = 0; r < count; ++r) {
-        gibbs_rows<T>().plan(cost + r * m, work.g, problem.b[k], to_units(problem.f[k][i + r], rate),
+        gibbs_rows<T>().plan(cost + r * m, work.g, problem.b[k],
+                             to_units(problem.f[k][i + r], rate),
                              static_cast<double>(problem.a[k][i + r]), rate, m, plan + r * m);
       }
       distance_rows<T>().pull(points, points.x + i * dims, count, m, plan, cost, out + i * dims);

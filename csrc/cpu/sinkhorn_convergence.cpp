@@ -113,8 +113,8 @@ bool SinkhornConvergence<T, Form>::relax(double target, bool refined, bool* prom
 
 template <class T, class Form>
 bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, double* g, bool warm,
-                                   double tol, Index max_iter, Index k,
-                                   const ScalingResult& result) noexcept {
+                                         double tol, Index max_iter, Index k,
+                                         const ScalingResult& result) noexcept {
   problem_ = &problem;
   f_ = f;
   g_ = g;

@@ -18,7 +18,8 @@ class LogForm {
   bool step(double omega, double* error) noexcept;
   void finish() noexcept {}
 
-  // Until the next start all iterations are made in double, as the last of a fixed number has to be.
+  // Until the next start all iterations are made in double, as the last of a fixed number has to
+  // be.
   void refine() noexcept { refined_ = true; }
 
  private:

@@ -14,7 +14,8 @@ TEST_CASE_TEMPLATE("the bound is the value of the twice transformed potentials",
                                             {solution.f.data(), n},
                                             {solution.g.data(), m},
                                             {instance.a.data(), n},
-                                            {instance.b.data(), m}};
+                                            {instance.b.data(), m},
+                                            {}};
     double bound = 0, expected = 0;
     CHECK(kantorch::dual_bound(problem, &bound, Control{2}) == Outcome::done);
     std::vector<double> g(at(m), INFINITY);
