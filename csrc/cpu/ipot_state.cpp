@@ -12,6 +12,10 @@ namespace {
 // How far, in factors of 2, float potentials may be from their references: 16 units of eps.
 constexpr double reach = 23;
 
+// The step before which the stored kernel is not tried again, after it was of no use at step t.
+constexpr Index later(Index t) noexcept { return 2 * t + 8; }
+constexpr Index worth_storing = 8;
+
 double clamp(double x, double limit) noexcept { return std::clamp(x, -limit, limit); }
 
 }  // namespace
@@ -21,6 +25,7 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
     : passes_(passes),
       n_(n),
       m_(m),
+      small_(single && IpotKernel<T>::fits(n, m)),
       f_(arena.take<double>(n)),
       g_(arena.take<double>(m)),
       g_last_(arena.take<double>(m)),
@@ -32,7 +37,8 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
       h_(arena.take<T>(m)),
       w_(arena.take<T>(m)),
       e_(arena.take<T>(passes.blocks().count * ipot_group * m)),
-      reduced_(single ? arena.take<T>(n * m) : nullptr) {}
+      reduced_(single ? arena.take<T>(small_ ? IpotKernel<T>::buffer(n, m) : n * m) : nullptr),
+      kernel_(arena, small_ ? n : 0, small_ ? m : 0, reduced_) {}
 
 template <class T>
 bool IpotState<T>::start(const MatrixView<T>& cost, const double* a, const double* b, double beta,
@@ -58,15 +64,55 @@ bool IpotState<T>::start(const MatrixView<T>& cost, const double* a, const doubl
     std::fill_n(g0_, m_, 0.0);
     return true;
   }
+  stored_ = false;
+  has_reduced_ = false;
+  next_store_ = 0;
+  if (small_) kernel_.bind(cost, a, b, control);
+  std::copy_n(g_, m_, g_last_);
   const auto& rows = gibbs_rows<T>();
-  return passes_.for_rows([&](Index i, Index) {
-    f0_[i] = rows.smallest(cost.row(i), g0_, m_);
-    ipot_rows<T>().reduce(cost.row(i), g0_, f0_[i], rate_, m_, reduced_ + i * m_);
-  });
+  return passes_.for_rows([&](Index i, Index) { f0_[i] = rows.smallest(cost.row(i), g0_, m_); });
 }
 
 template <class T>
 bool IpotState<T>::step() noexcept {
+  if (small_) {
+    if (!stored_ && t_ >= next_store_ && !store()) return false;
+    if (stored_) {
+      bool made;
+      if (!stored_step(&made)) return false;
+      if (made) return true;
+    }
+  }
+  if (single && !has_reduced_ && !reduce()) return false;
+  return log_step();
+}
+
+template <class T>
+bool IpotState<T>::store() noexcept {
+  if (t_ > 0) rebase();
+  has_reduced_ = false;
+  if (!kernel_.build(f0_, g0_, rate_, t_, g_, g_last_, &stored_)) return false;
+  if (!stored_) next_store_ = later(t_);
+  return true;
+}
+
+template <class T>
+bool IpotState<T>::stored_step(bool* made) noexcept {
+  typedef typename IpotKernel<T>::Step Step;
+  const Step step = kernel_.step();
+  if (step == Step::stopped) return false;
+  *made = step != Step::failed;
+  if (*made) ++t_;
+  if (step == Step::made) return true;
+  kernel_.potentials(f_, g_, g_last_);
+  stored_ = false;
+  // A kernel that is good for a few steps costs more than they save.
+  if (!*made || kernel_.age() < worth_storing) next_store_ = later(t_);
+  return true;
+}
+
+template <class T>
+bool IpotState<T>::log_step() noexcept {
   const auto& loops = ipot_rows<T>();
   const RowBlocks& blocks = passes_.blocks();
   const MatrixView<T>& cost = passes_.cost();
@@ -76,9 +122,7 @@ bool IpotState<T>::step() noexcept {
     for (Index j = 0; j < m_; ++j) {
       const double h = 2 * g_[j] - g_last_[j];
       h_[j] = static_cast<T>(clamp(h, single ? 1e30 : 1e300));
-    }
-    if (t_ == 2) {
-      for (Index j = 0; j < m_; ++j) w_[j] = static_cast<T>(b_[j]);
+      w_[j] = static_cast<T>(b_[j]);
     }
     for (Index i = 0; i < n_ && !single; ++i) A_[i] = static_cast<T>(f_[i]);
   }
@@ -118,7 +162,11 @@ bool IpotState<T>::step() noexcept {
     if (!step_columns_safely()) return false;
     for (Index j = 0; j < m_; ++j) moved = std::max(moved, std::abs(g_[j]));
   }
-  return !single || moved <= reach || rebase();
+  if (single && !(moved <= reach)) {
+    rebase();
+    has_reduced_ = false;
+  }
+  return true;
 }
 
 // G from F by a pass over the cost itself, relative to each column's largest term.
@@ -133,8 +181,9 @@ bool IpotState<T>::step_columns_safely() noexcept {
   return true;
 }
 
+// Moves the references to the potentials of this step.
 template <class T>
-bool IpotState<T>::rebase() noexcept {
+void IpotState<T>::rebase() noexcept {
   const double t = static_cast<double>(t_), before = t - 1;
   for (Index i = 0; i < n_; ++i) {
     f0_[i] += f_[i] / t / rate_;
@@ -145,14 +194,20 @@ bool IpotState<T>::rebase() noexcept {
     g_last_[j] -= g_[j] * (before / t);
     g_[j] = 0;
   }
+}
+
+template <class T>
+bool IpotState<T>::reduce() noexcept {
+  has_reduced_ = true;
   return passes_.for_rows([&](Index i, Index) {
     ipot_rows<T>().reduce(passes_.cost().row(i), g0_, f0_[i], rate_, m_, reduced_ + i * m_);
   });
 }
 
 template <class T>
-void IpotState<T>::potentials(double* f, double* g) const noexcept {
+void IpotState<T>::potentials(double* f, double* g) noexcept {
   const double t = static_cast<double>(t_);
+  if (stored_) kernel_.potentials(f_, g_, g_last_);
   for (Index i = 0; i < n_; ++i) f[i] = clamp((f_[i] + t * (f0_[i] * rate_)) * unit, 1e300);
   for (Index j = 0; j < m_; ++j) g[j] = clamp((g_[j] + t * (g0_[j] * rate_)) * unit, 1e300);
 }
