@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "cpu/simd/gibbs_rows.hpp"
 #include "cpu/simd/ipot_rows.hpp"
@@ -9,8 +10,8 @@
 namespace kantorch::cpu {
 namespace {
 
-// How far, in factors of 2, float potentials may be from their references: 16 units of eps.
-constexpr double reach = 23;
+// How far, in factors of 2, float potentials may be from their references.
+constexpr double reach = 18;
 
 // The step before which the stored kernel is not tried again, after it was of no use at step t.
 constexpr Index later(Index t) noexcept { return 2 * t + 8; }
@@ -25,6 +26,7 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
     : passes_(passes),
       n_(n),
       m_(m),
+      pitch_(single && IpotKernel<T>::fits(n, m) ? m : ipot_pitch(m)),
       small_(single && IpotKernel<T>::fits(n, m)),
       f_(arena.take<double>(n)),
       g_(arena.take<double>(m)),
@@ -36,8 +38,9 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
       A_(arena.take<T>(n)),
       h_(arena.take<T>(m)),
       w_(arena.take<T>(m)),
-      e_(arena.take<T>(passes.blocks().count * ipot_group * m)),
-      reduced_(single ? arena.take<T>(small_ ? IpotKernel<T>::buffer(n, m) : n * m) : nullptr),
+      e_(arena.take<T>(passes.blocks().count * ipot_group * ipot_pitch(m))),
+      reduced_(single ? arena.take<T>(small_ ? IpotKernel<T>::buffer(n, m) : n * ipot_pitch(m))
+                      : nullptr),
       kernel_(arena, small_ ? n : 0, small_ ? m : 0, reduced_) {}
 
 template <class T>
@@ -118,17 +121,19 @@ bool IpotState<T>::log_step() noexcept {
   const MatrixView<T>& cost = passes_.cost();
   ++t_;
   const double t = static_cast<double>(t_);
-  if (t_ > 1) {
-    for (Index j = 0; j < m_; ++j) {
-      const double h = 2 * g_[j] - g_last_[j];
-      h_[j] = static_cast<T>(clamp(h, single ? 1e30 : 1e300));
-      w_[j] = static_cast<T>(b_[j]);
-    }
-    for (Index i = 0; i < n_ && !single; ++i) A_[i] = static_cast<T>(f_[i]);
-  }
+  HRange range{0, 0};
+  if (t_ > 1) range = loops.extrapolate(g_, g_last_, b_, m_, h_, w_);
+  for (Index i = 0; i < n_ && !single && t_ > 1; ++i) A_[i] = static_cast<T>(f_[i]);
+  // Where the exponents h - t R are in range once R is cut, there is a quicker way. A cut term is
+  // below 2^(40 - 126), and counts in sums of at least 2^-28: a share of 2^-58 in a row and, since
+  // its row's scaling is below 2^28 too, 2^-30 in a column.
+  const bool quick = single && range.high - range.low <= 40 && std::abs(range.low) <= 60 &&
+                     range.high - t * least_ <= 126;
+  const T cap = quick ? static_cast<T>((126 + range.low) / t) : std::numeric_limits<T>::infinity();
+  const double smallest_column = quick ? 0x1p-28 : 1e-25;
   const T slope = static_cast<T>(single ? t : t * rate_);
   const T* r = single ? reduced_ : cost.data;
-  const Index stride = single ? m_ : cost.row_stride;
+  const Index stride = single ? pitch_ : cost.row_stride;
   constexpr Index strip = 64;  // rows whose column sums are added up in T
   Index size = strip;          // rows between two questions whether to stop
   while (size > ipot_group && size * m_ > 65536) size /= 2;
@@ -141,7 +146,7 @@ bool IpotState<T>::log_step() noexcept {
         for (Index i = first; i < last; i += size) {
           if (passes_.control().stopped()) return;
           loops.rows(r + i * stride, stride, std::min(size, last - i), m_, h_, w_, a_ + i, slope,
-                     A_ + i, s_ + i, e_ + block * ipot_group * m_, col);
+                     cap, A_ + i, s_ + i, e_ + block * ipot_group * ipot_pitch(m_), col);
           if ((i - first + size) % strip == 0 || i + size >= last) {
             for (Index j = 0; j < m_; ++j) {
               total[j] += static_cast<double>(col[j]);
@@ -155,7 +160,7 @@ bool IpotState<T>::log_step() noexcept {
   double moved = loops.subtract_log(A_, s_, 1 / unit, n_, f_);
   passes_.reduce(col_);
   bool lost = false;
-  for (Index j = 0; j < m_; ++j) lost |= !(col_[j] > 1e-25 && col_[j] < 1e25);
+  for (Index j = 0; j < m_; ++j) lost |= !(col_[j] > smallest_column && col_[j] < 1e25);
   std::swap(g_, g_last_);
   moved = std::max(moved, loops.subtract_log(h_, col_, 1 / unit, m_, g_));
   if (lost) {
@@ -199,9 +204,17 @@ void IpotState<T>::rebase() noexcept {
 template <class T>
 bool IpotState<T>::reduce() noexcept {
   has_reduced_ = true;
-  return passes_.for_rows([&](Index i, Index) {
-    ipot_rows<T>().reduce(passes_.cost().row(i), g0_, f0_[i], rate_, m_, reduced_ + i * m_);
-  });
+  const auto& loops = ipot_rows<T>();
+  double least[RowBlocks::most] = {};
+  if (!passes_.for_rows([&](Index i, Index block) {
+        const double x = loops.reduce(passes_.cost().row(i), g0_, f0_[i], rate_,
+                                      a_[i] > 0 ? nullptr : b_, m_, reduced_ + i * pitch_);
+        least[block] = std::min(least[block], x);
+      })) {
+    return false;
+  }
+  least_ = *std::min_element(least, least + RowBlocks::most);
+  return true;
 }
 
 template <class T>

@@ -45,6 +45,7 @@ class IpotState {
   GibbsPasses<T>& passes_;
   Index n_;
   Index m_;
+  Index pitch_;  // of R
   bool small_;
   double* f_;       // F_t - t f0 / beta
   double* g_;       // G_t - t g0 / beta
@@ -64,6 +65,7 @@ class IpotState {
   Index next_store_ = 0;      // the step before which the kernel is not tried
   const double* a_ = nullptr;
   const double* b_ = nullptr;
+  double least_ = 0;  // the smallest R, or 0
   double rate_ = 1;  // 1 / (beta unit)
   Index t_ = 0;
 };
