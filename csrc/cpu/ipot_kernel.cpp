@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/claims.hpp"
+
 namespace kantorch::cpu {
 namespace {
 
@@ -113,7 +115,9 @@ typename IpotKernel<T>::Step IpotKernel<T>::step() noexcept {
   const auto& loops = ipot_kernel_rows<T>();
   const bool advance = !advanced_;
   KernelRange<T> ranges[most_blocks];
-  if (!parallel_for(blocks(), *control_, [&](Index block) {
+  Claims<most_blocks> claims(blocks());
+  if (!parallel_for(blocks(), *control_, [&](Index) {
+        const Index block = claims.take();
         const Index first = block * block_rows;
         const Index count = std::min(padded(n_, tile_rows) - first, block_rows);
         ranges[block] = loops.rows(power_ + first * width_, kernel_ + first * width_, count, width_,
