@@ -72,8 +72,11 @@ bool IpotState<T>::start(const MatrixView<T>& cost, const double* a, const doubl
   next_store_ = 0;
   if (small_) kernel_.bind(cost, a, b, control);
   std::copy_n(g_, m_, g_last_);
+  // The smallest cost of a row among columns with mass; without them it could be far from all
+  // others.
+  for (Index j = 0; j < m_; ++j) col_[j] = b[j] > 0 ? g0_[j] : -1e300;
   const auto& rows = gibbs_rows<T>();
-  return passes_.for_rows([&](Index i, Index) { f0_[i] = rows.smallest(cost.row(i), g0_, m_); });
+  return passes_.for_rows([&](Index i, Index) { f0_[i] = rows.smallest(cost.row(i), col_, m_); });
 }
 
 template <class T>
