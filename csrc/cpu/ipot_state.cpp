@@ -15,7 +15,8 @@ constexpr double reach = 18;
 
 // The step before which the stored kernel is not tried again, after it was of no use at step t.
 constexpr Index later(Index t) noexcept { return 2 * t + 8; }
-constexpr Index worth_storing = 8;
+// A build costs about as much as this many steps on the kernel save.
+constexpr Index worth_storing = 6;
 
 double clamp(double x, double limit) noexcept { return std::clamp(x, -limit, limit); }
 
@@ -112,8 +113,11 @@ bool IpotState<T>::stored_step(bool* made) noexcept {
   if (step == Step::made) return true;
   kernel_.potentials(f_, g_, g_last_);
   stored_ = false;
-  // A kernel that is good for a few steps costs more than they save.
-  if (!*made || kernel_.age() < worth_storing) next_store_ = later(t_);
+  if (!*made) {
+    next_store_ = later(t_);
+  } else if (kernel_.age() < worth_storing) {
+    next_store_ = t_ + worth_storing;
+  }
   return true;
 }
 
