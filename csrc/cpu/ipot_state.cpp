@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "cpu/simd/gibbs_rows.hpp"
 #include "cpu/simd/ipot_rows.hpp"
@@ -9,8 +10,13 @@
 namespace kantorch::cpu {
 namespace {
 
-// How far, in factors of 2, float potentials may be from their references: 16 units of eps.
-constexpr double reach = 23;
+// How far, in factors of 2, float potentials may be from their references.
+constexpr double reach = 18;
+
+// The step before which the stored kernel is not tried again, after it was of no use at step t.
+constexpr Index later(Index t) noexcept { return 2 * t + 8; }
+// A build costs about as much as this many steps on the kernel save.
+constexpr Index worth_storing = 6;
 
 double clamp(double x, double limit) noexcept { return std::clamp(x, -limit, limit); }
 
@@ -21,6 +27,8 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
     : passes_(passes),
       n_(n),
       m_(m),
+      pitch_(single && IpotKernel<T>::fits(n, m) ? m : ipot_pitch(m)),
+      small_(single && IpotKernel<T>::fits(n, m)),
       f_(arena.take<double>(n)),
       g_(arena.take<double>(m)),
       g_last_(arena.take<double>(m)),
@@ -31,8 +39,10 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
       A_(arena.take<T>(n)),
       h_(arena.take<T>(m)),
       w_(arena.take<T>(m)),
-      e_(arena.take<T>(passes.blocks().count * ipot_group * m)),
-      reduced_(single ? arena.take<T>(n * m) : nullptr) {}
+      e_(arena.take<T>(passes.blocks().count * ipot_group * ipot_pitch(m))),
+      reduced_(single ? arena.take<T>(small_ ? IpotKernel<T>::buffer(n, m) : n * ipot_pitch(m))
+                      : nullptr),
+      kernel_(arena, small_ ? n : 0, small_ ? m : 0, reduced_) {}
 
 template <class T>
 bool IpotState<T>::start(const MatrixView<T>& cost, const double* a, const double* b, double beta,
@@ -58,33 +68,79 @@ bool IpotState<T>::start(const MatrixView<T>& cost, const double* a, const doubl
     std::fill_n(g0_, m_, 0.0);
     return true;
   }
+  stored_ = false;
+  has_reduced_ = false;
+  next_store_ = 0;
+  if (small_) kernel_.bind(cost, a, b, control);
+  std::copy_n(g_, m_, g_last_);
+  // The smallest cost of a row among columns with mass; without them it could be far from all
+  // others.
+  for (Index j = 0; j < m_; ++j) col_[j] = b[j] > 0 ? g0_[j] : -1e300;
   const auto& rows = gibbs_rows<T>();
-  return passes_.for_rows([&](Index i, Index) {
-    f0_[i] = rows.smallest(cost.row(i), g0_, m_);
-    ipot_rows<T>().reduce(cost.row(i), g0_, f0_[i], rate_, m_, reduced_ + i * m_);
-  });
+  return passes_.for_rows([&](Index i, Index) { f0_[i] = rows.smallest(cost.row(i), col_, m_); });
 }
 
 template <class T>
 bool IpotState<T>::step() noexcept {
+  if (small_) {
+    if (!stored_ && t_ >= next_store_ && !store()) return false;
+    if (stored_) {
+      bool made;
+      if (!stored_step(&made)) return false;
+      if (made) return true;
+    }
+  }
+  if (single && !has_reduced_ && !reduce()) return false;
+  return log_step();
+}
+
+template <class T>
+bool IpotState<T>::store() noexcept {
+  if (t_ > 0) rebase();
+  has_reduced_ = false;
+  if (!kernel_.build(f0_, g0_, rate_, t_, g_, g_last_, &stored_)) return false;
+  if (!stored_) next_store_ = later(t_);
+  return true;
+}
+
+template <class T>
+bool IpotState<T>::stored_step(bool* made) noexcept {
+  typedef typename IpotKernel<T>::Step Step;
+  const Step step = kernel_.step();
+  if (step == Step::stopped) return false;
+  *made = step != Step::failed;
+  if (*made) ++t_;
+  if (step == Step::made) return true;
+  kernel_.potentials(f_, g_, g_last_);
+  stored_ = false;
+  if (!*made) {
+    next_store_ = later(t_);
+  } else if (kernel_.age() < worth_storing) {
+    next_store_ = t_ + worth_storing;
+  }
+  return true;
+}
+
+template <class T>
+bool IpotState<T>::log_step() noexcept {
   const auto& loops = ipot_rows<T>();
   const RowBlocks& blocks = passes_.blocks();
   const MatrixView<T>& cost = passes_.cost();
   ++t_;
   const double t = static_cast<double>(t_);
-  if (t_ > 1) {
-    for (Index j = 0; j < m_; ++j) {
-      const double h = 2 * g_[j] - g_last_[j];
-      h_[j] = static_cast<T>(clamp(h, single ? 1e30 : 1e300));
-    }
-    if (t_ == 2) {
-      for (Index j = 0; j < m_; ++j) w_[j] = static_cast<T>(b_[j]);
-    }
-    for (Index i = 0; i < n_ && !single; ++i) A_[i] = static_cast<T>(f_[i]);
-  }
+  HRange range{0, 0};
+  if (t_ > 1) range = loops.extrapolate(g_, g_last_, b_, m_, h_, w_);
+  for (Index i = 0; i < n_ && !single && t_ > 1; ++i) A_[i] = static_cast<T>(f_[i]);
+  // Where the exponents h - t R are in range once R is cut, there is a quicker way. A cut term is
+  // below 2^(40 - 126), and counts in sums of at least 2^-28: a share of 2^-58 in a row and, since
+  // its row's scaling is below 2^28 too, 2^-30 in a column.
+  const bool quick = single && range.high - range.low <= 40 && std::abs(range.low) <= 60 &&
+                     range.high - t * least_ <= 126;
+  const T cap = quick ? static_cast<T>((126 + range.low) / t) : std::numeric_limits<T>::infinity();
+  const double smallest_column = quick ? 0x1p-28 : 1e-25;
   const T slope = static_cast<T>(single ? t : t * rate_);
   const T* r = single ? reduced_ : cost.data;
-  const Index stride = single ? m_ : cost.row_stride;
+  const Index stride = single ? pitch_ : cost.row_stride;
   constexpr Index strip = 64;  // rows whose column sums are added up in T
   Index size = strip;          // rows between two questions whether to stop
   while (size > ipot_group && size * m_ > 65536) size /= 2;
@@ -97,7 +153,7 @@ bool IpotState<T>::step() noexcept {
         for (Index i = first; i < last; i += size) {
           if (passes_.control().stopped()) return;
           loops.rows(r + i * stride, stride, std::min(size, last - i), m_, h_, w_, a_ + i, slope,
-                     A_ + i, s_ + i, e_ + block * ipot_group * m_, col);
+                     cap, A_ + i, s_ + i, e_ + block * ipot_group * ipot_pitch(m_), col);
           if ((i - first + size) % strip == 0 || i + size >= last) {
             for (Index j = 0; j < m_; ++j) {
               total[j] += static_cast<double>(col[j]);
@@ -111,14 +167,18 @@ bool IpotState<T>::step() noexcept {
   double moved = loops.subtract_log(A_, s_, 1 / unit, n_, f_);
   passes_.reduce(col_);
   bool lost = false;
-  for (Index j = 0; j < m_; ++j) lost |= !(col_[j] > 1e-25 && col_[j] < 1e25);
+  for (Index j = 0; j < m_; ++j) lost |= !(col_[j] > smallest_column && col_[j] < 1e25);
   std::swap(g_, g_last_);
   moved = std::max(moved, loops.subtract_log(h_, col_, 1 / unit, m_, g_));
   if (lost) {
     if (!step_columns_safely()) return false;
     for (Index j = 0; j < m_; ++j) moved = std::max(moved, std::abs(g_[j]));
   }
-  return !single || moved <= reach || rebase();
+  if (single && !(moved <= reach)) {
+    rebase();
+    has_reduced_ = false;
+  }
+  return true;
 }
 
 // G from F by a pass over the cost itself, relative to each column's largest term.
@@ -133,8 +193,9 @@ bool IpotState<T>::step_columns_safely() noexcept {
   return true;
 }
 
+// Moves the references to the potentials of this step.
 template <class T>
-bool IpotState<T>::rebase() noexcept {
+void IpotState<T>::rebase() noexcept {
   const double t = static_cast<double>(t_), before = t - 1;
   for (Index i = 0; i < n_; ++i) {
     f0_[i] += f_[i] / t / rate_;
@@ -145,14 +206,28 @@ bool IpotState<T>::rebase() noexcept {
     g_last_[j] -= g_[j] * (before / t);
     g_[j] = 0;
   }
-  return passes_.for_rows([&](Index i, Index) {
-    ipot_rows<T>().reduce(passes_.cost().row(i), g0_, f0_[i], rate_, m_, reduced_ + i * m_);
-  });
 }
 
 template <class T>
-void IpotState<T>::potentials(double* f, double* g) const noexcept {
+bool IpotState<T>::reduce() noexcept {
+  has_reduced_ = true;
+  const auto& loops = ipot_rows<T>();
+  double least[RowBlocks::most] = {};
+  if (!passes_.for_rows([&](Index i, Index block) {
+        const double x = loops.reduce(passes_.cost().row(i), g0_, f0_[i], rate_,
+                                      a_[i] > 0 ? nullptr : b_, m_, reduced_ + i * pitch_);
+        least[block] = std::min(least[block], x);
+      })) {
+    return false;
+  }
+  least_ = *std::min_element(least, least + RowBlocks::most);
+  return true;
+}
+
+template <class T>
+void IpotState<T>::potentials(double* f, double* g) noexcept {
   const double t = static_cast<double>(t_);
+  if (stored_) kernel_.potentials(f_, g_, g_last_);
   for (Index i = 0; i < n_; ++i) f[i] = clamp((f_[i] + t * (f0_[i] * rate_)) * unit, 1e300);
   for (Index j = 0; j < m_; ++j) g[j] = clamp((g_[j] + t * (g0_[j] * rate_)) * unit, 1e300);
 }

@@ -1,6 +1,7 @@
 #include "cpu/simd/ipot_rows.hpp"
 
 #include "cpu/simd/exp.hpp"
+#include "cpu/simd/exp2_table.hpp"
 #include "cpu/simd/products.hpp"
 
 namespace kantorch::cpu {
@@ -10,8 +11,11 @@ namespace {
 inline Pack<float> power(Pack<float> x) noexcept { return exp2(x); }
 inline Pack<double> power(Pack<double> x) noexcept { return exp(x); }
 
-// Where a row sum is in this range, the terms that underflowed are below 2^-66 of it.
-constexpr double smallest_sum = 0x1p-60, largest_sum = 0x1p60;
+// Where a row sum is in this range, the terms that underflowed are below 2^-66 of it, and those
+// that were cut below 2^-58.
+constexpr double smallest_sum = 0x1p-60, smallest_quick_sum = 0x1p-28, largest_sum = 0x1p60;
+template <class T>
+constexpr T largest_cap = sizeof(T) == sizeof(float) ? T(1e30) : T(-1);  // none in double
 constexpr Index longest_chain = 4096;  // columns summed in T before the sum goes on in double
 
 // e = B^(A_i + h_j - slope R_ij), without A where it is not `shifted`.
@@ -35,13 +39,46 @@ inline void row_sums(const T* r, Index stride, Index m, const T* h, const T* w, 
       for (int i = 0; i < R; ++i) {
         const V start = shifted ? offset[i] + hs : hs;
         const V x = power(start - slopes * load(r + i * stride + j, lanes));
-        store(e + i * m + j, x, lanes);
+        store(e + i * ipot_pitch(m) + j, x, lanes);
         total[i] = total[i] + ws * x;
       }
     });
     for (int i = 0; i < R; ++i) s[i] += static_cast<double>(sum(total[i]));
   }
 }
+
+// The same for exponents that need no clamping but R <= cap, and h of multiples of Exp2Table::step.
+// Then hm = h + magic is exact, z = hm - slope R holds the exponent's leading bits, hm - z is exact
+// too, and the remainder costs one more multiplication and addition.
+template <int R>
+inline void quick_row_sums(const float* r, Index stride, Index m, const float* h, const float* w,
+                           float slope, float cap, double* s, float* e) noexcept {
+  typedef Pack<float> V;
+  const V slopes = V::all(slope), caps = V::all(cap), magic = V::all(Exp2Table::magic);
+  const Exp2Table table;
+  for (int i = 0; i < R; ++i) s[i] = 0;
+  for (Index j0 = 0; j0 < m; j0 += longest_chain) {
+    const Index width = m - j0 < longest_chain ? m - j0 : longest_chain;
+    V total[R];
+    for (int i = 0; i < R; ++i) total[i] = V::all(0);
+    sweep<float>(width, [&](Index j, auto lanes) {
+      j += j0;
+      const V hm = load(h + j, lanes) + magic, ws = load(w + j, lanes);
+      for (int i = 0; i < R; ++i) {
+        const V cut = min(load(r + i * stride + j, lanes), caps);
+        const V z = hm - slopes * cut;
+        const V x = table.power(z, (hm - z) - slopes * cut);
+        store(e + i * ipot_pitch(m) + j, x, lanes);
+        total[i] = total[i] + ws * x;
+      }
+    });
+    for (int i = 0; i < R; ++i) s[i] += static_cast<double>(sum(total[i]));
+  }
+}
+
+template <int R>
+inline void quick_row_sums(const double*, Index, Index, const double*, const double*, double,
+                           double, double*, double*) noexcept {}
 
 template <class T>
 inline T top_exponent(const T* r, Index m, const T* h, const T* w, T slope) noexcept {
@@ -57,33 +94,40 @@ inline T top_exponent(const T* r, Index m, const T* h, const T* w, T slope) noex
 
 template <int R, class T>
 inline void row_group(const T* r, Index stride, Index m, const T* h, const T* w, const double* a,
-                      T slope, T* A, double* s, T* e, T* col) noexcept {
+                      T slope, T cap, T* A, double* s, T* e, T* col) noexcept {
   // Float potentials are close to their references, so that rows need no offset of their own.
   constexpr bool shifted = sizeof(T) == sizeof(double);
   if (!shifted) {
     for (int i = 0; i < R; ++i) A[i] = 0;
   }
-  row_sums<R, shifted>(r, stride, m, h, w, slope, A, s, e);
+  const bool quick = cap < largest_cap<T>;
+  const double least = quick ? smallest_quick_sum : smallest_sum;
+  if (quick) {
+    quick_row_sums<R>(r, stride, m, h, w, slope, cap, s, e);
+  } else {
+    row_sums<R, shifted>(r, stride, m, h, w, slope, A, s, e);
+  }
   T x[R];
   for (int i = 0; i < R; ++i) {
-    if (!(s[i] > smallest_sum && s[i] < largest_sum)) {
+    if (!(s[i] > least && s[i] < largest_sum)) {
       A[i] = -top_exponent(r + i * stride, m, h, w, slope);
-      row_sums<1, true>(r + i * stride, stride, m, h, w, slope, A + i, s + i, e + i * m);
+      row_sums<1, true>(r + i * stride, stride, m, h, w, slope, A + i, s + i,
+                        e + i * ipot_pitch(m));
     }
     x[i] = static_cast<T>(s[i] > 0 ? a[i] / s[i] : 0);
   }
-  add_multiples<R>(e, m, m, x, col);
+  add_multiples<R>(e, ipot_pitch(m), m, x, col);
 }
 
 template <class T>
 void rows(const T* r, Index stride, Index count, Index m, const T* h, const T* w, const double* a,
-          T slope, T* A, double* s, T* e, T* col) noexcept {
+          T slope, T cap, T* A, double* s, T* e, T* col) noexcept {
   Index i = 0;
   for (; i + ipot_group <= count; i += ipot_group) {
-    row_group<ipot_group>(r + i * stride, stride, m, h, w, a + i, slope, A + i, s + i, e, col);
+    row_group<ipot_group>(r + i * stride, stride, m, h, w, a + i, slope, cap, A + i, s + i, e, col);
   }
   for (; i < count; ++i)
-    row_group<1>(r + i * stride, stride, m, h, w, a + i, slope, A + i, s + i, e, col);
+    row_group<1>(r + i * stride, stride, m, h, w, a + i, slope, cap, A + i, s + i, e, col);
 }
 
 // out_i = from_i - unit log x_i; the largest |out_i|. An x beyond the normal numbers counts as one
@@ -101,18 +145,49 @@ double subtract_log(const T* from, const double* x, double unit, Index size, dou
 }
 
 template <class T>
-void reduce(const T* c, const double* g, double f, double rate, Index m, T* out) noexcept {
+HRange extrapolate(const double* g, const double* last, const double* b, Index m, T* h,
+                   T* w) noexcept {
+  typedef Pack<double> P;
+  constexpr bool single = sizeof(T) == sizeof(float);
+  const P limit = P::all(single ? 1e30 : 1e300), magic = P::all(Exp2Table::magic_in_double);
+  P low = P::all(1e300), high = P::all(-1e300);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P now = load(g + j, lanes), weight = load(b + j, lanes);
+    P x = max(min((now + now) - load(last + j, lanes), limit), P::all(0) - limit);
+    if (!single) {
+      narrow(h + j, x, lanes);
+      narrow(w + j, weight, lanes);
+      return;
+    }
+    const P rounded = (x + magic) - magic;  // 0 where x is huge: the rest is then too
+    const P rest = max(min(x - rounded, P::all(1)), P::all(-1));
+    narrow(h + j, x - rest, lanes);
+    narrow(w + j, weight * exp(rest * P::all(0.6931471805599453)), lanes);
+    low = min(x, low);
+    high = max(x, high);
+  });
+  return {smallest(low), largest(high)};
+}
+
+template <class T>
+double reduce(const T* c, const double* g, double f, double rate, const double* b, Index m,
+              T* out) noexcept {
   typedef Pack<double> P;
   const P limit = P::all(sizeof(T) == sizeof(float) ? 1e38 : 1e300);
+  P low = P::all(0);
   sweep<double>(m, [&](Index j, auto lanes) {
-    const P x = ((widen(c + j, lanes) - P::all(f)) - load(g + j, lanes)) * P::all(rate);
-    narrow(out + j, max(min(x, limit), P::all(0) - limit), lanes);
+    P x = ((widen(c + j, lanes) - P::all(f)) - load(g + j, lanes)) * P::all(rate);
+    x = max(min(x, limit), P::all(0) - limit);
+    if (b != nullptr) x = where_positive(load(b + j, lanes), x, max(x, P::all(0)));
+    low = min(x, low);
+    narrow(out + j, x, lanes);
   });
+  return smallest(low);
 }
 
 template <class T>
 constexpr IpotRows<T> rows_for() noexcept {
-  return {rows<T>, subtract_log<T>, reduce<T>};
+  return {rows<T>, extrapolate<T>, subtract_log<T>, reduce<T>};
 }
 
 }  // namespace

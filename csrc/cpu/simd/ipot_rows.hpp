@@ -7,22 +7,38 @@
 
 namespace kantorch::cpu {
 
+struct HRange {
+  double low;
+  double high;
+};
+
 template <class T>
 struct IpotRows {
   // For each of `count` rows: s_i = sum_j w_j e_ij, col_j += a_i / s_i e_ij, s_i is stored. Where
   // s_i is outside [low, high], A_i is first replaced by minus the largest exponent among w_j > 0.
-  // `e` holds ipot_group m numbers.
+  // `e` holds ipot_group rows of ipot_pitch(m) numbers. A finite `cap` promises that no exponent is
+  // above 126, and none below -126 once R is cut to it, and that h comes from `extrapolate`.
   void (*rows)(const T* r, Index stride, Index count, Index m, const T* h, const T* w,
-               const double* a, T slope, T* A, double* s, T* e, T* col);
+               const double* a, T slope, T cap, T* A, double* s, T* e, T* col);
+
+  // h_j + log2(w_j / b_j) = 2 g_j - last_j and the range of that. In float h_j is rounded to a
+  // multiple of Exp2Table's step, in double w = b and the range is empty.
+  HRange (*extrapolate)(const double* g, const double* last, const double* b, Index m, T* h, T* w);
 
   // out_i = from_i - unit log x_i; returns the largest |out_i|.
   double (*subtract_log)(const T* from, const double* x, double unit, Index size, double* out);
 
-  // out_j = (c_j - f - g_j) rate, in double and then rounded.
-  void (*reduce)(const T* c, const double* g, double f, double rate, Index m, T* out);
+  // out_j = (c_j - f - g_j) rate, in double and then rounded; the smallest. With b, columns without
+  // mass count as 0 at least.
+  double (*reduce)(const T* c, const double* g, double f, double rate, const double* b, Index m,
+                   T* out);
 };
 
 constexpr Index ipot_group = 4;
+
+// The distance between rows of the scratch: with powers of two, rows that are read together would
+// share a few lines of the first-level cache.
+constexpr Index ipot_pitch(Index m) noexcept { return (m + 15) / 16 * 16 + 16; }
 
 struct IpotTable {
   IpotRows<float> single_rows;

@@ -7,7 +7,7 @@
 
 #include <cstring>
 
-#ifdef __AVX512F__
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -31,9 +31,9 @@ struct Order {
   }
 };
 
-#ifdef __AVX512F__
-// One instruction each, where GCC makes a comparison and a blend of them. The forms without a mask
-// make it warn of uninitialised numbers.
+// One instruction each with the same result, where GCC makes a comparison and a blend of them.
+#if defined(__AVX512F__)
+// The forms without a mask make GCC warn of uninitialised numbers.
 template <>
 struct Order<float> {
   static __m512 min(__m512 x, __m512 y) noexcept { return _mm512_maskz_min_ps(0xffff, x, y); }
@@ -43,6 +43,28 @@ template <>
 struct Order<double> {
   static __m512d min(__m512d x, __m512d y) noexcept { return _mm512_maskz_min_pd(0xff, x, y); }
   static __m512d max(__m512d x, __m512d y) noexcept { return _mm512_maskz_max_pd(0xff, x, y); }
+};
+#elif defined(__AVX2__)
+template <>
+struct Order<float> {
+  static __m256 min(__m256 x, __m256 y) noexcept { return _mm256_min_ps(x, y); }
+  static __m256 max(__m256 x, __m256 y) noexcept { return _mm256_max_ps(x, y); }
+};
+template <>
+struct Order<double> {
+  static __m256d min(__m256d x, __m256d y) noexcept { return _mm256_min_pd(x, y); }
+  static __m256d max(__m256d x, __m256d y) noexcept { return _mm256_max_pd(x, y); }
+};
+#elif defined(__SSE2__)
+template <>
+struct Order<float> {
+  static __m128 min(__m128 x, __m128 y) noexcept { return _mm_min_ps(x, y); }
+  static __m128 max(__m128 x, __m128 y) noexcept { return _mm_max_ps(x, y); }
+};
+template <>
+struct Order<double> {
+  static __m128d min(__m128d x, __m128d y) noexcept { return _mm_min_pd(x, y); }
+  static __m128d max(__m128d x, __m128d y) noexcept { return _mm_max_pd(x, y); }
 };
 #endif
 
