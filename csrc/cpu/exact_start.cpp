@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "cpu/pool.hpp"
@@ -26,6 +25,17 @@ struct Amount {
   }
 };
 
+// A cell of a row, ordered for a heap with the smallest value on top.
+struct Cheapest {
+  double value;
+  Node row;
+  Node col;
+
+  bool operator<(const Cheapest& other) const noexcept {
+    return value > other.value || (value == other.value && row > other.row);
+  }
+};
+
 // Rows and columns with what they still have to give and get. Since no part of the rows has just
 // the weight of a part of the columns (see Tree), each cell that is used exhausts its row or its
 // column but not both, until the last exhausts everything: so the cells make a spanning tree.
@@ -33,20 +43,24 @@ class Allocation {
  public:
   template <class T>
   Allocation(const Instance<T>& instance, Node root) {
+    rows_.reserve(instance.a.size());
+    cols_.reserve(instance.b.size());
     for (const double mass : instance.a) rows_.push_back({mass, 1});
     for (const double mass : instance.b) cols_.push_back({mass, 0});
     cols_[root].epsilons = instance.n();
+    row_open_.assign(rows_.size(), 1);
+    col_open_.assign(cols_.size(), 1);
     count_ = rows_.size() + cols_.size() - 1;
     arcs.reserve(count_);
     flow.reserve(count_);
   }
 
   bool complete() const noexcept { return arcs.size() == count_; }
-  bool row_open(Node i) const noexcept { return positive(rows_[i]); }
-  bool col_open(Node j) const noexcept { return positive(cols_[j]); }
+  bool row_open(Node i) const noexcept { return row_open_[i] != 0; }
+  bool col_open(Node j) const noexcept { return col_open_[j] != 0; }
 
   void use_open(Arc arc) {
-    if (row_open(arc.row) && col_open(arc.col)) use(arc.row, arc.col);
+    if ((row_open_[arc.row] & col_open_[arc.col]) != 0) use(arc.row, arc.col);
   }
 
   // The row and the column must be open.
@@ -54,6 +68,8 @@ class Allocation {
     const Amount amount = std::min(rows_[i], cols_[j]);
     rows_[i] -= amount;
     cols_[j] -= amount;
+    row_open_[i] = positive(rows_[i]);
+    col_open_[j] = positive(cols_[j]);
     arcs.push_back({i, j});
     flow.push_back(amount.mass);
   }
@@ -66,106 +82,53 @@ class Allocation {
 
   std::vector<Amount> rows_;
   std::vector<Amount> cols_;
+  std::vector<unsigned char> row_open_;
+  std::vector<unsigned char> col_open_;
   std::size_t count_;
 };
 
-// Indices of the values that are not absent, in ascending order of sign, exponent and leading bits:
-// a counting sort.
-std::vector<Node> nearly_sorted(const std::vector<float>& values) {
-  const int shift = 32 - (values.size() < 4096 ? 10 : 13);
-  const auto key = [shift](float value) {
-    std::uint32_t word;
-    std::memcpy(&word, &value, sizeof(word));
-    word = word >> 31 != 0 ? ~word : word | 0x80000000u;
-    return word >> shift;
-  };
-  std::vector<Node> first((std::size_t{1} << (32 - shift)) + 1, 0);
-  for (const float value : values) ++first[key(value) + 1];
-  for (std::size_t k = 1; k < first.size(); ++k) first[k] += first[k - 1];
-  const Node present = first[key(screen_absent)];
-  std::vector<Node> order(values.size());
-  for (std::size_t k = 0; k < values.size(); ++k)
-    order[first[key(values[k])]++] = static_cast<Node>(k);
-  order.resize(static_cast<std::size_t>(present));
-  return order;
-}
-
-// The entries, in the given order, that join two components of the graph so far (Kruskal).
-template <class Cell>
-std::vector<Node> spanning_forest(const std::vector<Node>& order, const Cell& cell, Node n,
-                                  Node m) {
-  std::vector<Node> above(static_cast<std::size_t>(n + m));
-  for (Node v = 0; v < n + m; ++v) above[v] = v;
-  const auto top = [&](Node v) {
-    while (above[v] != v) v = above[v] = above[above[v]];
-    return v;
-  };
-  std::vector<Node> forest;
-  for (const Node entry : order) {
-    const Arc arc = cell(entry);
-    const Node u = top(arc.row);
-    const Node v = top(n + arc.col);
-    if (u == v) continue;
-    above[u] = v;
-    forest.push_back(entry);
-    if (static_cast<Node>(forest.size()) == n + m - 1) break;
-  }
-  return forest;
-}
-
-// The entries of a forest in an order in which each is, without those before it, the last at one of
-// its ends.
-template <class Cell>
-std::vector<Node> leaves_first(const std::vector<Node>& forest, const Cell& cell, Node n, Node m) {
-  std::vector<Node> degree(static_cast<std::size_t>(n + m), 0);
-  std::vector<Node> sum(static_cast<std::size_t>(n + m), 0);  // exclusive or of incident entries
-  const auto toggle = [&](Node entry, Node change) {
-    const Arc arc = cell(entry);
-    for (const Node v : {arc.row, static_cast<Node>(n + arc.col)}) {
-      degree[v] += change;
-      sum[v] ^= entry;
-    }
-    return arc;
-  };
-  for (const Node entry : forest) toggle(entry, 1);
-  std::vector<Node> leaves;
-  for (Node v = 0; v < n + m; ++v)
-    if (degree[v] == 1) leaves.push_back(v);
-  std::vector<Node> order;
-  order.reserve(forest.size());
-  for (std::size_t k = 0; k < leaves.size(); ++k) {
-    const Node v = leaves[k];
-    if (degree[v] == 0) continue;  // the other end was a leaf, too
-    order.push_back(sum[v]);
-    const Arc arc = toggle(sum[v], -1);
-    const Node other = v < n ? static_cast<Node>(n + arc.col) : arc.row;
-    if (degree[other] == 1) leaves.push_back(other);
-  }
-  return order;
-}
-
-// Gives every row that is open its cheapest open columns, whatever they are. False if stopped.
-bool fill_by_rows(const Screen& screen, Node n, Node m, Allocation& allocation,
-                  const Control& control) {
+// The matrix minimum method: of all cells whose row and column are open, always the cheapest. False
+// if stopped.
+bool fill_cheapest_first(const Screen& screen, const Shortlist& shortlist, Node n, Node m,
+                         Allocation& allocation, const Control& control) {
   const auto& kernels = reduced_cost();
   // Exhausted columns are shut out by a large negative potential.
   std::vector<float> shut(static_cast<std::size_t>(screen.stride), 0.0f);
-  for (Node j = 0; j < m; ++j)
-    if (!allocation.col_open(j)) shut[j] = -screen_absent;
-  for (Node i = 0; i < n && !allocation.complete(); ++i) {
-    if (control.stopped()) return false;
-    while (allocation.row_open(i)) {
+  const auto cheapest = [&](Node i) -> Cheapest {
+    if (!shortlist.empty()) {
+      const Node* columns = &shortlist.columns[i * shortlist_size];
       const Smallest best =
-          kernels.screen_smallest(screen.row(i), shut.data(), screen.stride, 2 * screen_absent);
-      const Node j = static_cast<Node>(best.index);
-      allocation.use(i, j);
-      if (!allocation.col_open(j)) shut[j] = -screen_absent;
+          kernels.shortlist_smallest(&shortlist.values[i * shortlist_size], columns, shut.data());
+      if (best.value < screen_absent / 2) return {best.value, i, columns[best.index]};
     }
+    const Smallest best =
+        kernels.screen_smallest(screen.row(i), shut.data(), screen.stride, 2 * screen_absent);
+    return {best.value, i, static_cast<Node>(best.index)};
+  };
+
+  // A heap of the open rows. Columns are shut meanwhile, so a row's cell may be out of date; but it
+  // is not cheaper than the heap says.
+  std::vector<Cheapest> heap;
+  heap.reserve(static_cast<std::size_t>(n));
+  for (Node i = 0; i < n; ++i) heap.push_back(cheapest(i));
+  std::make_heap(heap.begin(), heap.end());
+  for (Index step = 0; !allocation.complete(); ++step) {
+    if (step % 64 == 63 && control.stopped()) return false;
+    std::pop_heap(heap.begin(), heap.end());
+    const Cheapest cell = heap.back();
+    heap.pop_back();
+    if (allocation.col_open(cell.col)) {
+      allocation.use(cell.row, cell.col);
+      if (!allocation.col_open(cell.col)) shut[cell.col] = -screen_absent;
+      if (!allocation.row_open(cell.row)) continue;
+    }
+    heap.push_back(cheapest(cell.row));
+    std::push_heap(heap.begin(), heap.end());
   }
   return true;
 }
 
-// The same from the columns, for few rows of many columns.
+// Gives every column its cheapest open rows, for few rows of many columns.
 bool fill_by_columns(const Screen& screen, Node n, Node m, Allocation& allocation,
                      const Control& control) {
   std::vector<Node> open;
@@ -247,9 +210,11 @@ bool fill_screen(const Instance<T>& instance, Screen& screen, const Control& con
 bool fill_shortlist(const Screen& screen, Shortlist& shortlist, const Control& control) {
   const auto& kernels = reduced_cost();
   const Index n = static_cast<Index>(screen.f.size());
-  const std::size_t count = static_cast<std::size_t>(n * shortlist_size);
+  const bool worthwhile = screen.stride > 2 * shortlist_size;
+  const std::size_t count = static_cast<std::size_t>(worthwhile ? n * shortlist_size : 0);
   shortlist.values.resize(count);
   shortlist.columns.resize(count);
+  if (!worthwhile) return true;
   const Index block = std::max<Index>(1, std::min(n, 65536 / screen.stride));
   return parallel_for((n + block - 1) / block, team(control, n * screen.stride), [&](Index k) {
     for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i)
@@ -267,18 +232,7 @@ bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortl
   const Node root = static_cast<Node>(largest - instance.b.begin());
   Allocation allocation(instance, root);
 
-  const std::vector<Node> order = nearly_sorted(shortlist.values);
-  const auto cell = [&](Node entry) {
-    return Arc{static_cast<Node>(entry / shortlist_size), shortlist.columns[entry]};
-  };
-  // Were the potentials optimal, a spanning tree of cheapest cells would be an optimal basis. Its
-  // flow follows from the leaves inwards; where that fails for want of mass, what a node keeps goes
-  // to the cheapest cells that are left.
-  for (const Node entry : leaves_first(spanning_forest(order, cell, n, m), cell, n, m))
-    allocation.use_open(cell(entry));
-  for (const Node entry : order) allocation.use_open(cell(entry));
-
-  if (m / 64 <= n ? !fill_by_rows(screen, n, m, allocation, control)
+  if (m / 64 <= n ? !fill_cheapest_first(screen, shortlist, n, m, allocation, control)
                   : !fill_by_columns(screen, n, m, allocation, control)) {
     return false;
   }

@@ -34,15 +34,17 @@ bool start_potentials(const Instance<T>& instance, const double* f_init, const d
 template <class T>
 bool fill_screen(const Instance<T>& instance, Screen& screen, const Control& control);
 
-// Of every row of a screen the columns that matter most, nearly.
+// Of every row of a screen the columns that matter most, nearly. Empty if rows are short.
 struct Shortlist {
   std::vector<float> values;
   std::vector<Node> columns;
+
+  bool empty() const noexcept { return columns.empty(); }
 };
 
 bool fill_shortlist(const Screen& screen, Shortlist& shortlist, const Control& control);
 
-// A strongly feasible basis, greedily of cells with small screened costs.
+// A strongly feasible basis, greedily of the cells with the smallest screened costs.
 template <class T>
 bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist,
                  Tree& tree, const Control& control);

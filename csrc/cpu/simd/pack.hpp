@@ -7,7 +7,7 @@
 
 #include <cstring>
 
-#ifdef __AVX512F__
+#if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -43,6 +43,17 @@ template <>
 struct Order<double> {
   static __m512d min(__m512d x, __m512d y) noexcept { return _mm512_maskz_min_pd(0xff, x, y); }
   static __m512d max(__m512d x, __m512d y) noexcept { return _mm512_maskz_max_pd(0xff, x, y); }
+};
+#elif defined(__AVX2__)
+template <>
+struct Order<float> {
+  static __m256 min(__m256 x, __m256 y) noexcept { return _mm256_min_ps(x, y); }
+  static __m256 max(__m256 x, __m256 y) noexcept { return _mm256_max_ps(x, y); }
+};
+template <>
+struct Order<double> {
+  static __m256d min(__m256d x, __m256d y) noexcept { return _mm256_min_pd(x, y); }
+  static __m256d max(__m256d x, __m256d y) noexcept { return _mm256_max_pd(x, y); }
 };
 #endif
 

@@ -1,6 +1,6 @@
 #include "cpu/simd/reduced_cost.hpp"
 
-#include "cpu/simd/pack.hpp"
+#include "cpu/simd/lanes.hpp"
 #include "cpu/simd/smallest.hpp"
 
 namespace kantorch::cpu {
@@ -124,11 +124,24 @@ void lower(const T* cost, double scale, double base, double f, Index m, double* 
   }
 }
 
+// First the value and then its place, which most rows are not asked for.
 Smallest screen_smallest(const float* row, const float* g, Index padded, float limit) noexcept {
-  const Lanes<float> lanes_of_row = smallest_lanes<float>(
-      padded, [&](Index j) { return Pack<float>::load(row + j) - Pack<float>::load(g + j); });
-  if (!any_below(lanes_of_row.value, limit)) return {__builtin_huge_val(), 0};
-  return lanes_of_row.reduce();
+  constexpr Index width = Pack<float>::size;
+  const auto values = [&](Index j) {
+    return Pack<float>::load(row + j) - Pack<float>::load(g + j);
+  };
+  Pack<float> low = values(0), other = values(width);
+  for (Index j = 2 * width; j < padded; j += 2 * width) {
+    low = min(low, values(j));
+    other = min(other, values(j + width));
+  }
+  const float least = smallest(min(low, other));
+  if (!(least < limit)) return {__builtin_huge_val(), 0};
+  const Pack<float> wanted = Pack<float>::all(least);
+  for (Index j = 0;; j += width) {
+    const Index lane = first_equal(values(j), wanted);
+    if (lane < width) return {static_cast<double>(least), j + lane};
+  }
 }
 
 void shortlist(const float* row, Index padded, float* values, std::int32_t* columns) noexcept {

@@ -78,21 +78,23 @@ struct Lanes {
   }
 };
 
+// The first lane in which x equals y, or the number of lanes.
 template <class T>
-bool any_below(Pack<T> x, T limit) noexcept {
-#if defined(__GNUC__) || defined(__clang__)
-  const auto below = x.v < limit;
-  std::int64_t words[KANTORCH_VECTOR_BYTES / 8];
-  std::memcpy(words, &below, sizeof(words));
-  std::int64_t any = 0;
-  for (const std::int64_t word : words) any |= word;
-  return any != 0;
-#else
-  bool any = false;
-  for (Index k = 0; k < Pack<T>::size; ++k) any |= x.v[k] < limit;
-  return any;
-#endif
+Index first_equal(Pack<T> x, Pack<T> y) noexcept {
+  Index k = 0;
+  while (k < Pack<T>::size && !(x[k] == y[k])) ++k;
+  return k;
 }
+#ifdef __AVX512F__
+inline Index first_equal(Pack<float> x, Pack<float> y) noexcept {
+  return __builtin_ctz(_mm512_cmp_ps_mask(x.v, y.v, _CMP_EQ_OQ) | 0x10000u);
+}
+#elif defined(__AVX2__) && (defined(__GNUC__) || defined(__clang__))
+inline Index first_equal(Pack<float> x, Pack<float> y) noexcept {
+  const __m256 equal = _mm256_cmp_ps(x.v, y.v, _CMP_EQ_OQ);
+  return __builtin_ctz(static_cast<unsigned>(_mm256_movemask_ps(equal)) | 0x100u);
+}
+#endif
 
 template <class Int>
 Pack<Int> counting() noexcept {
