@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "bindings/args.hpp"
 #include "bindings/call.hpp"
 #include "bindings/dispatch.hpp"
@@ -41,6 +43,7 @@ void register_exact(py::module_& m) {
             return exact(problem, result, address<void>(workspace), control);
           });
         });
+        return *std::max_element(result.status, result.status + cost[1]);
       },
       py::arg("dtype"), py::arg("cost"), py::arg("a"), py::arg("b"), py::arg("f_init"),
       py::arg("g_init"), py::arg("max_iter"), py::arg("outputs"), py::arg("workspace"),

@@ -28,7 +28,7 @@ def exact(
     outputs: tuple[int, ...],
     workspace: int,
     threads: int,
-) -> None: ...
+) -> int: ...  # the worst status
 def sinkhorn_workspace(dtype: _Dtype, cost: _Cost, tol: float, threads: int) -> int: ...
 def sinkhorn(
     dtype: _Dtype,

@@ -199,11 +199,13 @@ class ExactResult(OTResult):
     ) -> ExactResult:
         """Wrap the outputs of `ops.exact`."""
         if not batched:
-            outputs = tuple(output.squeeze(0) for output in outputs)
+            outputs = tuple([output.squeeze(0) for output in outputs])
         value, f, g, row, col, mass, error, n_iter, status = outputs
+        if cost.dtype != torch.float64:
+            value, error = value.to(cost.dtype), error.to(cost.dtype)
         return cls(
-            value=value.to(cost.dtype),
-            marginal_error=error.to(cost.dtype),
+            value=value,
+            marginal_error=error,
             n_iter=n_iter,
             status=status,
             _cost=cost,
@@ -365,12 +367,12 @@ class IpotResult(ScalingResult):
 
 def _versions(*tensors: Tensor) -> tuple[int, ...] | None:
     """The numbers of in-place changes so far, where torch counts them."""
-    if torch.compiler.is_compiling() or any(
-        tensor.is_inference() or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        for tensor in tensors
-    ):
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return None
-    return tuple(tensor._version for tensor in tensors)
+    try:
+        return tuple([tensor._version for tensor in tensors])
+    except RuntimeError:  # of tensors made in inference mode
+        return None
 
 
 def _register(cls: type[OTResult]) -> None:
