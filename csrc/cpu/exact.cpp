@@ -7,6 +7,7 @@
 #include <new>
 
 #include "cpu/exact_assignment.hpp"
+#include "cpu/exact_basis.hpp"
 #include "cpu/exact_instance.hpp"
 #include "cpu/exact_plan.hpp"
 #include "cpu/exact_simplex.hpp"
@@ -79,7 +80,7 @@ Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_i
   if ((worthwhile &&
        !(anneal(instance, screen, kernel, control) && fill_screen(instance, screen, control))) ||
       !fill_shortlist(screen, shortlist, control) ||
-      !start_basis(instance, screen, shortlist, tree, control)) {
+      !start_basis(instance, screen, shortlist, !cold, tree, control)) {
     return Stop::interrupted;
   }
   Index pivots = 0;

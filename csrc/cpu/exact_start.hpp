@@ -1,4 +1,4 @@
-// The start of the network simplex: potentials, and a basis that nearly fits them.
+// The start of the network simplex: potentials, and what is made of the costs with them.
 #pragma once
 
 #include <vector>
@@ -43,10 +43,5 @@ struct Shortlist {
 };
 
 bool fill_shortlist(const Screen& screen, Shortlist& shortlist, const Control& control);
-
-// A strongly feasible basis, greedily of the cells with the smallest screened costs.
-template <class T>
-bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist,
-                 Tree& tree, const Control& control);
 
 }  // namespace kantorch::cpu::network
