@@ -30,6 +30,9 @@ constexpr double gap_rounding = 0x1p-42;
 // Of smaller problems the greedy basis is good enough.
 constexpr Index least_annealed = 16;
 
+// Longer rows have a shortlist.
+constexpr Index longest_searched = 64;
+
 Index slots(Index batch, int threads) noexcept {
   return std::max<Index>(1, std::min<Index>(batch, threads));
 }
@@ -76,10 +79,11 @@ Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_i
     iterations = assignment.scans;
     if (state == Assigned::yes) return Stop::optimal;
   }
+  shortlist.clear();
   const bool worthwhile = cold && std::min(instance.n(), instance.m()) >= least_annealed;
   if ((worthwhile &&
        !(anneal(instance, screen, kernel, control) && fill_screen(instance, screen, control))) ||
-      !fill_shortlist(screen, shortlist, control) ||
+      (screen.stride > longest_searched && !fill_shortlist(screen, shortlist, control)) ||
       !start_basis(instance, screen, shortlist, !cold, tree, control)) {
     return Stop::interrupted;
   }

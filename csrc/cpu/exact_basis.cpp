@@ -84,7 +84,8 @@ class Allocation {
 
 // Indices of the values that are not absent, in ascending order of sign, exponent and leading bits:
 // a counting sort.
-std::vector<Node> nearly_sorted(const float* values, std::size_t size) {
+std::vector<Node> nearly_sorted(const std::vector<float>& values) {
+  const std::size_t size = values.size();
   const int shift = 32 - (size < 4096 ? 10 : 13);
   const auto key_of = [shift](float value) {
     std::uint32_t word;
@@ -109,10 +110,8 @@ std::vector<Node> nearly_sorted(const float* values, std::size_t size) {
   return order;
 }
 
-// The entries, in the given order, that join two components of the graph so far (Kruskal).
-template <class Cell>
-std::vector<Node> spanning_forest(const std::vector<Node>& order, const Cell& cell, Node n,
-                                  Node m) {
+// The cells, in the given order, that join two components of the graph so far (Kruskal).
+std::vector<Node> spanning_forest(const std::vector<Arc>& cells, Node n, Node m) {
   std::vector<Node> above(static_cast<std::size_t>(n + m));
   for (Node v = 0; v < n + m; ++v) above[v] = v;
   const auto top = [&](Node v) {
@@ -120,47 +119,90 @@ std::vector<Node> spanning_forest(const std::vector<Node>& order, const Cell& ce
     return v;
   };
   std::vector<Node> forest;
-  for (const Node entry : order) {
-    const Arc arc = cell(entry);
-    const Node u = top(arc.row);
-    const Node v = top(n + arc.col);
+  for (std::size_t k = 0; k < cells.size(); ++k) {
+    const Node u = top(cells[k].row);
+    const Node v = top(n + cells[k].col);
     if (u == v) continue;
     above[u] = v;
-    forest.push_back(entry);
+    forest.push_back(static_cast<Node>(k));
     if (static_cast<Node>(forest.size()) == n + m - 1) break;
   }
   return forest;
 }
 
-// The entries of a forest in an order in which each is, without those before it, the last at one of
+// The cells of a forest in an order in which each is, without those before it, the last at one of
 // its ends.
-template <class Cell>
-std::vector<Node> leaves_first(const std::vector<Node>& forest, const Cell& cell, Node n, Node m) {
+std::vector<Node> leaves_first(const std::vector<Arc>& cells, const std::vector<Node>& forest,
+                               Node n, Node m) {
   std::vector<Node> degree(static_cast<std::size_t>(n + m), 0);
-  std::vector<Node> sum(static_cast<std::size_t>(n + m), 0);  // exclusive or of incident entries
-  const auto toggle = [&](Node entry, Node change) {
-    const Arc arc = cell(entry);
-    for (const Node v : {arc.row, static_cast<Node>(n + arc.col)}) {
+  std::vector<Node> sum(static_cast<std::size_t>(n + m), 0);  // exclusive or of incident cells
+  const auto toggle = [&](Node k, Node change) {
+    for (const Node v : {cells[k].row, static_cast<Node>(n + cells[k].col)}) {
       degree[v] += change;
-      sum[v] ^= entry;
+      sum[v] ^= k;
     }
-    return arc;
   };
-  for (const Node entry : forest) toggle(entry, 1);
+  for (const Node k : forest) toggle(k, 1);
   std::vector<Node> leaves;
   for (Node v = 0; v < n + m; ++v)
     if (degree[v] == 1) leaves.push_back(v);
   std::vector<Node> order;
   order.reserve(forest.size());
-  for (std::size_t k = 0; k < leaves.size(); ++k) {
-    const Node v = leaves[k];
+  for (std::size_t at = 0; at < leaves.size(); ++at) {
+    const Node v = leaves[at];
     if (degree[v] == 0) continue;  // the other end was a leaf, too
-    order.push_back(sum[v]);
-    const Arc arc = toggle(sum[v], -1);
-    const Node other = v < n ? static_cast<Node>(n + arc.col) : arc.row;
+    const Node k = sum[v];
+    order.push_back(k);
+    toggle(k, -1);
+    const Node other = v < n ? static_cast<Node>(n + cells[k].col) : cells[k].row;
     if (degree[other] == 1) leaves.push_back(other);
   }
   return order;
+}
+
+// About the cheapest cells of a screen, in nearly ascending order, and a few times as many as a
+// spanning tree has; none if stopped.
+std::vector<Arc> cheapest_cells(const Screen& screen, const Shortlist& shortlist, Node n, Node m,
+                                const Control& control) {
+  const auto& kernels = reduced_cost();
+  const Index nodes = n + m;
+
+  // The limit comes from a sample of every row.
+  Shortlist sample;
+  if (shortlist.empty() && !fill_shortlist(screen, sample, control)) return {};
+  const std::vector<float>& sampled = shortlist.empty() ? sample.values : shortlist.values;
+  const std::vector<Node> sorted = nearly_sorted(sampled);
+  const std::size_t rank = std::min(static_cast<std::size_t>(3 * nodes), sorted.size() - 1);
+  const float limit = sampled[sorted[rank]];
+
+  // Where many cells are equal, a part of them is enough.
+  const Index most = 32 + 4 * nodes / n;
+  std::vector<Arc> cells;
+  std::vector<float> values;
+  std::vector<Node> columns(static_cast<std::size_t>(most));
+  for (Node i = 0; i < n; ++i) {
+    if (i % 64 == 63 && control.stopped()) return {};
+    const Index count =
+        kernels.screen_below(screen.row(i), screen.stride, limit, most, columns.data());
+    for (Index k = 0; k < count; ++k) {
+      cells.push_back({i, columns[k]});
+      values.push_back(screen.row(i)[columns[k]]);
+    }
+  }
+  std::vector<Arc> ordered;
+  ordered.reserve(cells.size());
+  for (const Node entry : nearly_sorted(values)) ordered.push_back(cells[entry]);
+  return ordered;
+}
+
+// Were the potentials optimal, a spanning tree of cheapest cells would be an optimal basis, with a
+// flow that follows from the leaves inwards. If they are only near it, this is a worse start than
+// the matrix minimum.
+void use_cheapest_forest(const Screen& screen, const Shortlist& shortlist, Node n, Node m,
+                         Allocation& allocation, const Control& control) {
+  const std::vector<Arc> cells = cheapest_cells(screen, shortlist, n, m, control);
+  for (const Node k : leaves_first(cells, spanning_forest(cells, n, m), n, m))
+    allocation.use_open(cells[k]);
 }
 
 // The matrix minimum method: of all cells whose row and column are open, always the cheapest. False
@@ -236,23 +278,7 @@ bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortl
   const auto largest = std::max_element(instance.b.begin(), instance.b.end());
   const Node root = static_cast<Node>(largest - instance.b.begin());
   Allocation allocation(instance, root);
-  // Were the potentials optimal, a spanning tree of cheapest cells would be an optimal basis, with
-  // a flow that follows from the leaves inwards. If they are only near it, this is a worse start
-  // than the matrix minimum.
-  const auto use_forest = [&](const float* values, Index size, const auto& cell) {
-    const std::vector<Node> order = nearly_sorted(values, static_cast<std::size_t>(size));
-    for (const Node entry : leaves_first(spanning_forest(order, cell, n, m), cell, n, m))
-      allocation.use_open(cell(entry));
-  };
-  if (optimal && shortlist.empty()) {
-    const Node stride = static_cast<Node>(screen.stride);
-    use_forest(screen.data, n * screen.stride,
-               [stride](Node entry) { return Arc{entry / stride, entry % stride}; });
-  } else if (optimal) {
-    use_forest(shortlist.values.data(), n * shortlist_size, [&](Node entry) {
-      return Arc{static_cast<Node>(entry / shortlist_size), shortlist.columns[entry]};
-    });
-  }
+  if (optimal) use_cheapest_forest(screen, shortlist, n, m, allocation, control);
   if (m / 64 <= n ? !fill_cheapest_first(screen, shortlist, n, m, allocation, control)
                   : !fill_by_columns(screen, n, m, allocation, control)) {
     return false;

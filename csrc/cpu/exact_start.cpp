@@ -74,11 +74,9 @@ bool fill_screen(const Instance<T>& instance, Screen& screen, const Control& con
 bool fill_shortlist(const Screen& screen, Shortlist& shortlist, const Control& control) {
   const auto& kernels = reduced_cost();
   const Index n = static_cast<Index>(screen.f.size());
-  const bool worthwhile = screen.stride > 2 * shortlist_size;
-  const std::size_t count = static_cast<std::size_t>(worthwhile ? n * shortlist_size : 0);
+  const std::size_t count = static_cast<std::size_t>(n * shortlist_size);
   shortlist.values.resize(count);
   shortlist.columns.resize(count);
-  if (!worthwhile) return true;
   const Index block = std::max<Index>(1, std::min(n, 65536 / screen.stride));
   return parallel_for((n + block - 1) / block, team(control, n * screen.stride), [&](Index k) {
     for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i)

@@ -34,12 +34,17 @@ bool start_potentials(const Instance<T>& instance, const double* f_init, const d
 template <class T>
 bool fill_screen(const Instance<T>& instance, Screen& screen, const Control& control);
 
-// Of every row of a screen the columns that matter most, nearly. Empty if rows are short.
+// Of every row of a screen the columns that matter most, nearly. Empty where rows are short enough
+// to be searched whole.
 struct Shortlist {
   std::vector<float> values;
   std::vector<Node> columns;
 
   bool empty() const noexcept { return columns.empty(); }
+  void clear() noexcept {
+    values.clear();
+    columns.clear();
+  }
 };
 
 bool fill_shortlist(const Screen& screen, Shortlist& shortlist, const Control& control);

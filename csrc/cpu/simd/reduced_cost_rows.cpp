@@ -139,9 +139,22 @@ Smallest screen_smallest(const float* row, const float* g, Index padded, float l
   if (!(least < limit)) return {__builtin_huge_val(), 0};
   const Pack<float> wanted = Pack<float>::all(least);
   for (Index j = 0;; j += width) {
-    const Index lane = first_equal(values(j), wanted);
-    if (lane < width) return {static_cast<double>(least), j + lane};
+    const unsigned found = at_most(values(j), wanted);
+    if (found != 0) return {static_cast<double>(least), j + lowest(found)};
   }
+}
+
+Index screen_below(const float* row, Index padded, float limit, Index most,
+                   std::int32_t* columns) noexcept {
+  const Pack<float> limits = Pack<float>::all(limit);
+  Index count = 0;
+  for (Index j = 0; j < padded; j += Pack<float>::size) {
+    for (unsigned rest = at_most(Pack<float>::load(row + j), limits); rest != 0; rest &= rest - 1) {
+      if (count == most) return count;
+      columns[count++] = static_cast<std::int32_t>(j + lowest(rest));
+    }
+  }
+  return count;
 }
 
 void shortlist(const float* row, Index padded, float* values, std::int32_t* columns) noexcept {
@@ -182,8 +195,9 @@ constexpr CostRows<T> rows_of() noexcept {
 }  // namespace
 
 extern const ReducedCostTable reduced_cost_table;
-const ReducedCostTable reduced_cost_table = {rows_of<float>(), rows_of<double>(), screen_smallest,
-                                             shortlist, shortlist_smallest};
+const ReducedCostTable reduced_cost_table = {rows_of<float>(), rows_of<double>(),
+                                             screen_smallest,  screen_below,
+                                             shortlist,        shortlist_smallest};
 
 }  // namespace KANTORCH_SIMD
 }  // namespace kantorch::cpu

@@ -78,23 +78,29 @@ struct Lanes {
   }
 };
 
-// The first lane in which x equals y, or the number of lanes.
-template <class T>
-Index first_equal(Pack<T> x, Pack<T> y) noexcept {
-  Index k = 0;
-  while (k < Pack<T>::size && !(x[k] == y[k])) ++k;
-  return k;
-}
-#ifdef __AVX512F__
-inline Index first_equal(Pack<float> x, Pack<float> y) noexcept {
-  return __builtin_ctz(_mm512_cmp_ps_mask(x.v, y.v, _CMP_EQ_OQ) | 0x10000u);
-}
+// Bit k says whether x_k <= y_k.
+inline unsigned at_most(Pack<float> x, Pack<float> y) noexcept {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(x.v, y.v, _CMP_LE_OQ);
 #elif defined(__AVX2__) && (defined(__GNUC__) || defined(__clang__))
-inline Index first_equal(Pack<float> x, Pack<float> y) noexcept {
-  const __m256 equal = _mm256_cmp_ps(x.v, y.v, _CMP_EQ_OQ);
-  return __builtin_ctz(static_cast<unsigned>(_mm256_movemask_ps(equal)) | 0x100u);
-}
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(x.v, y.v, _CMP_LE_OQ)));
+#else
+  unsigned bits = 0;
+  for (Index k = 0; k < Pack<float>::size; ++k) bits |= static_cast<unsigned>(x[k] <= y[k]) << k;
+  return bits;
 #endif
+}
+
+// The place of the lowest bit that is set.
+inline Index lowest(unsigned bits) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+  return __builtin_ctz(bits);
+#else
+  Index k = 0;
+  while ((bits >> k & 1) == 0) ++k;
+  return k;
+#endif
+}
 
 template <class Int>
 Pack<Int> counting() noexcept {
