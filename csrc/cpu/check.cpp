@@ -71,7 +71,7 @@ Outcome check(const CheckProblem<T>& problem, Finding& finding, const Control& c
   // The costs, in blocks of rows; the first block with a fault tells.
   const Index block_rows = std::clamp<Index>(cpu::block_entries / cost.cols, 1, cost.rows);
   const Index blocks_each = (cost.rows + block_rows - 1) / block_rows;
-  const Index blocks = cost.batch * blocks_each;
+  const Index blocks = cost.data == nullptr ? 0 : cost.batch * blocks_each;
   const Index group = std::max<Index>(1, cpu::block_entries / (block_rows * cost.cols));
   const Index groups = (blocks + group - 1) / group;
   std::vector<char> finite;

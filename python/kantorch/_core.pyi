@@ -29,6 +29,17 @@ def exact(
     workspace: int,
     threads: int,
 ) -> int: ...  # the worst status
+def line(
+    dtype: _Dtype,
+    shape: tuple[int, int, int],
+    x: _Vector,
+    y: _Vector,
+    a: _Vector,
+    b: _Vector,
+    squared: bool,
+    outputs: tuple[int, ...],
+    threads: int,
+) -> int: ...  # the worst status
 def sinkhorn_workspace(dtype: _Dtype, cost: _Cost, tol: float, threads: int) -> int: ...
 def sinkhorn(
     dtype: _Dtype,

@@ -255,6 +255,30 @@ class ExactResult(OTResult):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class LineResult(ExactResult):
+    """An exact answer for points on a line, whose costs are nowhere stored."""
+
+    @classmethod
+    def of_points(
+        cls, x: Tensor, y: Tensor, a: Tensor, b: Tensor, outputs: tuple[Tensor, ...], batched: bool
+    ) -> LineResult:
+        """Wrap the outputs of `ops.line` for points (n,), (m,) or batched."""
+        shape_only = x.detach().new_empty(()).expand(x.shape[-1], y.shape[-1])
+        result = cls.of(shape_only, a, b, outputs, batched)
+        assert isinstance(result, cls)
+        return result
+
+    def _bound(self) -> Tensor:
+        # The potentials are feasible up to the rounding of their own sums.
+        f, g = self._f.detach(), self._g.detach()
+        a, b = self._a.detach().double(), self._b.detach().double()
+        mass = a.sum(-1)
+        scale = torch.where(mass > 0, mass / b.sum(-1), 1.0)
+        dual = (a * f).sum(-1) + scale * (b * g).sum(-1)
+        return dual - 2.0**-44 * mass * (f.abs().amax(-1) + g.abs().amax(-1))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ScalingResult(OTResult):
     """An answer of the scaling family: the plan is ``a_i b_j exp((f_i + g_j - C_ij) / eps)``."""
 
@@ -388,5 +412,5 @@ def _register(cls: type[OTResult]) -> None:
     _pytree.register_pytree_node(cls, flatten, unflatten)
 
 
-for _result in (ExactResult, SinkhornResult, IpotResult):
+for _result in (ExactResult, LineResult, SinkhornResult, IpotResult):
     _register(_result)

@@ -16,4 +16,5 @@ from kantorch.ops.gibbs import gibbs as gibbs
 from kantorch.ops.implicit import implicit as implicit
 from kantorch.ops.ipot import ipot as ipot
 from kantorch.ops.ipot import scaling_potentials as scaling_potentials
+from kantorch.ops.line import line as line
 from kantorch.ops.sinkhorn import sinkhorn as sinkhorn

@@ -26,7 +26,8 @@ from kantorch.ops.registration import define
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def _outputs(device: torch.device, batch: int, n: int, m: int) -> Outputs:
+def empty_outputs(device: torch.device, batch: int, n: int, m: int) -> Outputs:
+    """What the kernel fills, contiguous."""
     double, cells = torch.float64, n + m - 1
     return (
         torch.empty(batch, dtype=double, device=device),
@@ -53,7 +54,7 @@ def _kernel(
     problem = Problem.of(cost, a, b)
     threads = thread_count(threads)
     check_values(problem, threads)
-    out = _outputs(problem.cost.device, *problem.shape)
+    out = empty_outputs(problem.cost.device, *problem.shape)
     if problem.batch:
         keep, f_, g_ = potential_arguments(f_init, g_init)
         cost_, a_, b_ = problem.arguments
@@ -85,7 +86,7 @@ def _fake(
     max_iter: int,
     threads: int,
 ) -> Any:
-    return _outputs(cost.device, batch_of(cost, a, b), *cost.shape[-2:])
+    return empty_outputs(cost.device, batch_of(cost, a, b), *cost.shape[-2:])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
