@@ -84,7 +84,10 @@ def _plain(args: tuple[Any, ...]) -> bool:
     recorded = torch.is_grad_enabled()
     for tensor in args:
         if isinstance(tensor, Tensor) and (
-            type(tensor) not in _PLAIN or not tensor.is_cpu or (recorded and tensor.requires_grad)
+            type(tensor) not in _PLAIN
+            or not tensor.is_cpu
+            or not torch._C._has_storage(tensor)  # it wraps others, as in batched gradients
+            or (recorded and tensor.requires_grad)
         ):
             return False
     return True
