@@ -9,6 +9,7 @@ import torch
 
 import kantorch
 from kantorch import ops
+from kantorch.costs import cost_matrix
 from kantorch.result import LineResult
 
 
@@ -152,3 +153,25 @@ def test_weights_are_checked():
         ops.line(x, x, off, half, True, 1)
     with pytest.raises(ValueError, match="same total mass"):
         ops.line(x, x, half, 2 * half, True, 1)
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cityblock", "chebyshev"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_solve_sample_needs_no_cost_on_a_line(metric, dtype, rng):
+    x, y = (torch.from_numpy(rng.normal(size=(k, 1))).to(dtype).requires_grad_() for k in (20, 30))
+    result = kantorch.solve_sample(x, y, metric=metric)
+    assert isinstance(result, LineResult)
+    expected = kantorch.solve(cost_matrix(x, y, metric=metric))
+    torch.testing.assert_close(result.value, expected.value)
+    gradients = (torch.autograd.grad(r.value, (x, y)) for r in (result, expected))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_solve_sample_on_a_line_checks_its_arguments():
+    x = torch.rand(3, 1)
+    for bad in ({"max_iter": 0}, {"num_threads": 0}, {"tol": -1.0}, {"a": torch.rand(2)}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            kantorch.solve_sample(x, x, **bad)
+    with pytest.raises(ValueError, match="potentials_init"):
+        kantorch.solve_sample(x, x, potentials_init=(torch.zeros(3), torch.full((3,), torch.inf)))

@@ -39,6 +39,11 @@ def cost_matrix(x: Tensor, y: Tensor, *, metric: Metric = "sqeuclidean") -> Tens
     >>> cost_matrix(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), metric="euclidean")
     tensor([[5.]])
     """
+    return _pairwise(*checked_points(x, y, metric), metric)
+
+
+def checked_points(x: Tensor, y: Tensor, metric: str) -> tuple[Tensor, Tensor]:
+    """The arguments of `cost_matrix`, checked, in the dtype that is computed in."""
     _check.require_choice("metric", metric, tuple(METRICS))
     for name, points in (("x", x), ("y", y)):
         _check.require_floating(name, points)
@@ -65,6 +70,10 @@ def cost_matrix(x: Tensor, y: Tensor, *, metric: Metric = "sqeuclidean") -> Tens
     if not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active():
         _require_finite("x", x)
         _require_finite("y", y)
+    return x, y
+
+
+def _pairwise(x: Tensor, y: Tensor, metric: Metric) -> Tensor:
     if METRICS[metric] != 2.0:
         return torch.cdist(x, y, p=METRICS[metric])
     if x.ndim != y.ndim:

@@ -7,8 +7,9 @@ from typing import Literal
 from torch import Tensor
 
 from kantorch import _check, ops
-from kantorch.costs import Metric, cost_matrix
-from kantorch.result import ExactResult, IpotResult, OTResult, SinkhornResult
+from kantorch.costs import Metric, checked_points, cost_matrix
+from kantorch.ops.problem import check_potentials
+from kantorch.result import ExactResult, IpotResult, LineResult, OTResult, SinkhornResult
 
 Method = Literal["auto", "exact", "sinkhorn", "ipot"]
 RegType = Literal["kl", "entropy"]
@@ -187,6 +188,14 @@ def solve_sample(
     >>> solve_sample(x, x + 3).value
     tensor(9.)
     """
+    exact = _check.require_method(method, reg, beta) == "exact"
+    if exact and isinstance(x, Tensor) and x.ndim > 1 and x.shape[-1] == 1:
+        _check.require_choice("reg_type", reg_type, _check.REG_TYPES)
+        points = checked_points(x, y, metric)
+        weights = _check.computed_like(x, a), _check.computed_like(x, b)
+        return _solve_line(
+            *points, *weights, metric == "sqeuclidean", max_iter, tol, potentials_init, num_threads
+        )
     cost = cost_matrix(x, y, metric=metric)
     return solve(
         cost,
@@ -201,3 +210,43 @@ def solve_sample(
         potentials_init=potentials_init,
         num_threads=num_threads,
     )
+
+
+def _solve_line(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    squared: bool,
+    max_iter: int | None,
+    tol: float | None,
+    potentials_init: tuple[Tensor, Tensor] | None,
+    num_threads: int | None,
+) -> OTResult:
+    """Points on a line need no cost matrix, and no iterations to start or to limit."""
+    x, y = x.squeeze(-1), y.squeeze(-1)
+    n, m = x.shape[-1], y.shape[-1]
+    a = _check.require_weights("a", a, n, x, x.dtype)
+    b = _check.require_weights("b", b, m, y, x.dtype)
+    shape_only = x.detach().new_empty(()).expand(n, m)
+    f, g = _check.require_potentials(potentials_init, shape_only, x.dtype)
+    if f is not None and g is not None:
+        check_potentials(f, g)
+    _check.require_tol(tol, x.dtype)
+    if max_iter is not None:
+        _check.require_count("max_iter", max_iter, _check.MAX_ITER)
+    threads = 0
+    if num_threads is not None:
+        threads = _check.require_count("num_threads", num_threads, 2**15)
+    batch = _check.require_one_batch(
+        x=(x, 1),
+        y=(y, 1),
+        a=(a, 1),
+        b=(b, 1),
+        potentials_init_f=(f, 1),
+        potentials_init_g=(g, 1),
+    )
+    if batch is not None and x.ndim == 1:
+        x = x.expand(batch, n)
+    outputs = ops.line(x, y, a, b, squared, threads)
+    return LineResult.of_points(x, y, a, b, outputs, batch is not None)
