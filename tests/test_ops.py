@@ -42,6 +42,9 @@ def everyday_calls(requires_grad, dtype=torch.float64):
                     )
                     torch.autograd.grad((result.plan**2).sum(), (cost, a, b), retain_graph=True)
     x = leaf(3, 2).requires_grad_(requires_grad)
+    on_line = kantorch.solve_sample(x[:, :1], leaf(4, 1).requires_grad_(requires_grad))
+    if requires_grad:
+        torch.autograd.grad(on_line.value, x)
     y = leaf(4, 2).requires_grad_(requires_grad)
     for stored in (True, False):  # the cost of few points is stored, unless it is told not to be
         with pytest.MonkeyPatch.context() as patch:

@@ -10,6 +10,7 @@ namespace py = pybind11;
 namespace kantorch::bindings {
 void register_check(py::module_& m);
 void register_exact(py::module_& m);
+void register_line(py::module_& m);
 void register_scaling(py::module_& m);
 void register_sinkhorn(py::module_& m);
 void register_ipot(py::module_& m);
@@ -57,6 +58,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
 
   bindings::register_check(m);
   bindings::register_exact(m);
+  bindings::register_line(m);
   bindings::register_scaling(m);
   bindings::register_sinkhorn(m);
   bindings::register_ipot(m);

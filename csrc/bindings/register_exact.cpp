@@ -1,6 +1,9 @@
+#include <algorithm>
+
 #include "bindings/args.hpp"
 #include "bindings/call.hpp"
 #include "bindings/dispatch.hpp"
+#include "bindings/exact_result.hpp"
 #include "core/exact.hpp"
 
 namespace kantorch::bindings {
@@ -28,12 +31,7 @@ void register_exact(py::module_& m) {
       [](const std::string& dtype, const CostArgument& cost, const VectorArgument& a,
          const VectorArgument& b, const VectorArgument& f_init, const VectorArgument& g_init,
          Index max_iter, const std::array<Index, 9>& outputs, Index workspace, int threads) {
-        const ExactResult result{
-            address<double>(outputs[0]),       address<double>(outputs[1]),
-            address<double>(outputs[2]),       address<std::int64_t>(outputs[3]),
-            address<std::int64_t>(outputs[4]), address<double>(outputs[5]),
-            address<double>(outputs[6]),       address<std::int64_t>(outputs[7]),
-            address<std::int32_t>(outputs[8])};
+        const ExactResult result = exact_result(outputs);
         dispatch(dtype, [&](auto tag) {
           using T = typename decltype(tag)::Scalar;
           const auto problem = exact_problem<T>(cost, a, b, f_init, g_init, max_iter);
@@ -41,6 +39,7 @@ void register_exact(py::module_& m) {
             return exact(problem, result, address<void>(workspace), control);
           });
         });
+        return *std::max_element(result.status, result.status + cost[1]);
       },
       py::arg("dtype"), py::arg("cost"), py::arg("a"), py::arg("b"), py::arg("f_init"),
       py::arg("g_init"), py::arg("max_iter"), py::arg("outputs"), py::arg("workspace"),

@@ -2,35 +2,34 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <new>
 #include <vector>
 
 #include "cpu/pool.hpp"
-#include "cpu/simd/abs_max.hpp"
+#include "cpu/simd/finite.hpp"
 #include "cpu/simd/level.hpp"
 
 namespace kantorch {
 namespace cpu {
 
 namespace baseline {
-extern const AbsMaxRows abs_max_table;
+extern const FiniteRows finite_table;
 }
 #ifdef KANTORCH_X86_LEVELS
 namespace avx2 {
-extern const AbsMaxRows abs_max_table;
+extern const FiniteRows finite_table;
 }
 namespace avx512 {
-extern const AbsMaxRows abs_max_table;
+extern const FiniteRows finite_table;
 }
 #endif
 
-const AbsMaxRows& abs_max_rows() noexcept {
+const FiniteRows& finite_rows() noexcept {
 #ifdef KANTORCH_X86_LEVELS
-  return pick(baseline::abs_max_table, avx2::abs_max_table, avx512::abs_max_table);
+  return pick(baseline::finite_table, avx2::finite_table, avx512::finite_table);
 #else
-  return baseline::abs_max_table;
+  return baseline::finite_table;
 #endif
 }
 
@@ -38,19 +37,11 @@ namespace {
 
 constexpr Index block_entries = Index{1} << 16;
 
-// The largest |x|; NaN or infinity if x holds one.
-inline double abs_max(const float* x, Index size) noexcept {
-  const std::uint32_t bits = abs_max_rows().single(x, size);
-  float value;
-  std::memcpy(&value, &bits, sizeof(value));
-  return static_cast<double>(value);
+inline bool all_finite(const float* x, Index size) noexcept {
+  return finite_rows().single(x, size);
 }
-
-inline double abs_max(const double* x, Index size) noexcept {
-  const std::uint64_t bits = abs_max_rows().twice(x, size);
-  double value;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
+inline bool all_finite(const double* x, Index size) noexcept {
+  return finite_rows().twice(x, size);
 }
 
 template <class T>
@@ -80,12 +71,12 @@ Outcome check(const CheckProblem<T>& problem, Finding& finding, const Control& c
   // The costs, in blocks of rows; the first block with a fault tells.
   const Index block_rows = std::clamp<Index>(cpu::block_entries / cost.cols, 1, cost.rows);
   const Index blocks_each = (cost.rows + block_rows - 1) / block_rows;
-  const Index blocks = cost.batch * blocks_each;
+  const Index blocks = cost.data == nullptr ? 0 : cost.batch * blocks_each;
   const Index group = std::max<Index>(1, cpu::block_entries / (block_rows * cost.cols));
   const Index groups = (blocks + group - 1) / group;
-  std::vector<double> largest;
+  std::vector<char> finite;
   try {
-    largest.assign(static_cast<std::size_t>(groups), 0.0);
+    finite.assign(static_cast<std::size_t>(groups), 1);
   } catch (const std::bad_alloc&) {
     return Outcome::out_of_memory;
   }
@@ -94,26 +85,22 @@ Outcome check(const CheckProblem<T>& problem, Finding& finding, const Control& c
     return std::pair<Index, Index>(first, std::min(first + block_rows, cost.rows));
   };
   const bool whole = cpu::parallel_for(groups, control, [&](Index at) {
-    double top = 0;
-    for (Index block = at * group; block < std::min(blocks, (at + 1) * group); ++block) {
+    bool all = true;
+    for (Index block = at * group; all && block < std::min(blocks, (at + 1) * group); ++block) {
       const MatrixView<T> matrix = cost[block / blocks_each];
       const auto [first, last] = block_rows_of(block);
-      const auto take = [&](double value) {
-        if (!(value <= top)) top = value;  // a NaN is kept
-      };
       if (matrix.row_stride == matrix.cols) {
-        take(cpu::abs_max(matrix.row(first), (last - first) * matrix.cols));
+        all = cpu::all_finite(matrix.row(first), (last - first) * matrix.cols);
       } else {
-        for (Index i = first; i < last; ++i) take(cpu::abs_max(matrix.row(i), matrix.cols));
+        for (Index i = first; all && i < last; ++i)
+          all = cpu::all_finite(matrix.row(i), matrix.cols);
       }
-      if (!std::isfinite(top)) break;
     }
-    largest[static_cast<std::size_t>(at)] = top;
+    finite[static_cast<std::size_t>(at)] = all;
   });
   if (!whole) return Outcome::interrupted;
   for (Index at = 0; at < groups; ++at) {
-    const double top = largest[static_cast<std::size_t>(at)];
-    if (std::isfinite(top)) continue;
+    if (finite[static_cast<std::size_t>(at)]) continue;
     for (Index block = at * group; block < std::min(blocks, (at + 1) * group); ++block) {
       const auto [first, last] = block_rows_of(block);
       for (Index i = first; i < last; ++i) {

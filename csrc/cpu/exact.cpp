@@ -7,6 +7,7 @@
 #include <new>
 
 #include "cpu/exact_assignment.hpp"
+#include "cpu/exact_basis.hpp"
 #include "cpu/exact_instance.hpp"
 #include "cpu/exact_plan.hpp"
 #include "cpu/exact_simplex.hpp"
@@ -28,6 +29,9 @@ constexpr double gap_rounding = 0x1p-42;
 
 // Of smaller problems the greedy basis is good enough.
 constexpr Index least_annealed = 16;
+
+// Longer rows have a shortlist.
+constexpr Index longest_searched = 64;
 
 Index slots(Index batch, int threads) noexcept {
   return std::max<Index>(1, std::min<Index>(batch, threads));
@@ -75,11 +79,12 @@ Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_i
     iterations = assignment.scans;
     if (state == Assigned::yes) return Stop::optimal;
   }
+  shortlist.clear();
   const bool worthwhile = cold && std::min(instance.n(), instance.m()) >= least_annealed;
   if ((worthwhile &&
        !(anneal(instance, screen, kernel, control) && fill_screen(instance, screen, control))) ||
-      !fill_shortlist(screen, shortlist, control) ||
-      !start_basis(instance, screen, shortlist, tree, control)) {
+      (screen.stride > longest_searched && !fill_shortlist(screen, shortlist, control)) ||
+      !start_basis(instance, screen, shortlist, !cold, tree, control)) {
     return Stop::interrupted;
   }
   Index pivots = 0;

@@ -56,7 +56,7 @@ class Simplex {
     recompute();
     const auto refresh = [this] { refresh_screen(); };
     Stop stop = Stop::optimal;
-    if (m_ > 2 * shortlist_size)
+    if (!shortlist_.empty())
       stop = price(screened, n_, [this](Index i, double) { return scan_shortlist(i); }, refresh);
     if (stop == Stop::optimal) {
       const auto scan = [this](Index at, double least) { return scan_screen(at, least); };

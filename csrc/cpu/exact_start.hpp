@@ -1,4 +1,4 @@
-// The start of the network simplex: potentials, and a basis that nearly fits them.
+// The start of the network simplex: potentials, and what is made of the costs with them.
 #pragma once
 
 #include <vector>
@@ -34,17 +34,19 @@ bool start_potentials(const Instance<T>& instance, const double* f_init, const d
 template <class T>
 bool fill_screen(const Instance<T>& instance, Screen& screen, const Control& control);
 
-// Of every row of a screen the columns that matter most, nearly.
+// Of every row of a screen the columns that matter most, nearly. Empty where rows are short enough
+// to be searched whole.
 struct Shortlist {
   std::vector<float> values;
   std::vector<Node> columns;
+
+  bool empty() const noexcept { return columns.empty(); }
+  void clear() noexcept {
+    values.clear();
+    columns.clear();
+  }
 };
 
 bool fill_shortlist(const Screen& screen, Shortlist& shortlist, const Control& control);
-
-// A strongly feasible basis, greedily of cells with small screened costs.
-template <class T>
-bool start_basis(const Instance<T>& instance, const Screen& screen, const Shortlist& shortlist,
-                 Tree& tree, const Control& control);
 
 }  // namespace kantorch::cpu::network

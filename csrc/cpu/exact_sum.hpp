@@ -4,12 +4,13 @@
 
 namespace kantorch::cpu::network {
 
-// A sum with the rounding errors of the additions put back (Neumaier, 1974).
+// A sum with the rounding errors of the additions put back (Knuth's two-sum).
 class Sum {
  public:
   void add(double x) noexcept {
     const double next = sum_ + x;
-    lost_ += std::abs(sum_) >= std::abs(x) ? (sum_ - next) + x : (x - next) + sum_;
+    const double back = next - sum_;
+    lost_ += (sum_ - (next - back)) + (x - back);
     sum_ = next;
   }
   double total() const noexcept { return std::isfinite(sum_) ? sum_ + lost_ : sum_; }

@@ -30,7 +30,18 @@ def exact(
     outputs: tuple[int, ...],
     workspace: int,
     threads: int,
-) -> None: ...
+) -> int: ...  # the worst status
+def line(
+    dtype: _Dtype,
+    shape: tuple[int, int, int],
+    x: _Vector,
+    y: _Vector,
+    a: _Vector,
+    b: _Vector,
+    squared: bool,
+    outputs: tuple[int, ...],
+    threads: int,
+) -> int: ...  # the worst status
 def sinkhorn_workspace(
     dtype: _Dtype, cost: _Cost, points: _Points, tol: float, threads: int
 ) -> int: ...

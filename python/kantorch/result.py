@@ -202,15 +202,22 @@ class ExactResult(OTResult):
 
     @classmethod
     def of(
-        cls, cost: Tensor, a: Tensor, b: Tensor, outputs: tuple[Tensor, ...], batched: bool
+        cls,
+        cost: Tensor | Points,
+        a: Tensor,
+        b: Tensor,
+        outputs: tuple[Tensor, ...],
+        batched: bool,
     ) -> ExactResult:
         """Wrap the outputs of `ops.exact`."""
         if not batched:
-            outputs = tuple(output.squeeze(0) for output in outputs)
+            outputs = tuple([output.squeeze(0) for output in outputs])
         value, f, g, row, col, mass, error, n_iter, status = outputs
+        if cost.dtype != torch.float64:
+            value, error = value.to(cost.dtype), error.to(cost.dtype)
         return cls(
-            value=value.to(cost.dtype),
-            marginal_error=error.to(cost.dtype),
+            value=value,
+            marginal_error=error,
             n_iter=n_iter,
             status=status,
             _cost=cost,
@@ -257,6 +264,20 @@ class ExactResult(OTResult):
 
     def _linear(self) -> Tensor:
         return self.value.detach().double()
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class LineResult(ExactResult):
+    """An exact answer for points on a line, whose costs are nowhere stored."""
+
+    def _bound(self) -> Tensor:
+        # The potentials are feasible up to the rounding of their own sums.
+        f, g = self._f.detach(), self._g.detach()
+        a, b = self._a.detach().double(), self._b.detach().double()
+        mass = a.sum(-1)
+        scale = torch.where(mass > 0, mass / b.sum(-1), 1.0)
+        dual = (a * f).sum(-1) + scale * (b * g).sum(-1)
+        return dual - 2.0**-44 * mass * (f.abs().amax(-1) + g.abs().amax(-1))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -380,12 +401,12 @@ def _versions(cost: Tensor | Points, a: Tensor, b: Tensor) -> tuple[int, ...] | 
     """The numbers of in-place changes so far, where torch counts them."""
     costs = (cost.x, cost.y) if isinstance(cost, Points) else (cost,)
     tensors = (*costs, a, b)
-    if torch.compiler.is_compiling() or any(
-        tensor.is_inference() or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        for tensor in tensors
-    ):
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return None
-    return tuple(tensor._version for tensor in tensors)
+    try:
+        return tuple([tensor._version for tensor in tensors])
+    except RuntimeError:  # of tensors made in inference mode
+        return None
 
 
 def _register(cls: type[OTResult]) -> None:
@@ -401,5 +422,5 @@ def _register(cls: type[OTResult]) -> None:
     _pytree.register_pytree_node(cls, flatten, unflatten)
 
 
-for _result in (ExactResult, SinkhornResult, IpotResult):
+for _result in (ExactResult, LineResult, SinkhornResult, IpotResult):
     _register(_result)

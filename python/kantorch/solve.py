@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kantorch import _check, ops
 from kantorch.costs import Metric, Points, cost_matrix
-from kantorch.result import ExactResult, IpotResult, OTResult, SinkhornResult
+from kantorch.ops.problem import check_potentials
+from kantorch.result import ExactResult, IpotResult, LineResult, OTResult, SinkhornResult
 
 Method = Literal["auto", "exact", "sinkhorn", "ipot"]
 RegType = Literal["kl", "entropy"]
@@ -153,7 +154,12 @@ def _solve(
         a = a.expand(batch, n)
 
     if chosen == "exact":
-        assert isinstance(cost, Tensor)
+        if isinstance(cost, Points):  # on a line: no iterations to start or to limit
+            if f_init is not None and g_init is not None:
+                check_potentials(f_init, g_init)
+            x, y = cost.x.squeeze(-1), cost.y.squeeze(-1)
+            exact = ops.line(x, y, a, b, cost.metric == "sqeuclidean", threads)
+            return LineResult.of(cost, a, b, exact, batch is not None)
         exact = ops.exact(cost, a, b, f_init, g_init, iterations, threads)
         return ExactResult.of(cost, a, b, exact, batch is not None)
     if chosen == "sinkhorn":
@@ -225,14 +231,14 @@ def solve_sample(
     chosen = _check.require_method(method, reg, beta)
     _check.require_choice("reg_type", reg_type, _check.REG_TYPES)
     points = Points.of(x, y, metric)
-    streamed = (
-        chosen != "exact"
-        and math.prod(points.shape) > _STORED_POINTS
-        and not torch._C._are_functorch_transforms_active()
-    )
+    if chosen == "exact":
+        pointwise = x.shape[-1] == 1
+    else:
+        large = math.prod(points.shape) > _STORED_POINTS
+        pointwise = large and not torch._C._are_functorch_transforms_active()
     return _solve(
         chosen,
-        points if streamed else cost_matrix(x, y, metric=metric),
+        points if pointwise else cost_matrix(x, y, metric=metric),
         x.dtype,
         a,
         b,

@@ -129,18 +129,24 @@ inline T sum(Pack<T> x) noexcept {
 }
 #endif
 
+// The better of two halves, until one lane is left.
+template <class T, class Better>
+inline T tournament(Pack<T> x, Better&& better) noexcept {
+  T best[Pack<T>::size];
+  x.store(best);
+  for (Index half = Pack<T>::size / 2; half > 0; half /= 2)
+    for (Index i = 0; i < half; ++i) best[i] = better(best[i], best[i + half]);
+  return best[0];
+}
+
 template <class T>
 inline T largest(Pack<T> x) noexcept {
-  T top = x[0];
-  for (Index i = 1; i < Pack<T>::size; ++i) top = x[i] > top ? x[i] : top;
-  return top;
+  return tournament(x, [](T y, T z) { return y > z ? y : z; });
 }
 
 template <class T>
 inline T smallest(Pack<T> x) noexcept {
-  T low = x[0];
-  for (Index i = 1; i < Pack<T>::size; ++i) low = x[i] < low ? x[i] : low;
-  return low;
+  return tournament(x, [](T y, T z) { return y < z ? y : z; });
 }
 
 }  // namespace KANTORCH_SIMD

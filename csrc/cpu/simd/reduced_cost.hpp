@@ -49,6 +49,11 @@ struct ReducedCostTable {
   // min_j row_j - g_j over a padded row, infinite if that is not below the limit
   Smallest (*screen_smallest)(const float* row, const float* g, Index padded, float limit);
 
+  // The columns of the entries of a padded row that are at most the limit, the first `most` of
+  // them, and their number.
+  Index (*screen_below)(const float* row, Index padded, float limit, Index most,
+                        std::int32_t* columns);
+
   // The smallest entries of a padded row, nearly: of the columns at one place of the windows the
   // smallest. A column may be there twice.
   void (*shortlist)(const float* row, Index padded, float* values, std::int32_t* columns);

@@ -1,6 +1,6 @@
 #include "cpu/simd/reduced_cost.hpp"
 
-#include "cpu/simd/pack.hpp"
+#include "cpu/simd/lanes.hpp"
 #include "cpu/simd/smallest.hpp"
 
 namespace kantorch::cpu {
@@ -124,11 +124,37 @@ void lower(const T* cost, double scale, double base, double f, Index m, double* 
   }
 }
 
+// First the value and then its place, which most rows are not asked for.
 Smallest screen_smallest(const float* row, const float* g, Index padded, float limit) noexcept {
-  const Lanes<float> lanes_of_row = smallest_lanes<float>(
-      padded, [&](Index j) { return Pack<float>::load(row + j) - Pack<float>::load(g + j); });
-  if (!any_below(lanes_of_row.value, limit)) return {__builtin_huge_val(), 0};
-  return lanes_of_row.reduce();
+  constexpr Index width = Pack<float>::size;
+  const auto values = [&](Index j) {
+    return Pack<float>::load(row + j) - Pack<float>::load(g + j);
+  };
+  Pack<float> low = values(0), other = values(width);
+  for (Index j = 2 * width; j < padded; j += 2 * width) {
+    low = min(low, values(j));
+    other = min(other, values(j + width));
+  }
+  const float least = smallest(min(low, other));
+  if (!(least < limit)) return {__builtin_huge_val(), 0};
+  const Pack<float> wanted = Pack<float>::all(least);
+  for (Index j = 0;; j += width) {
+    const unsigned found = at_most(values(j), wanted);
+    if (found != 0) return {static_cast<double>(least), j + lowest(found)};
+  }
+}
+
+Index screen_below(const float* row, Index padded, float limit, Index most,
+                   std::int32_t* columns) noexcept {
+  const Pack<float> limits = Pack<float>::all(limit);
+  Index count = 0;
+  for (Index j = 0; j < padded; j += Pack<float>::size) {
+    for (unsigned rest = at_most(Pack<float>::load(row + j), limits); rest != 0; rest &= rest - 1) {
+      if (count == most) return count;
+      columns[count++] = static_cast<std::int32_t>(j + lowest(rest));
+    }
+  }
+  return count;
 }
 
 void shortlist(const float* row, Index padded, float* values, std::int32_t* columns) noexcept {
@@ -169,8 +195,9 @@ constexpr CostRows<T> rows_of() noexcept {
 }  // namespace
 
 extern const ReducedCostTable reduced_cost_table;
-const ReducedCostTable reduced_cost_table = {rows_of<float>(), rows_of<double>(), screen_smallest,
-                                             shortlist, shortlist_smallest};
+const ReducedCostTable reduced_cost_table = {rows_of<float>(), rows_of<double>(),
+                                             screen_smallest,  screen_below,
+                                             shortlist,        shortlist_smallest};
 
 }  // namespace KANTORCH_SIMD
 }  // namespace kantorch::cpu

@@ -78,19 +78,27 @@ struct Lanes {
   }
 };
 
-template <class T>
-bool any_below(Pack<T> x, T limit) noexcept {
-#if defined(__GNUC__) || defined(__clang__)
-  const auto below = x.v < limit;
-  std::int64_t words[KANTORCH_VECTOR_BYTES / 8];
-  std::memcpy(words, &below, sizeof(words));
-  std::int64_t any = 0;
-  for (const std::int64_t word : words) any |= word;
-  return any != 0;
+// Bit k says whether x_k <= y_k.
+inline unsigned at_most(Pack<float> x, Pack<float> y) noexcept {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(x.v, y.v, _CMP_LE_OQ);
+#elif defined(__AVX2__) && (defined(__GNUC__) || defined(__clang__))
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(x.v, y.v, _CMP_LE_OQ)));
 #else
-  bool any = false;
-  for (Index k = 0; k < Pack<T>::size; ++k) any |= x.v[k] < limit;
-  return any;
+  unsigned bits = 0;
+  for (Index k = 0; k < Pack<float>::size; ++k) bits |= static_cast<unsigned>(x[k] <= y[k]) << k;
+  return bits;
+#endif
+}
+
+// The place of the lowest bit that is set.
+inline Index lowest(unsigned bits) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+  return __builtin_ctz(bits);
+#else
+  Index k = 0;
+  while ((bits >> k & 1) == 0) ++k;
+  return k;
 #endif
 }
 

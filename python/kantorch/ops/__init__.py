@@ -19,5 +19,6 @@ from kantorch.ops.ipot import ipot as ipot
 from kantorch.ops.ipot import ipot_points as ipot_points
 from kantorch.ops.ipot import scaling_potentials as scaling_potentials
 from kantorch.ops.ipot import scaling_potentials_points as scaling_potentials_points
+from kantorch.ops.line import line as line
 from kantorch.ops.sinkhorn import sinkhorn as sinkhorn
 from kantorch.ops.sinkhorn import sinkhorn_points as sinkhorn_points

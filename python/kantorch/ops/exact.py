@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kantorch import _core
+from kantorch.errors import Status
 from kantorch.ops.envelope import mass_gradients
 from kantorch.ops.gibbs import reduce_batch
 from kantorch.ops.problem import (
@@ -25,18 +26,19 @@ from kantorch.ops.registration import define
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def _outputs(like: Tensor, batch: int, n: int, m: int) -> Outputs:
-    double = torch.float64
+def empty_outputs(device: torch.device, batch: int, n: int, m: int) -> Outputs:
+    """What the kernel fills, contiguous."""
+    double, cells = torch.float64, n + m - 1
     return (
-        like.new_empty(batch, dtype=double),
-        like.new_empty((batch, n), dtype=double),
-        like.new_empty((batch, m), dtype=double),
-        like.new_empty((batch, n + m - 1), dtype=torch.int64),
-        like.new_empty((batch, n + m - 1), dtype=torch.int64),
-        like.new_empty((batch, n + m - 1), dtype=double),
-        like.new_empty(batch, dtype=double),
-        like.new_empty(batch, dtype=torch.int64),
-        like.new_empty(batch, dtype=torch.int32),
+        torch.empty(batch, dtype=double, device=device),
+        torch.empty(batch, n, dtype=double, device=device),
+        torch.empty(batch, m, dtype=double, device=device),
+        torch.empty(batch, cells, dtype=torch.int64, device=device),
+        torch.empty(batch, cells, dtype=torch.int64, device=device),
+        torch.empty(batch, cells, dtype=double, device=device),
+        torch.empty(batch, dtype=double, device=device),
+        torch.empty(batch, dtype=torch.int64, device=device),
+        torch.empty(batch, dtype=torch.int32, device=device),
     )
 
 
@@ -52,12 +54,12 @@ def _kernel(
     problem = Problem.of(cost, a, b)
     threads = thread_count(threads)
     check_values(problem, threads)
-    out = _outputs(problem.a, *problem.shape)
+    out = empty_outputs(problem.a.device, *problem.shape)
     if problem.batch:
         keep, f_, g_ = potential_arguments(f_init, g_init)
         cost_, a_, b_ = problem.arguments
         scratch = workspace(_core.exact_workspace(problem.dtype, cost_, threads))
-        _core.exact(
+        worst = _core.exact(
             problem.dtype,
             cost_,
             a_,
@@ -65,12 +67,13 @@ def _kernel(
             f_,
             g_,
             max_iter,
-            tuple(tensor.data_ptr() for tensor in out),
+            tuple([tensor.data_ptr() for tensor in out]),
             scratch.data_ptr(),
             threads,
         )
         del keep
-    warn_unless_converged("exact", out[8], out[6])
+        if worst > Status.FIXED_ITERATIONS:
+            warn_unless_converged("exact", out[8], out[6])
     return out
 
 
@@ -83,7 +86,7 @@ def _fake(
     max_iter: int,
     threads: int,
 ) -> Any:
-    return _outputs(cost, batch_of(cost, a, b), *cost.shape[-2:])
+    return empty_outputs(cost.device, batch_of(cost, a, b), *cost.shape[-2:])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:

@@ -161,31 +161,55 @@ def check_values(
     batched = problem.cost is not None and problem.cost.ndim == 3
     distinct = (cost[0], 0 if problem.cost is None else problem.batch if batched else 1, *cost[2:])
     at = 0 if strength is None else strength.data_ptr()
-    fault, k, i, j, value, other = _core.check(
-        problem.dtype, distinct, a, b, at, problem.batch, threads
+    found = _core.check(problem.dtype, distinct, a, b, at, problem.batch, threads)
+    raise_fault(
+        found,
+        cost=batched,
+        a=problem.a.ndim == 2,
+        b=problem.b.ndim == 2,
+        strength=problem.batch > 1,
+        name=name,
     )
+
+
+def raise_fault(
+    found: tuple[int, int, int, int, float, float],
+    *,
+    cost: bool,
+    a: bool,
+    b: bool,
+    strength: bool = False,
+    name: str = "reg",
+) -> None:
+    """Raise a ValueError for what the core's check has found, if anything.
+
+    Args:
+        found: fault, problem, row, column, value, other value.
+        cost: whether it is batched; likewise a, b, strength.
+        a: see `cost`.
+        b: see `cost`.
+        strength: see `cost`.
+        name: what the user calls the strength.
+    """
+    fault, k, i, j, value, other = found
     if fault == 0:
         return
     if fault == 1:
-        where = _index("cost", batched, k, i, j)
-        msg = f"cost must be finite: {where} = {value}"
+        msg = f"cost must be finite: {_index('cost', cost, k, i, j)} = {value}"
     elif fault in (2, 4):
-        where = _index("a", problem.a.ndim == 2, k, i)
-        msg = f"a must be {'finite' if fault == 2 else 'non-negative'}: {where} = {value}"
+        msg = f"a must be {'finite' if fault == 2 else 'non-negative'}: {_index('a', a, k, i)} = {value}"
     elif fault in (3, 5):
-        where = _index("b", problem.b.ndim == 2, k, i)
-        msg = f"b must be {'finite' if fault == 3 else 'non-negative'}: {where} = {value}"
+        msg = f"b must be {'finite' if fault == 3 else 'non-negative'}: {_index('b', b, k, i)} = {value}"
     elif fault == 7:
-        where = _index(name, problem.batch > 1, k)
-        msg = f"{name} must be finite and positive: {where} = {value}"
+        msg = f"{name} must be finite and positive: {_index(name, strength, k)} = {value}"
     else:
-        batched = problem.a.ndim == 2 or problem.b.ndim == 2
         rule = (
             "a and b must have the same total mass, up to a relative difference of 1e-5"
             if fault == 6
             else "a and b must have a finite total mass"
         )
-        msg = f"{rule}: {_index('sum a', batched, k)} = {value}, {_index('sum b', batched, k)} = {other}"
+        sums = (_index("sum a", a or b, k), _index("sum b", a or b, k))
+        msg = f"{rule}: {sums[0]} = {value}, {sums[1]} = {other}"
     raise ValueError(msg)
 
 

@@ -1,0 +1,50 @@
+#include "cpu/line_order.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace kantorch::cpu {
+namespace {
+
+constexpr int digits = 8;
+constexpr std::size_t values = 256;  // of a digit
+
+// Unsigned integers in the order of the numbers.
+std::uint64_t key_of(double at) noexcept {
+  std::uint64_t bits;
+  std::memcpy(&bits, &at, sizeof(bits));
+  return bits >> 63 != 0 ? ~bits : bits | std::uint64_t{1} << 63;
+}
+
+// Digit by digit, from the lowest, skipping those in which all points agree.
+bool radix_sort(std::vector<Placed>& points, const Control& control) {
+  std::vector<std::size_t> counts(digits * values, 0);
+  for (const Placed& point : points) {
+    const std::uint64_t key = key_of(point.at);
+    for (std::size_t d = 0; d < digits; ++d) ++counts[d * values + (key >> (8 * d) & 255)];
+  }
+  std::vector<Placed> other(points.size());
+  for (std::size_t d = 0; d < digits; ++d) {
+    if (control.stopped()) return false;
+    std::size_t* const first = counts.data() + d * values;
+    if (std::find(first, first + values, points.size()) != first + values) continue;
+    std::size_t before = 0;
+    for (std::size_t v = 0; v < values; ++v) before += std::exchange(first[v], before);
+    for (const Placed& point : points) other[first[key_of(point.at) >> (8 * d) & 255]++] = point;
+    points.swap(other);
+  }
+  return true;
+}
+
+}  // namespace
+
+bool sort_points(std::vector<Placed>& points, const Control& control) {
+  constexpr std::size_t worthwhile = 1024;
+  for (Placed& point : points) point.at += 0.0;  // -0 becomes 0, whose key is another
+  if (points.size() >= worthwhile) return radix_sort(points, control);
+  std::sort(points.begin(), points.end());
+  return true;
+}
+
+}  // namespace kantorch::cpu

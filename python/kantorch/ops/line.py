@@ -1,0 +1,124 @@
+"""Unregularised optimal transport on a line as an op: sorted points instead of a cost matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from kantorch import _core
+from kantorch.errors import Status
+from kantorch.ops.envelope import mass_gradients
+from kantorch.ops.exact import Outputs, empty_outputs
+from kantorch.ops.gibbs import reduce_batch
+from kantorch.ops.problem import (
+    contiguous,
+    dtype_of,
+    raise_fault,
+    thread_count,
+    vector_argument,
+    warn_unless_converged,
+)
+from kantorch.ops.registration import define
+
+
+def _shape(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[int, int, int]:
+    batch = next((v.shape[0] for v in (x, y, a, b) if v.ndim == 2), 1)
+    return batch, x.shape[-1], y.shape[-1]
+
+
+def _kernel(x: Tensor, y: Tensor, a: Tensor, b: Tensor, squared: bool, threads: int) -> Any:
+    shape = _shape(x, y, a, b)
+    threads = thread_count(threads)
+    x, y, a, b = (contiguous(vector) for vector in (x, y, a, b))
+    out = empty_outputs(x.device, *shape)
+    if not shape[0]:
+        return out
+    _check(x, y, a, b, squared, shape, threads)
+    worst = _core.line(
+        dtype_of(x),
+        shape,
+        vector_argument(x),
+        vector_argument(y),
+        vector_argument(a),
+        vector_argument(b),
+        squared,
+        tuple([tensor.data_ptr() for tensor in out]),
+        threads,
+    )
+    if worst > Status.FIXED_ITERATIONS:
+        warn_unless_converged("exact", out[8], out[6])
+    return out
+
+
+def _check(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor,
+    b: Tensor,
+    squared: bool,
+    shape: tuple[int, int, int],
+    threads: int,
+) -> None:
+    (x_low, x_high), (y_low, y_high) = (
+        (float(bound) for bound in points.aminmax()) for points in (x, y)
+    )
+    farthest = max(x_high - y_low, y_high - x_low)
+    largest = farthest * farthest if squared else farthest
+    if not largest < float("inf"):
+        msg = f"the costs between x and y must be finite, the largest is {largest}"
+        raise ValueError(msg)
+    cost = (0, *shape, 0, 0)  # there is none
+    found = _core.check(
+        dtype_of(x), cost, vector_argument(a), vector_argument(b), 0, shape[0], threads
+    )
+    raise_fault(found, cost=False, a=a.ndim == 2, b=b.ndim == 2)
+
+
+def _fake(x: Tensor, y: Tensor, a: Tensor, b: Tensor, squared: bool, threads: int) -> Any:
+    return empty_outputs(x.device, *_shape(x, y, a, b))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+    x, y, a, b, ctx.squared, _ = inputs
+    _, f, g, plan_row, plan_col, plan_mass, *rest = output
+    ctx.mark_non_differentiable(f, g, plan_row, plan_col, plan_mass, *rest)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, y, a, b, f, g, plan_row, plan_col, plan_mass)
+
+
+def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    x, y, a, b, f, g, plan_row, plan_col, plan_mass = ctx.saved_tensors
+    grad_value = grads[0]
+    if grad_value is None:
+        return (None,) * 6
+    grad_x = grad_y = None
+    if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+        batch = grad_value.shape[0]
+        difference = x.double().expand(batch, -1).gather(1, plan_row)
+        difference = difference - y.double().expand(batch, -1).gather(1, plan_col)
+        slope = 2 * difference if ctx.squared else difference.sign()
+        flow = grad_value[:, None] * plan_mass * slope
+        grad_x = _sum_at(plan_row, flow, x)
+        grad_y = _sum_at(plan_col, -flow, y)
+    return grad_x, grad_y, *mass_gradients(grad_value, f, g, a, b), None, None
+
+
+def _sum_at(index: Tensor, values: Tensor, points: Tensor) -> Tensor:
+    """For each point the sum of the cells' values; empty cells add 0 to point 0."""
+    sums = values.new_zeros((values.shape[0], points.shape[-1])).scatter_add(1, index, values)
+    return reduce_batch(sums.to(points.dtype), points)
+
+
+# (x (n,) or (B, n), y, a, b, squared: |x - y|^2 and not |x - y|, threads) -> Outputs of `exact`, of which value is
+# differentiable.
+line = define(
+    "line(Tensor x, Tensor y, Tensor a, Tensor b, bool squared, int threads) -> ("
+    + ", ".join(["Tensor"] * 9)
+    + ")",
+    kernel=_kernel,
+    fake=_fake,
+    own_dims=(1, 1, 1, 1, None, None),
+    setup_context=_setup_context,
+    backward=_backward,
+)
