@@ -36,8 +36,8 @@ void pass(const float* k, long first, long last, long n, const float* w, float* 
 
 }  // namespace
 
-// `passes` over each of the (batch, n, n) matrices; `w` and `col` are (batch or threads, n). A batch
-// is shared out by problems, one problem by rows.
+// `passes` over each of the (batch, n, n) matrices; `w` and `col` are (batch or threads, n). A
+// batch is shared out by problems, one problem by rows.
 extern "C" void bare_passes(const float* k, long batch, long n, long passes, long threads, float* w,
                             float* col) {
   std::atomic<long> arrived{0};

@@ -66,7 +66,7 @@ class IpotState {
   const double* a_ = nullptr;
   const double* b_ = nullptr;
   double least_ = 0;  // the smallest R, or 0
-  double rate_ = 1;  // 1 / (beta unit)
+  double rate_ = 1;   // 1 / (beta unit)
   Index t_ = 0;
 };
 
