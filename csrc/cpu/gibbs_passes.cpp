@@ -73,6 +73,16 @@ bool GibbsPasses<T>::update_rows(double* f, const double* g) noexcept {
 }
 
 template <class T>
+bool GibbsPasses<T>::bound_rows(double* f, const double* g) noexcept {
+  const auto& rows = gibbs_rows<T>();
+  double* lowered = block_sum(0);  // in units of the cost
+  for (Index j = 0; j < cols_; ++j)
+    lowered[j] = b_[j] > 0 ? clamp(g[j] / rate_) : -largest_potential;
+  return for_cost_rows(
+      [&](Index i, Index, const T* c) { f[i] = clamp(rows.smallest(c, lowered, cols_) * rate_); });
+}
+
+template <class T>
 bool GibbsPasses<T>::update_columns(const double* f, double* g) noexcept {
   const auto& rows = gibbs_rows<T>();
   for (Index block = 0; block < blocks_.count; ++block)

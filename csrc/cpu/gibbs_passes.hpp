@@ -58,6 +58,10 @@ class GibbsPasses {
   bool update_rows(double* f, const double* g) noexcept;
   bool update_columns(const double* f, double* g) noexcept;
 
+  // The limit of update_rows for small eps, F_i = min_j rate C_ij - G_j over b_j > 0: without
+  // exponentials, and so that no exponent is above 0.
+  bool bound_rows(double* f, const double* g) noexcept;
+
   // Row and column sums of the plan, its mass and <P, C>.
   bool measure(const double* f, const double* g, double* row, double* col, PlanSums* sums) noexcept;
 

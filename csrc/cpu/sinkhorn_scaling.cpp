@@ -46,6 +46,7 @@ void ScalingForm<T>::start(const double* a, const double* b, double* f, double* 
   g_ = g;
   stored_ = false;
   settled_ = false;
+  fresh_ = true;
 }
 
 template <class T>
@@ -68,16 +69,26 @@ bool ScalingForm<T>::log_step() noexcept {
 }
 
 template <class T>
+bool ScalingForm<T>::build() noexcept {
+  if (!passes_.kernel(f_, g_, kernel_)) return false;
+  std::fill_n(u_, rows_, 1.0);
+  std::fill_n(v_, cols_, 1.0);
+  for (Index j = 0; j < cols_; ++j) w_[j] = static_cast<T>(b_[j]);
+  stored_ = true;
+  ++builds_;
+  return true;
+}
+
+template <class T>
 bool ScalingForm<T>::step(double omega, double* error) noexcept {
   *error = std::numeric_limits<double>::infinity();
   if (!stored_) {
-    if (!settled_) return log_step();
-    if (!passes_.kernel(f_, g_, kernel_)) return false;
-    std::fill_n(u_, rows_, 1.0);
-    std::fill_n(v_, cols_, 1.0);
-    for (Index j = 0; j < cols_; ++j) w_[j] = static_cast<T>(b_[j]);
-    stored_ = true;
-    ++builds_;
+    // At first F only has to keep K in range; if the scalings then leave theirs, little is lost.
+    if (fresh_ && !passes_.bound_rows(f_, g_)) return false;
+    if (fresh_) omega = 1;
+    if (!fresh_ && !settled_) return log_step();
+    fresh_ = false;
+    if (!build()) return false;
   }
 
   const auto& loops = scaling_rows<T>();

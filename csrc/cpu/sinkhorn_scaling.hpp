@@ -37,6 +37,7 @@ class ScalingForm {
 
  private:
   bool log_step() noexcept;
+  bool build() noexcept;
 
   GibbsPasses<T>& passes_;
   Index rows_;
@@ -52,6 +53,7 @@ class ScalingForm {
   double* f_ = nullptr;
   double* g_ = nullptr;
   bool stored_ = false;
+  bool fresh_ = false;    // no iteration since the start: F is not known
   bool settled_ = false;  // the last iteration in the log domain moved no potential far
   Index builds_ = 0;
 };

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "cpu/simd/pack.hpp"
+#include "cpu/simd/lanes.hpp"
 
 namespace kantorch::cpu {
 namespace KANTORCH_SIMD {
@@ -111,18 +111,27 @@ inline Pack<double> exp(Pack<double> x) noexcept {
   const P k = t - magic;
   P r = y - k * P::all(6.93145751953125e-1);  // a short constant: the product is exact
   r = r - k * P::all(1.42860682030941723212e-6);
-  P q = P::all(2.5100375832561233664e-8);
-  q = q * r + P::all(2.7620075879983366586e-7);
-  q = q * r + P::all(2.7557268480310025526e-6);
-  q = q * r + P::all(2.4801521322368693266e-5);
-  q = q * r + P::all(1.9841269863040545271e-4);
-  q = q * r + P::all(1.3888888917196719077e-3);
-  q = q * r + P::all(8.3333333333006444950e-3);
-  q = q * r + P::all(4.1666666666624161903e-2);
-  q = q * r + P::all(1.6666666666666667452e-1);
-  q = q * r + P::all(5.0000000000000010211e-1);
-  const P e = scale_by(P::all(1) + (r + q * (r * r)), t);
+  // Estrin's scheme: a chain of products half as long as Horner's.
+  const P r2 = r * r, r4 = r2 * r2;
+  const P q0 = P::all(5.0000000000000010211e-1) + r * P::all(1.6666666666666667452e-1);
+  const P q2 = P::all(4.1666666666624161903e-2) + r * P::all(8.3333333333006444950e-3);
+  const P q4 = P::all(1.3888888916719196707e-3) + r * P::all(1.9841269863040545271e-4);
+  const P q6 = P::all(2.4801521322368693266e-5) + r * P::all(2.7557268480310025526e-6);
+  const P q8 = P::all(2.7620075879983366586e-7) + r * P::all(2.5100375832561233664e-8);
+  const P q = (q0 + q2 * r2) + r4 * ((q4 + q6 * r2) + q8 * r4);
+  const P e = scale_by(P::all(1) + (r + q * r2), t);
   return zero_below(x, low, e);
+}
+
+// 2^r for |r| <= 1/2 with a relative error of about 2e-7.
+inline Pack<float> exp2_of_fraction(Pack<float> r) noexcept {
+  typedef Pack<float> P;
+  P q = P::all(0.00133908633647f);
+  q = q * r + P::all(0.00967603191832f);
+  q = q * r + P::all(0.0555035711422f);
+  q = q * r + P::all(0.240221074853f);
+  q = q * r + P::all(0.693147188026f);
+  return q * r + P::all(1.00000007545f);
 }
 
 // 2^x with a relative error of about 2e-7, and 2^-126 below.
@@ -131,14 +140,23 @@ inline Pack<float> exp2(Pack<float> x) noexcept {
   const P low = P::all(-126), magic = P::all(0x1.8p23f);
   const P y = min(max(x, low), P::all(126));
   const P t = y + magic;
-  const P r = y - (t - magic);
-  P q = P::all(0.00133908633647f);
-  q = q * r + P::all(0.00967603191832f);
-  q = q * r + P::all(0.0555035711422f);
-  q = q * r + P::all(0.240221074853f);
-  q = q * r + P::all(0.693147188026f);
-  q = q * r + P::all(1.00000007545f);
-  return scale_by(q, t);
+  return scale_by(exp2_of_fraction(y - (t - magic)), t);
+}
+
+// e^x and e^y, x <= 88 and y <= 88, rounded to float with a relative error of about 2e-7; 0 below
+// -87.
+inline Pack<float> exp(Pack<double> x, Pack<double> y) noexcept {
+  typedef Pack<float> P;
+  Pack<double> whole[2], rest[2];
+  const Pack<double> low = Pack<double>::all(-87 * 1.4426950408889634),
+                     magic = Pack<double>::all(0x1.8p52);
+  for (int h = 0; h < 2; ++h) {
+    const Pack<double> z = max((h == 0 ? x : y) * Pack<double>::all(1.4426950408889634), low);
+    whole[h] = (z + magic) - magic;
+    rest[h] = z - whole[h];
+  }
+  const P k = joined(whole[0], whole[1]), r = joined(rest[0], rest[1]);
+  return zero_below(k, P::all(-125), scale_by(exp2_of_fraction(r), k + P::all(0x1.8p23f)));
 }
 
 // log x for positive normal x. With s = (z - 1) / (z + 1), log z = 2 (s + s^3 / 3 + s^5 / 5 + ...),

@@ -71,14 +71,7 @@ class Exp2Table {
   static constexpr double magic_in_double = 6755399441055744.0;
 
   Pack<float> power(Pack<float> z, Pack<float> r) const noexcept {
-    typedef Pack<float> P;
-    P q = P::all(0.00133908633647f);
-    q = q * r + P::all(0.00967603191832f);
-    q = q * r + P::all(0.0555035711422f);
-    q = q * r + P::all(0.240221074853f);
-    q = q * r + P::all(0.693147188026f);
-    q = q * r + P::all(1.00000007545f);
-    return scale_by(q, z);
+    return scale_by(exp2_of_fraction(r), z);
   }
 };
 

@@ -11,18 +11,14 @@ namespace {
 
 typedef Pack<double> P;
 
-// Costs may be infinite in units of eps; potentials never are, so that no difference of infinities
-// arises.
+// Costs may be infinite in units of eps, potentials never are. So exponents are clamped where they
+// are subtracted from each other.
 constexpr double lowest = -1e300;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-inline P scaled(P c, P rates) noexcept {
-  return min(max(rates * c, P::all(lowest)), P::all(-lowest));
-}
-
 template <class T, class Lanes>
 inline P exponent(const T* c, P rates, Lanes lanes) noexcept {
-  return scaled(widen(c, lanes), rates);
+  return min(max(rates * widen(c, lanes), P::all(lowest)), P::all(-lowest));
 }
 
 template <class T>
@@ -51,15 +47,39 @@ void add(double x, const double* e, Index m, double* y) noexcept {
   });
 }
 
+// K in double, from column `from` on.
 template <class T>
-void kernel(const T* c, const double* g, double f, double rate, Index m, T* out) noexcept {
+void kernel_from(Index from, const T* c, const double* g, double f, double rate, Index m,
+                 T* out) noexcept {
   constexpr bool single = sizeof(T) == sizeof(float);
   const P rates = P::all(rate), fs = P::all(f), top = P::all(single ? 78 : 650);
   const P low = P::all(single ? -87 : -708);  // no subnormal numbers, which are slow
-  sweep<double>(m, [&](Index j, auto lanes) {
-    const P t = (fs + load(g + j, lanes)) - exponent(c + j, rates, lanes);
+  sweep<double>(m - from, [&](Index j, auto lanes) {
+    j += from;
+    const P t = (fs + load(g + j, lanes)) - widen(c + j, lanes) * rates;
     narrow(out + j, zero_below(t, low, exp(min(t, top))), lanes);
   });
+}
+
+void kernel(const double* c, const double* g, double f, double rate, Index m,
+            double* out) noexcept {
+  kernel_from(0, c, g, f, rate, m, out);
+}
+
+// The exponents in double, but twice as many exponentials at a time in float.
+void kernel(const float* c, const double* g, double f, double rate, Index m, float* out) noexcept {
+  const P rates = P::all(rate), fs = P::all(f), top = P::all(78);
+  const AllLanes<double> lanes;
+  Index j = 0;
+  for (; j + Pack<float>::size <= m; j += Pack<float>::size) {
+    P t[2];
+    for (Index h = 0; h < 2; ++h) {
+      const Index at = j + h * P::size;
+      t[h] = min((fs + load(g + at, lanes)) - widen(c + at, lanes) * rates, top);
+    }
+    exp(t[0], t[1]).store(out + j);
+  }
+  kernel_from(j, c, g, f, rate, m, out);
 }
 
 template <class T>
@@ -67,7 +87,7 @@ void plan(const T* c, const double* g, const T* y, double f, double x, double ra
           T* out) noexcept {
   const P rates = P::all(rate), fs = P::all(f), xs = P::all(x);
   sweep<double>(m, [&](Index j, auto lanes) {
-    const P e = exp((fs + load(g + j, lanes)) - exponent(c + j, rates, lanes));
+    const P e = exp((fs + load(g + j, lanes)) - widen(c + j, lanes) * rates);
     narrow(out + j, (xs * e) * widen(y + j, lanes), lanes);
   });
 }
@@ -79,7 +99,7 @@ RowSums measure(const T* c, const double* g, const double* b, double f, double a
   P mass = P::all(0), cost = P::all(0);
   sweep<double>(m, [&](Index j, auto lanes) {
     const P cs = widen(c + j, lanes);
-    const P x = (as * exp((fs + load(g + j, lanes)) - scaled(cs, rates))) * load(b + j, lanes);
+    const P x = (as * exp((fs + load(g + j, lanes)) - cs * rates)) * load(b + j, lanes);
     store(p + j, x, lanes);
     if (col != nullptr) store(col + j, load(col + j, lanes) + x, lanes);
     mass = mass + x;
@@ -149,8 +169,8 @@ double excess(const T* c, const double* b, double from, double share, Index m) n
 
 template <class T>
 constexpr GibbsRows<T> rows_for() noexcept {
-  return {softmin<T>,   add,         kernel<T>, plan<T>,  measure<T>, raise<T>,
-          add_below<T>, smallest<T>, lower<T>,  range<T>, excess<T>};
+  return {softmin<T>,   add,         kernel,   plan<T>,  measure<T>, raise<T>,
+          add_below<T>, smallest<T>, lower<T>, range<T>, excess<T>};
 }
 
 }  // namespace

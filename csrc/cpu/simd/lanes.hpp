@@ -60,9 +60,13 @@ inline void narrow(double* to, Pack<double> x, AllLanes<double> lanes) noexcept 
 #if defined(__GNUC__) || defined(__clang__)
 typedef float HalfVector __attribute__((vector_size(KANTORCH_VECTOR_BYTES / 2)));
 inline Pack<double> widen(const float* from, AllLanes<double>) noexcept {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  return {(Pack<double>::Vector)_mm256_cvtps_pd(_mm_loadu_ps(from))};  // GCC makes three of it
+#else
   HalfVector half;
   std::memcpy(&half, from, sizeof(half));
   return {__builtin_convertvector(half, Pack<double>::Vector)};
+#endif
 }
 inline void narrow(float* to, Pack<double> x, AllLanes<double>) noexcept {
   const HalfVector half = __builtin_convertvector(x.v, HalfVector);
@@ -90,6 +94,22 @@ inline void narrow(T* to, Pack<double> x, FirstLanes lanes) noexcept {
   T buffer[Pack<double>::size];
   narrow(buffer, x, AllLanes<double>{});
   for (Index i = 0; i < lanes.count; ++i) to[i] = buffer[i];
+}
+
+// Two packs side by side, rounded.
+inline Pack<float> joined(Pack<double> x, Pack<double> y) noexcept {
+#if defined(__AVX512F__)
+  const __m256 low = _mm512_cvtpd_ps((__m512d)x.v), high = _mm512_cvtpd_ps((__m512d)y.v);
+  return {(Pack<float>::Vector)_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1)};
+#elif defined(__AVX2__)
+  const __m128 low = _mm256_cvtpd_ps((__m256d)x.v), high = _mm256_cvtpd_ps((__m256d)y.v);
+  return {(Pack<float>::Vector)_mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1)};
+#else
+  float buffer[Pack<float>::size];
+  narrow(buffer, x, AllLanes<double>{});
+  narrow(buffer + Pack<double>::size, y, AllLanes<double>{});
+  return Pack<float>::load(buffer);
+#endif
 }
 
 template <class T>
