@@ -19,6 +19,7 @@ SINGLE = {
     "exact, weighted 2-D, n=256": lambda: clouds(256),
     "exact, weighted 2-D, n=1000": lambda: clouds(1000),
     "exact, weighted 2-D, n=2000": lambda: clouds(2000),
+    "exact, weighted 2-D, n=4000": lambda: clouds(4000),
     "exact, weighted 2-D, 64 x 2048": lambda: clouds(64, 2048),
     "exact, 32 x 32 image grids": lambda: grids(32),
     "exact, uniform d=64, n=1024": lambda: neurons(1024),
@@ -42,7 +43,7 @@ def bench_exact_single(benchmark: Any, work: str) -> None:
     cost, a, b = SINGLE[work]()
     tensors_ = tensors(cost, a, b)
     peers = {"POT ot.emd2": lambda: ot.emd2(a, b, cost, numItermax=10**9)}
-    if "uniform d" in work:
+    if "uniform" in work:
         optimize = installed("scipy.optimize")
         n = len(a)
         peers["SciPy linear_sum_assignment"] = lambda: (

@@ -1,6 +1,7 @@
 """Interleaved timing: in each round every peer runs once, then kantorch, in one process.
 
-Shared machines drift, so only ratios of medians within one race mean anything.
+Shared machines drift, so only ratios of medians within one race mean anything. Contestants whose
+first call takes long start without a warm-up, which would change little.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 Solver = Callable[[], Any]
+LONG = 2.0  # seconds
 
 
 def race(
@@ -23,6 +25,7 @@ def race(
     error: Callable[[Any], float],
     tolerance: float,
     tolerances: dict[str, float] | None = None,
+    floors: dict[str, Solver | None] | None = None,
     seconds: float = 6.0,
 ) -> None:
     """Assert every contestant's answer, then time them turn by turn.
@@ -35,28 +38,38 @@ def race(
         error: of what a contestant returns.
         tolerance: the largest error kantorch may have; written beside its time.
         tolerances: peers that do not reach `tolerance` state theirs here.
+        floors: part of the work only, which shows what the machine allows; timed like a peer.
         seconds: about how long to race.
     """
+    everyone: dict[str, Solver | None] = {"kantorch": ours, **peers, **(floors or {})}
+    absent = [name for name, solver in everyone.items() if solver is None]
+    present = {name: solver for name, solver in everyone.items() if solver is not None}
     errors, durations = {}, {}
-    absent = [name for name, solver in peers.items() if solver is None]
-    present = {name: solver for name, solver in peers.items() if solver is not None}
-    for name, solver in {"kantorch": ours, **present}.items():
-        solver()  # first calls build caches and wake threads
-        start = time.perf_counter()
-        answer = solver()
-        durations[name] = time.perf_counter() - start
+    for name, solver in present.items():
+        duration, answer = timed(solver)  # first calls build caches and wake threads
+        if duration < LONG:
+            duration, answer = timed(solver)
+        durations[name] = duration
+        if name in (floors or {}):
+            continue
         errors[name] = float(error(answer))
         allowed = (tolerances or {}).get(name, tolerance)
         assert errors[name] <= allowed, f"{work}: {name} is off by {errors[name]}, not {allowed}"
     rounds = int(np.clip(seconds / sum(durations.values()), 3, 200))
+    del present["kantorch"]
     times: dict[str, list[float]] = {name: [] for name in present}
 
     def run_peers() -> None:
         for name, solver in present.items():
-            start = time.perf_counter()
-            solver()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(timed(solver)[0])
 
     benchmark.group = work.partition(",")[0]
     benchmark.extra_info.update(work=work, errors=errors, peers=times, absent=absent)
     benchmark.pedantic(ours, setup=run_peers, rounds=rounds, iterations=1, warmup_rounds=0)
+
+
+def timed(solver: Solver) -> tuple[float, Any]:
+    """Seconds of one call, and what it returns."""
+    start = time.perf_counter()
+    answer = solver()
+    return time.perf_counter() - start, answer

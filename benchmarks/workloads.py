@@ -47,6 +47,12 @@ def grids(side: int = 32, *, seed: int = 0):
     return _cost(points, points, squared=True), _weights(rng, side**2), _weights(rng, side**2)
 
 
+def points(n: int, *, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two uniform clouds in the cube, float32."""
+    rng = np.random.default_rng(seed)
+    return tensors(rng.random((n, d)), rng.random((n, d)), dtype=torch.float32)
+
+
 def tensors(*arrays: np.ndarray, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
     """The arrays as tensors."""
     return tuple(torch.from_numpy(array).to(dtype) for array in arrays)
