@@ -1,4 +1,8 @@
-"""Sinkhorn between 20 000 points, whose cost nobody stores."""
+"""Sinkhorn between 20 000 points, whose cost nobody stores.
+
+Beside a torch loop alone: GeomLoss needs KeOps for it, and OTT-JAX 0.6.0 fails with the JAX that is
+installed with it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import pytest
 from torch import Tensor
 
 import kantorch
-from peers import ott_points_sinkhorn, torch_points_sinkhorn
+from peers import torch_points_sinkhorn
 from race import race
 from workloads import points
 
@@ -31,10 +35,8 @@ def bench_points_fixed_iterations(benchmark: Any, d: int) -> None:
         ours,
         {
             "torch logsumexp in chunks": lambda: torch_points_sinkhorn(x, y, reg, ITERATIONS),
-            "OTT-JAX in chunks": ott_points_sinkhorn(x, y, reg, ITERATIONS),
         },
         error=lambda value: abs(float(value) - reference) / abs(reference),
         tolerance=1e-4,
-        tolerances={"OTT-JAX in chunks": 1e-3},
         seconds=0,
     )

@@ -79,37 +79,6 @@ def torch_ipot(cost: Tensor, a: Tensor, b: Tensor, beta: float, iterations: int)
     return (plan * cost).sum((-2, -1))
 
 
-def ott_points_sinkhorn(x: Tensor, y: Tensor, reg: float, iterations: int) -> Any:
-    """OTT-JAX's Sinkhorn between points with squared Euclidean costs made in chunks, uniform weights.
-
-    Returns the dual value; None if absent.
-    """
-    if optional("ott") is None:
-        return None
-    import jax
-    import jax.numpy as jnp
-    from ott.geometry import pointcloud
-    from ott.problems.linear import linear_problem
-    from ott.solvers.linear import sinkhorn
-
-    solver = sinkhorn.Sinkhorn(
-        threshold=0.0,
-        min_iterations=iterations,
-        max_iterations=iterations,
-        inner_iterations=iterations,
-    )
-
-    @jax.jit
-    def solve(x: Any, y: Any) -> Any:
-        geom = pointcloud.PointCloud(x, y, epsilon=reg, batch_size=CHUNK)
-        out = solver(linear_problem.LinearProblem(geom))
-        # Its potentials hold reg log a and reg log b.
-        return out.f.mean() + out.g.mean() + reg * (jnp.log(len(x)) + jnp.log(len(y)))
-
-    arrays = [jnp.asarray(t.numpy()) for t in (x, y)]
-    return lambda: float(solve(*arrays))
-
-
 def torch_points_sinkhorn(x: Tensor, y: Tensor, reg: float, iterations: int) -> float:
     """Log-domain Sinkhorn with squared Euclidean costs made in chunks, uniform weights.
 

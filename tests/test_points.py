@@ -70,6 +70,21 @@ def test_any_number_of_coordinates(dims, dtype, rng):
     close(got.value, want.value, 1e-11 if dtype == torch.float64 else 1e-5)
 
 
+@pytest.mark.parametrize("shift", [0, 1024])
+@pytest.mark.parametrize("reg", [1.0, 0.3, 0.1, 0.03, 0.01])
+def test_float32_keeps_its_digits_at_any_strength_and_place(shift, reg, rng):
+    # Half of the points are pairs much closer to each other than to the centre.
+    x, y, *_ = (p.detach() for p in clouds(rng, torch.float32))
+    y[: M // 2] = x[: M // 2] + 2.0**-10
+    x, y = x + shift, y + shift
+    got = kantorch.solve_sample(x, y, reg=reg, max_iter=30, tol=0.0)
+    want = dense(x.double(), y.double(), reg=reg, max_iter=30, tol=0.0)
+    for name in ("potential_a", "potential_b"):
+        error = (getattr(got, name).double() - getattr(want, name)).abs().max()
+        assert float(error) <= 1e-5 * reg
+    close(got.value.double(), want.value, 1e-5)
+
+
 def test_entropy_and_a_tolerance(dtype, rng):
     inputs = clouds(rng, dtype)
     chosen = {"reg": 0.05, "reg_type": "entropy", "tol": 1e-6}

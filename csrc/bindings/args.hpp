@@ -16,7 +16,7 @@ namespace kantorch::bindings {
 namespace py = pybind11;
 
 using CostArgument = std::array<Index, 6>;  // address, B, n, m, batch stride, row stride
-// x, y coordinate by coordinate, coordinates, their batch strides, metric
+// x, y in panels, coordinates, their batch strides, metric
 using PointsArgument = std::array<Index, 6>;
 using VectorArgument = std::array<Index, 2>;  // address, batch stride
 

@@ -47,11 +47,19 @@ struct VectorBatch {
 // The distance between points that is the cost; the numbers are Python's names in their order.
 enum class Metric : int { sqeuclidean = 0, euclidean = 1, cityblock = 2, chebyshev = 3 };
 
-// Two clouds of points: x one after the other, y coordinate by coordinate.
+// The points of y that lie side by side, coordinate by coordinate.
+constexpr Index panel = 16;
+
+constexpr Index padded(Index size, Index multiple) noexcept {
+  return (size + multiple - 1) / multiple * multiple;
+}
+
+// Two clouds of points: x one after the other, y in panels of which the last is filled up with
+// zeros.
 template <class T>
 struct PointsView {
   const T* x = nullptr;  // (rows, dims)
-  const T* y = nullptr;  // (dims, cols)
+  const T* y = nullptr;  // (padded(cols, panel) / panel, dims, panel)
   Index dims = 0;
   Metric metric = Metric::sqeuclidean;
 };

@@ -18,7 +18,8 @@ class CostRows {
   CostRows(Arena& arena, Index n, Index m, bool stored) noexcept
       : blocks_(n, m),
         cols_(m),
-        scratch_(stored ? nullptr : arena.take<T>(blocks_.count * distance_group * m)) {}
+        stride_(padded(m, panel)),
+        scratch_(stored ? nullptr : arena.take<T>(blocks_.count * distance_group * stride_)) {}
 
   void bind(const MatrixView<T>& matrix) noexcept { matrix_ = matrix; }
   void bind(const PointsView<T>& points) noexcept { points_ = points; }
@@ -35,7 +36,7 @@ class CostRows {
     if (stored()) return matrix_.row(i);
     const Index at = (i - blocks_.first(block)) % distance_group;
     if (at == 0) group(i, block);
-    return of_block(block) + at * cols_;
+    return of_block(block) + at * stride_;
   }
 
   // Rows i, i + 1, ... of points: as many as this returns, in scratch that may be overwritten.
@@ -45,11 +46,13 @@ class CostRows {
     distance_rows<T>().rows(points_, points_.x + i * points_.dims, count, cols_, of_block(block));
     return count;
   }
-  T* of_block(Index block) noexcept { return scratch_ + block * distance_group * cols_; }
+  T* of_block(Index block) noexcept { return scratch_ + block * distance_group * stride_; }
+  Index stride() const noexcept { return stride_; }  // of those rows
 
  private:
   RowBlocks blocks_;
   Index cols_;
+  Index stride_;
   T* scratch_;
   MatrixView<T> matrix_;
   PointsView<T> points_;

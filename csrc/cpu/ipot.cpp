@@ -16,14 +16,24 @@ namespace {
 // The scratch of one problem at a time. State is IpotState<T>, on a stored cost, or IpotLog<T>.
 template <class T, class State>
 struct Workspace {
-  Workspace(Arena& arena, Index n, Index m) noexcept
+  static constexpr bool stored = std::is_same_v<State, IpotState<T>>;
+
+  Workspace(Arena& arena, Index n, Index m, Index dims) noexcept
       : a(arena.take<double>(n)),
         b(arena.take<double>(m)),
         f(arena.take<double>(n)),
         g(arena.take<double>(m)),
         scratch(arena.take<double>(dual_value_scratch(n, m))),
-        passes(arena, n, m, std::is_same_v<State, IpotState<T>>),
-        state(arena, passes, n, m) {}
+        passes(arena, n, m, stored),
+        state(make_state(arena, n, m, dims)) {}
+
+  State make_state(Arena& arena, Index n, Index m, [[maybe_unused]] Index dims) noexcept {
+    if constexpr (stored) {
+      return State(arena, passes, n, m);
+    } else {
+      return State(arena, passes, n, m, dims);
+    }
+  }
 
   double* a;
   double* b;
@@ -56,7 +66,7 @@ template <class T, class State, class Cost>
 bool solve(const IpotProblem<T>& problem, Index k, const Cost& cost, const ScalingResult& result,
            Arena& arena, const Control& control) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
-  Workspace<T, State> work(arena, n, m);
+  Workspace<T, State> work(arena, n, m, problem.points.dims);
   const double mass = normalise(problem.a[k], n, work.a),
                mass_b = normalise(problem.b[k], m, work.b);
   Normalised normal{n, m, work.a, work.b, mass, mass_b, 1};
@@ -142,10 +152,10 @@ Index bytes_per_problem(const IpotProblem<T>& problem) noexcept {
   const bool points = problem.points.given();
   Arena arena(nullptr);
   if (points && is_streamed(n, m)) {
-    const Workspace<T, IpotLog<T>> work(arena, n, m);
+    const Workspace<T, IpotLog<T>> work(arena, n, m, problem.points.dims);
   } else {
     if (points) const DistanceMatrix<T> distances(arena, n, m);
-    const Workspace<T, IpotState<T>> work(arena, n, m);
+    const Workspace<T, IpotState<T>> work(arena, n, m, 0);
   }
   return arena.bytes();
 }

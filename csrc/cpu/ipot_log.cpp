@@ -20,9 +20,9 @@ void extrapolate(double* x, double* last, Index size) noexcept {
 }  // namespace
 
 template <class T>
-IpotLog<T>::IpotLog(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) noexcept
+IpotLog<T>::IpotLog(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, Index dims) noexcept
     : passes_(passes),
-      form_(arena, passes, n, m),
+      form_(arena, passes, n, m, dims),
       n_(n),
       m_(m),
       f_(arena.take<double>(n)),

@@ -9,7 +9,7 @@ namespace kantorch::cpu {
 template <class T>
 class IpotLog {
  public:
-  IpotLog(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) noexcept;
+  IpotLog(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, Index dims) noexcept;
 
   // As in IpotState.
   bool start(const PointsView<T>& points, const double* a, const double* b, double beta,

@@ -17,7 +17,7 @@ template <class T>
 struct Workspace {
   Workspace(Arena& arena, Index n, Index m) noexcept
       : g(arena.take<double>(m)),
-        plan(arena.take<T>(RowBlocks(n, m).count * distance_group * m)),
+        plan(arena.take<T>(RowBlocks(n, m).count * distance_group * padded(m, panel))),
         cost(arena, n, m, false) {}
 
   double* g;
@@ -36,15 +36,17 @@ bool solve(const PullProblem<T>& problem, Index k, T* out, void* memory,
   const double rate = rate_of(problem.eps[k]);
   for (Index j = 0; j < m; ++j) work.g[j] = to_units(problem.g[k][j], rate);
   const RowBlocks& blocks = work.cost.blocks();
+  const Index stride = work.cost.stride();
+  std::fill_n(work.plan, blocks.count * distance_group * stride, T{0});
   return parallel_for(blocks.count, control, [&](Index block) {
     const T* cost = work.cost.of_block(block);
-    T* plan = work.plan + block * distance_group * m;
+    T* plan = work.plan + block * distance_group * stride;
     for (Index i = blocks.first(block); i < blocks.last(block) && !control.stopped();) {
       const Index count = work.cost.group(i, block);
       for (Index r = 0; r < count; ++r) {
-        gibbs_rows<T>().plan(cost + r * m, work.g, problem.b[k],
+        gibbs_rows<T>().plan(cost + r * stride, work.g, problem.b[k],
                              to_units(problem.f[k][i + r], rate),
-                             static_cast<double>(problem.a[k][i + r]), rate, m, plan + r * m);
+                             static_cast<double>(problem.a[k][i + r]), rate, m, plan + r * stride);
       }
       distance_rows<T>().pull(points, points.x + i * dims, count, m, plan, cost, out + i * dims);
       i += count;

@@ -15,14 +15,14 @@ template <class T, class Form>
 struct Workspace {
   static constexpr bool stored = Form::second_order;
 
-  Workspace(Arena& arena, Index n, Index m, bool fixed) noexcept
+  Workspace(Arena& arena, Index n, Index m, Index dims, bool fixed) noexcept
       : a(arena.take<double>(n)),
         b(arena.take<double>(m)),
         f(arena.take<double>(n)),
         g(arena.take<double>(m)),
         large(arena.take<char>(stored ? large_bytes(n, m, fixed) : 0)),
         passes(arena, n, m, stored),
-        form(make_form(arena, n, m)),
+        form(make_form(arena, n, m, dims)),
         convergence(arena, passes, form, fixed || !stored ? 0 : n, fixed || !stored ? 0 : m,
                     reinterpret_cast<double*>(large)) {}
 
@@ -33,11 +33,11 @@ struct Workspace {
     return fixed ? kernel : std::max(kernel, matrix);
   }
 
-  Form make_form(Arena& arena, Index n, Index m) noexcept {
+  Form make_form(Arena& arena, Index n, Index m, [[maybe_unused]] Index dims) noexcept {
     if constexpr (stored) {
       return Form(arena, passes, n, m, reinterpret_cast<T*>(large));
     } else {
-      return Form(arena, passes, n, m);
+      return Form(arena, passes, n, m, dims);
     }
   }
 
@@ -56,7 +56,7 @@ bool solve(const SinkhornProblem<T>& problem, Index k, const Cost& cost,
            const ScalingResult& result, Arena& arena, const Control& control) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
   const bool fixed = !(problem.tol > 0);
-  Workspace<T, Form> work(arena, n, m, fixed);
+  Workspace<T, Form> work(arena, n, m, problem.points.dims, fixed);
   const double mass = normalise(problem.a[k], n, work.a),
                mass_b = normalise(problem.b[k], m, work.b);
   const Normalised normal{n, m, work.a, work.b, mass, mass_b, problem.eps[k]};
@@ -110,10 +110,10 @@ Index bytes_per_problem(const SinkhornProblem<T>& problem) noexcept {
   const bool fixed = !(problem.tol > 0), points = problem.points.given();
   Arena arena(nullptr);
   if (points && is_streamed(n, m)) {
-    const Workspace<T, LogForm<T>> work(arena, n, m, fixed);
+    const Workspace<T, LogForm<T>> work(arena, n, m, problem.points.dims, fixed);
   } else {
     if (points) const DistanceMatrix<T> distances(arena, n, m);
-    const Workspace<T, ScalingForm<T>> work(arena, n, m, fixed);
+    const Workspace<T, ScalingForm<T>> work(arena, n, m, 0, fixed);
   }
   return arena.bytes();
 }

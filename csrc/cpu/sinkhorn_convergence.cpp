@@ -102,6 +102,7 @@ bool SinkhornConvergence<T, Form>::relax(double target, bool refined, bool* prom
     if (!form_.step(relaxation.omega(), &error)) return false;
     ++made_;
     if (error <= target) break;
+    if (error < Form::smallest_error) form_.refine();
     if (relaxation.take(error, target, &left) && left > limit) {
       *promising = false;
       break;

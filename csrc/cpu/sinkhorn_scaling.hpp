@@ -14,6 +14,7 @@ template <class T>
 class ScalingForm {
  public:
   static constexpr bool second_order = true;  // Newton's method may use the kernel's memory
+  static constexpr double smallest_error = 0;
 
   // `kernel` holds n m numbers.
   ScalingForm(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, T* kernel) noexcept;

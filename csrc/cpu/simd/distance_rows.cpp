@@ -4,6 +4,7 @@
 
 #include "cpu/simd/exp.hpp"
 #include "cpu/simd/lanes.hpp"
+#include "cpu/simd/panels.hpp"
 
 namespace kantorch::cpu {
 namespace KANTORCH_SIMD {
@@ -26,48 +27,33 @@ struct Largest {
   }
 };
 
-// Packs of y that a group of points meets at a time: the sums of a tile stay in registers.
-constexpr int tile_packs = KANTORCH_VECTOR_BYTES == 64 ? 4 : 2;
-
-template <template <class> class Sum, int R, int W, class T, class Lanes>
-inline void tile(const T* x, const T* y, Index stride, Index dims, T* out, Lanes lanes) noexcept {
+template <template <class> class Sum, int R, class T>
+inline void tile(const T* x, const T* y, Index dims, T* out, Index stride) noexcept {
   typedef Pack<T> V;
+  constexpr int W = tile_packs<T>;
   V sum[R][W];
   for (int r = 0; r < R; ++r) {
     for (int w = 0; w < W; ++w) sum[r][w] = V::all(0);
   }
   for (Index k = 0; k < dims; ++k) {
     V ys[W];
-    for (int w = 0; w < W; ++w) ys[w] = load(y + k * stride + w * V::size, lanes);
+    for (int w = 0; w < W; ++w) ys[w] = V::load(y + k * panel + w * V::size);
     for (int r = 0; r < R; ++r) {
       const V xs = V::all(x[r * dims + k]);
       for (int w = 0; w < W; ++w) sum[r][w] = Sum<T>::add(sum[r][w], xs - ys[w]);
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int w = 0; w < W; ++w) store(out + r * stride + w * V::size, sum[r][w], lanes);
+    for (int w = 0; w < W; ++w) sum[r][w].store(out + r * stride + w * V::size);
   }
-}
-
-template <template <class> class Sum, int R, class T>
-inline void group(const T* x, const T* y, Index m, Index dims, T* out) noexcept {
-  constexpr Index width = tile_packs * Pack<T>::size;
-  Index j = 0;
-  for (; j + width <= m; j += width)
-    tile<Sum, R, tile_packs>(x, y + j, m, dims, out + j, AllLanes<T>{});
-  sweep<T>(m - j, [&](Index at, auto lanes) {
-    tile<Sum, R, 1>(x, y + j + at, m, dims, out + j + at, lanes);
-  });
 }
 
 template <template <class> class Sum, class T>
 inline void sums(const PointsView<T>& points, const T* x, Index count, Index m, T* out) noexcept {
-  if (count == distance_group) {
-    group<Sum, distance_group>(x, points.y, m, points.dims, out);
-    return;
-  }
-  for (Index r = 0; r < count; ++r)
-    group<Sum, 1>(x + r * points.dims, points.y, m, points.dims, out + r * m);
+  const Index dims = points.dims, stride = padded(m, panel);
+  for_tiles(points.y, dims, 0, stride, count, [&](Index j, const T* y, Index r, auto rows) {
+    tile<Sum, rows.value>(x + r * dims, y, dims, out + r * stride + j, stride);
+  });
 }
 
 template <class T>
@@ -81,7 +67,7 @@ void rows(const PointsView<T>& points, const T* x, Index count, Index m, T* out)
       return sums<Squares>(points, x, count, m, out);
     case Metric::euclidean:
       sums<Squares>(points, x, count, m, out);
-      for (Index j = 0; j < count * m; ++j) out[j] = std::sqrt(out[j]);
+      for (Index j = 0; j < count * padded(m, panel); ++j) out[j] = std::sqrt(out[j]);
   }
 }
 
@@ -106,58 +92,54 @@ struct SignOfLargest {
 };
 
 constexpr Index longest_chain = 4096;  // terms summed in T before the sum goes on in double
-
-template <template <class> class Slope, int R, class T>
-inline void pull_group(const T* x, const T* y, Index m, Index dims, const T* p, const T* c,
-                       T* out) noexcept {
-  typedef Pack<T> V;
-  for (Index k = 0; k < dims; ++k) {
-    double totals[R] = {};
-    V xs[R];
-    for (int r = 0; r < R; ++r) xs[r] = V::all(x[r * dims + k]);
-    for (Index j0 = 0; j0 < m; j0 += longest_chain) {
-      const Index width = m - j0 < longest_chain ? m - j0 : longest_chain;
-      V sum_of_rows[R];
-      for (int r = 0; r < R; ++r) sum_of_rows[r] = V::all(0);
-      sweep<T>(width, [&](Index j, auto lanes) {
-        j += j0;
-        const V ys = load(y + k * m + j, lanes);
-        for (int r = 0; r < R; ++r) {
-          const V ps = load(p + r * m + j, lanes), cs = load(c + r * m + j, lanes);
-          sum_of_rows[r] = sum_of_rows[r] + Slope<T>::slope(ps, xs[r] - ys, cs);
-        }
-      });
-      for (int r = 0; r < R; ++r) totals[r] += static_cast<double>(sum(sum_of_rows[r]));
-    }
-    for (int r = 0; r < R; ++r) out[r * dims + k] = static_cast<T>(totals[r]);
-  }
-}
+constexpr Index most_sums = 64;        // coordinates whose sums are kept at a time
 
 template <template <class> class Slope, class T>
 inline void pull_rows(const PointsView<T>& points, const T* x, Index count, Index m, const T* p,
                       const T* c, T* out) noexcept {
-  const Index dims = points.dims;
-  if (count == distance_group) {
-    pull_group<Slope, distance_group>(x, points.y, m, dims, p, c, out);
-    return;
+  typedef Pack<T> V;
+  const Index dims = points.dims, stride = padded(m, panel);
+  for (Index k0 = 0; k0 < dims; k0 += most_sums) {
+    const Index size = dims - k0 < most_sums ? dims - k0 : most_sums;
+    double totals[distance_group * most_sums] = {};
+    for (Index j0 = 0; j0 < stride; j0 += longest_chain) {
+      const Index end = stride - j0 < longest_chain ? stride : j0 + longest_chain;
+      V sums[distance_group * most_sums];
+      for (Index s = 0; s < count * size; ++s) sums[s] = V::all(0);
+      for (Index j = j0; j < end; j += V::size) {
+        const T* y = points.y + j / panel * (panel * dims) + k0 * panel + j % panel;
+        for (Index r = 0; r < count; ++r) {
+          const V ps = V::load(p + r * stride + j), cs = V::load(c + r * stride + j);
+          const T* from = x + r * dims + k0;
+          for (Index k = 0; k < size; ++k) {
+            const V t = V::all(from[k]) - V::load(y + k * panel);
+            sums[r * size + k] = sums[r * size + k] + Slope<T>::slope(ps, t, cs);
+          }
+        }
+      }
+      for (Index s = 0; s < count * size; ++s) totals[s] += static_cast<double>(sum(sums[s]));
+    }
+    for (Index r = 0; r < count; ++r) {
+      for (Index k = 0; k < size; ++k)
+        out[r * dims + k0 + k] = static_cast<T>(totals[r * size + k]);
+    }
   }
-  for (Index r = 0; r < count; ++r)
-    pull_group<Slope, 1>(x + r * dims, points.y, m, dims, p + r * m, c + r * m, out + r * dims);
 }
 
 template <class T>
 void pull(const PointsView<T>& points, const T* x, Index count, Index m, T* p, const T* c,
           T* out) noexcept {
+  const Index size = count * padded(m, panel);
   switch (points.metric) {
     case Metric::cityblock:
       return pull_rows<Sign>(points, x, count, m, p, c, out);
     case Metric::chebyshev:
       return pull_rows<SignOfLargest>(points, x, count, m, p, c, out);
     case Metric::sqeuclidean:
-      for (Index j = 0; j < count * m; ++j) p[j] *= 2;
+      for (Index j = 0; j < size; ++j) p[j] *= 2;
       return pull_rows<Along>(points, x, count, m, p, c, out);
     case Metric::euclidean:  // the subgradient at distance 0 is 0
-      for (Index j = 0; j < count * m; ++j) p[j] = c[j] > 0 ? p[j] / c[j] : 0;
+      for (Index j = 0; j < size; ++j) p[j] = c[j] > 0 ? p[j] / c[j] : 0;
       return pull_rows<Along>(points, x, count, m, p, c, out);
   }
 }

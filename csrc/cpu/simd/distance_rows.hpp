@@ -7,15 +7,16 @@
 
 namespace kantorch::cpu {
 
-constexpr Index distance_group = 4;  // points of x that share the loads of y
+constexpr Index distance_group = 8;  // points of x that share the loads of y
 
 template <class T>
 struct DistanceRows {
-  // out[r * m + j] is the distance of x_r and y_j, for r < count <= distance_group and j < m.
+  // out[r * padded(m, panel) + j] is the distance of x_r and y_j, for r < count <= distance_group
+  // and all of y's panels.
   void (*rows)(const PointsView<T>& points, const T* x, Index count, Index m, T* out);
 
-  // out[r * dims + k] = sum_j p_rj d c_rj / d x_rk, where c_rj are those distances. p and c are
-  // (count, m); p is overwritten.
+  // out[r * dims + k] = sum_j p_rj d c_rj / d x_rk, where c_rj are those distances. p lies as c
+  // does, with zeros beyond m, and is overwritten.
   void (*pull)(const PointsView<T>& points, const T* x, Index count, Index m, T* p, const T* c,
                T* out);
 };

@@ -14,10 +14,6 @@ namespace kantorch::cpu {
 constexpr Index tile_rows = 8;
 constexpr Index tile_columns = 16;  // divisible by every register's worth
 
-constexpr Index padded(Index size, Index multiple) noexcept {
-  return (size + multiple - 1) / multiple * multiple;
-}
-
 // A NaN makes `high` NaN.
 template <class T>
 struct KernelRange {

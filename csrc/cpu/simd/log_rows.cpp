@@ -1,7 +1,7 @@
 #include "cpu/simd/log_rows.hpp"
 
-#include "cpu/simd/distance_rows.hpp"
 #include "cpu/simd/exp.hpp"
+#include "cpu/simd/panels.hpp"
 #include "cpu/simd/products.hpp"
 #include "cpu/simd/range.hpp"
 
@@ -14,63 +14,127 @@ inline Pack<double> power(Pack<double> x) noexcept { return exp(x); }
 
 constexpr Index longest_chain = 4096;  // columns summed in T before the sum goes on in double
 
+// R rows whose sums stay in registers: s_r = sum_j w_j e_rj.
 template <int R, class T>
-inline void row_group(T* c, Index m, const T* g, const T* w, T rate, const double* f,
-                      const double* a, double omega, double* u, T* col, Range* range) noexcept {
+inline void sums_of_rows(T* c, Index stride, const T* g, const T* w, T rate, const double* f,
+                         double* s) noexcept {
   typedef Pack<T> V;
-  typedef Pack<double> P;
-  constexpr Index held = R < P::size ? P::size : R;
-  double sums[held], weights[held];
-  V offset[R];
-  for (Index r = 0; r < held; ++r) {
-    sums[r] = r < R ? 0 : 1;
-    weights[r] = r < R ? a[r] : 0;
-  }
-  for (int r = 0; r < R; ++r) offset[r] = V::all(static_cast<T>(f[r]));
   const V rates = V::all(rate);
-  for (Index j0 = 0; j0 < m; j0 += longest_chain) {
-    const Index width = m - j0 < longest_chain ? m - j0 : longest_chain;
+  V offset[R];
+  for (int r = 0; r < R; ++r) {
+    offset[r] = V::all(static_cast<T>(f[r]));
+    s[r] = 0;
+  }
+  for (Index j0 = 0; j0 < stride; j0 += longest_chain) {
+    const Index end = stride - j0 < longest_chain ? stride : j0 + longest_chain;
     V total[R];
     for (int r = 0; r < R; ++r) total[r] = V::all(0);
-    sweep<T>(width, [&](Index j, auto lanes) {
-      j += j0;
-      const V gs = load(g + j, lanes), ws = load(w + j, lanes);
+    for (Index j = j0; j < end; j += V::size) {
+      const V gs = V::load(g + j), ws = V::load(w + j);
       for (int r = 0; r < R; ++r) {
-        const V e = power((offset[r] + gs) - rates * load(c + r * m + j, lanes));
-        store(c + r * m + j, e, lanes);
+        const V e = power((offset[r] + gs) - rates * V::load(c + r * stride + j));
+        e.store(c + r * stride + j);
         total[r] = total[r] + ws * e;
       }
-    });
-    for (int r = 0; r < R; ++r) sums[r] += static_cast<double>(sum(total[r]));
+    }
+    for (int r = 0; r < R; ++r) s[r] += static_cast<double>(sum(total[r]));
   }
-  T x[held];
-  for (Index r = 0; r < held; r += P::size) {
-    const P weight = P::load(weights + r), ratio = P::load(sums + r);
+}
+
+// The new scalings of a group of rows from their sums, and what the rows add to the columns.
+template <class T>
+inline void finish(const T* e, Index count, Index m, double* s, const double* a, double omega,
+                   double* u, T* col, Range* range) noexcept {
+  typedef Pack<double> P;
+  const Index stride = padded(m, panel);
+  double weights[distance_group];
+  T x[distance_group];
+  for (Index r = 0; r < distance_group; ++r) {
+    weights[r] = r < count ? a[r] : 0;
+    if (r >= count) s[r] = 1;
+  }
+  for (Index r = 0; r < distance_group; r += P::size) {
+    const P weight = P::load(weights + r), ratio = P::load(s + r);
     const P scaling = updated(P::all(1), ratio, omega);
     range->take(weight, ratio, scaling);
-    scaling.store(sums + r);
+    scaling.store(s + r);
     narrow(x + r, weight * scaling, AllLanes<double>{});
   }
-  for (Index r = 0; r < R; ++r) u[r] = sums[r];
-  add_multiples<R>(c, m, m, x, col);
+  for (Index r = 0; r < count; ++r) u[r] = s[r];
+  if (count == distance_group) {
+    add_multiples<distance_group>(e, stride, m, x, col);
+  } else {
+    for (Index r = 0; r < count; ++r) add_multiples<1>(e + r * stride, stride, m, x + r, col);
+  }
 }
 
 template <class T>
 void rows(T* c, Index count, Index m, const T* g, const T* w, T rate, const double* f,
           const double* a, double omega, double* u, T* col, ScalingRange* range) noexcept {
+  constexpr int R = 4;
+  const Index stride = padded(m, panel);
+  double s[distance_group];
+  Index r = 0;
+  for (; r + R <= count; r += R) sums_of_rows<R>(c + r * stride, stride, g, w, rate, f + r, s + r);
+  for (; r < count; ++r) sums_of_rows<1>(c + r * stride, stride, g, w, rate, f + r, s + r);
   Range found;
-  if (count == distance_group) {
-    row_group<distance_group>(c, m, g, w, rate, f, a, omega, u, col, &found);
-  } else {
-    for (Index r = 0; r < count; ++r)
-      row_group<1>(c + r * m, m, g, w, rate, f + r, a + r, omega, u + r, col, &found);
+  finish(c, count, m, s, a, omega, u, col, &found);
+  found.merge_into(range);
+}
+
+template <int R, class T>
+inline void tile(const T* x, const T* y, Index dims, const T* g, const T* w, const T* f, T* e,
+                 Index stride, Pack<T>* total) noexcept {
+  typedef Pack<T> V;
+  constexpr int W = tile_packs<T>;
+  V exponent[R][W];
+  for (int v = 0; v < W; ++v) {
+    const V gs = V::load(g + v * V::size);
+    for (int r = 0; r < R; ++r) exponent[r][v] = V::all(f[r]) + gs;
   }
+  for (Index k = 0; k < dims; ++k) {
+    V ys[W];
+    for (int v = 0; v < W; ++v) ys[v] = V::load(y + k * panel + v * V::size);
+    for (int r = 0; r < R; ++r) {
+      const V xs = V::all(x[r * dims + k]);
+      for (int v = 0; v < W; ++v) exponent[r][v] = exponent[r][v] + xs * ys[v];
+    }
+  }
+  for (int v = 0; v < W; ++v) {
+    const V ws = V::load(w + v * V::size);
+    for (int r = 0; r < R; ++r) {
+      const V p = power(exponent[r][v]);
+      p.store(e + r * stride + v * V::size);
+      total[r] = total[r] + ws * p;
+    }
+  }
+}
+
+template <class T>
+void product_rows(const T* x, const T* y, Index dims, Index count, Index m, const T* g, const T* w,
+                  const T* f, const double* a, double omega, double* u, T* e, T* col,
+                  ScalingRange* range) noexcept {
+  typedef Pack<T> V;
+  const Index stride = padded(m, panel);
+  double s[distance_group] = {};
+  for (Index j0 = 0; j0 < stride; j0 += longest_chain) {
+    const Index end = stride - j0 < longest_chain ? stride : j0 + longest_chain;
+    V total[distance_group];
+    for (Index r = 0; r < distance_group; ++r) total[r] = V::all(0);
+    for_tiles(y, dims, j0, end, count, [&](Index j, const T* side, Index r, auto rows) {
+      tile<rows.value>(x + r * dims, side, dims, g + j, w + j, f + r, e + r * stride + j, stride,
+                       total + r);
+    });
+    for (Index r = 0; r < distance_group; ++r) s[r] += static_cast<double>(sum(total[r]));
+  }
+  Range found;
+  finish(e, count, m, s, a, omega, u, col, &found);
   found.merge_into(range);
 }
 
 template <class T>
 constexpr LogRows<T> rows_for() noexcept {
-  return {rows<T>};
+  return {rows<T>, product_rows<T>};
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/view.hpp"
+#include "cpu/simd/distance_rows.hpp"
 #include "cpu/simd/level.hpp"
 #include "cpu/simd/scaling_rows.hpp"
 
@@ -13,12 +14,19 @@ namespace kantorch::cpu {
 template <class T>
 constexpr double log_unit = sizeof(T) == sizeof(float) ? 0.6931471805599453 : 1.0;
 
+// With e_ij = B^t_ij, B = exp(log_unit): for each of count <= distance_group rows r_i = sum_j w_j
+// e_ij and u_i = r_i^-omega; col_j += a_i u_i e_ij. g, w and the rows of e are padded to panels;
+// there w is 0 and g far below 0.
 template <class T>
 struct LogRows {
-  // With e_ij = B^(f_i + g_j - rate c_ij), B = exp(log_unit): for each of count <= 4 rows r_i =
-  // sum_j w_j e_ij and u_i = r_i^-omega; col_j += a_i u_i e_ij. The rows c become those of e.
+  // t_ij = f_i + g_j - rate c_ij. The rows c become those of e.
   void (*rows)(T* c, Index count, Index m, const T* g, const T* w, T rate, const double* f,
                const double* a, double omega, double* u, T* col, ScalingRange* range);
+
+  // t_ij = f_i + g_j + <x_i, y_j>, with y in panels.
+  void (*product_rows)(const T* x, const T* y, Index dims, Index count, Index m, const T* g,
+                       const T* w, const T* f, const double* a, double omega, double* u, T* e,
+                       T* col, ScalingRange* range);
 };
 
 struct LogTable {

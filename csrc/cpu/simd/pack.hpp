@@ -79,7 +79,7 @@ struct Pack {
     std::memcpy(&p.v, from, sizeof(Vector));
     return p;
   }
-  static Pack all(T x) noexcept { return {Vector{} + x}; }
+  static Pack all(T x) noexcept { return {x - Vector{}}; }  // x + 0 takes an addition: it turns -0
   void store(T* to) const noexcept { std::memcpy(to, &v, sizeof(Vector)); }
   T operator[](Index i) const noexcept { return v[i]; }
 

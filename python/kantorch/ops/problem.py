@@ -63,6 +63,16 @@ def contiguous(vector: Tensor) -> Tensor:
     return vector if vector.stride(-1) == 1 or vector.shape[-1] == 1 else vector.contiguous()
 
 
+def panels(points: Tensor) -> Tensor:
+    """Points (.., m, d) side by side, coordinate by coordinate: (.., ceil(m / 16), d, 16).
+
+    The last panel is filled up with zeros. 16 is `panel` in core/view.hpp.
+    """
+    m = points.shape[-2]
+    filled = torch.nn.functional.pad(points, (0, 0, 0, -m % 16))
+    return filled.unflatten(-2, (-1, 16)).mT.contiguous()
+
+
 def scalars(values: Tensor, batch: int) -> Tensor:
     """One float64 a problem, contiguous."""
     return values.to(torch.float64).expand(batch).contiguous()
@@ -82,7 +92,7 @@ def workspace(size: int) -> Tensor:
 class Problem:
     """The tensors of a problem, kept alive beside the arguments made from them.
 
-    There is either a cost, or there are points x (n, d) and y, coordinate by coordinate, (d, m).
+    There is either a cost, or there are points x (n, d) and y (m, d) in panels.
     """
 
     a: Tensor
@@ -107,7 +117,7 @@ class Problem:
     ) -> Problem:
         """The same of a problem between points."""
         batch = points_batch_of(x, y, a, b, scalars=scalars)
-        clouds = x.contiguous(), y.mT.contiguous()
+        clouds = x.contiguous(), panels(y)
         n, m = x.shape[-2], y.shape[-2]
         return cls(contiguous(a), contiguous(b), batch, n, m, clouds=clouds, metric=metric)
 
@@ -134,7 +144,8 @@ class Problem:
         if self.clouds is None:
             return NO_POINTS
         (x, y), metric = self.clouds, METRICS.index(self.metric)
-        x_stride, y_stride = (p.stride(0) if p.ndim == 3 else 0 for p in (x, y))
+        x_stride = x.stride(0) if x.ndim == 3 else 0
+        y_stride = y.stride(0) if y.ndim == 4 else 0
         return x.data_ptr(), y.data_ptr(), x.shape[-1], x_stride, y_stride, metric
 
     @property
