@@ -1,5 +1,7 @@
 #include "cpu/simd/ipot_kernel_rows.hpp"
 
+#include <type_traits>
+
 #if defined(__SSE2__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -45,16 +47,48 @@ inline Pack<double> power2(Pack<double> x) noexcept {
   return scale_by(low + r2 * (middle + r2 * high), t);
 }
 
-// One row of a tile. Where `massless`, entries below 0 of columns without mass count as 0.
+// 2^x and 2^y in float, clamped as above. Rounding in the polynomial makes errors of about one unit
+// in the last place, where one rounding has a half.
+inline Pack<float> power2(Pack<double> x, Pack<double> y) noexcept {
+  typedef Pack<float> P;
+  Pack<double> whole[2], rest[2];
+  const Pack<double> magic = Pack<double>::all(0x1.8p52);
+  for (int h = 0; h < 2; ++h) {
+    const Pack<double> z =
+        min(max(h == 0 ? x : y, Pack<double>::all(-125)), Pack<double>::all(126));
+    whole[h] = (z + magic) - magic;
+    rest[h] = z - whole[h];
+  }
+  const P k = joined(whole[0], whole[1]), r = joined(rest[0], rest[1]);
+  P q = P::all(1.534582084126157e-4f);
+  q = q * r + P::all(1.3399931196591552e-3f);
+  q = q * r + P::all(9.6184888936541313e-3f);
+  q = q * r + P::all(5.5503287767131315e-2f);
+  q = q * r + P::all(2.4022646891836197e-1f);
+  q = q * r + P::all(6.9314720573756716e-1f);
+  return scale_by(q * r + P::all(1), k + P::all(0x1.8p23f));
+}
+
+// -R of a pack of the cost.
+template <class T, class Lanes>
+inline Pack<double> exponent(const T* c, double f, const double* g, double rate,
+                             Lanes lanes) noexcept {
+  typedef Pack<double> P;
+  return ((widen(c, lanes) - P::all(f)) - load(g, lanes)) * P::all(-rate);
+}
+
+// One row of a tile from column `from` on. Where `massless`, entries below 0 of columns without
+// mass count as 0.
 template <bool massless, bool once, class T>
-inline Pack<double> build_row(const T* c, Index m, double f, const double* g, const double* b,
-                              double rate, double t, T* E, T* K) noexcept {
+inline Pack<double> build_row_from(Index from, const T* c, Index m, double f, const double* g,
+                                   const double* b, double rate, double t, T* E, T* K) noexcept {
   typedef Pack<double> P;
   constexpr Index lanes_in_tile = Pack<T>::size;
-  const P fs = P::all(f), rates = P::all(-rate), ts = P::all(t);
+  const P ts = P::all(t);
   P most = P::all(0);
-  sweep<double>(m, [&](Index j, auto lanes) {
-    P x = ((widen(c + j, lanes) - fs) - load(g + j, lanes)) * rates;
+  sweep<double>(m - from, [&](Index j, auto lanes) {
+    j += from;
+    P x = exponent(c + j, f, g + j, rate, lanes);
     if (massless) x = where_positive(load(b + j, lanes), x, min(x, P::all(0)));
     most = max(x, most);
     const Index at = j / lanes_in_tile * (tile_rows * lanes_in_tile) + j % lanes_in_tile;
@@ -63,6 +97,31 @@ inline Pack<double> build_row(const T* c, Index m, double f, const double* g, co
     narrow(E + at, once ? k : power2<T>(ts * x), lanes);
   });
   return most;
+}
+
+template <bool massless, bool once>
+inline Pack<double> build_row(const double* c, Index m, double f, const double* g, const double* b,
+                              double rate, double t, double* E, double* K) noexcept {
+  return build_row_from<massless, once>(0, c, m, f, g, b, rate, t, E, K);
+}
+
+template <bool massless, bool once>
+inline Pack<double> build_row(const float* c, Index m, double f, const double* g, const double* b,
+                              double rate, double t, float* E, float* K) noexcept {
+  typedef Pack<double> P;
+  const AllLanes<double> lanes;
+  const P ts = P::all(t);
+  P most = P::all(0);
+  Index j = 0;
+  for (; !massless && j + Pack<float>::size <= m; j += Pack<float>::size) {
+    const P x = exponent(c + j, f, g + j, rate, lanes);
+    const P y = exponent(c + j + P::size, f, g + j + P::size, rate, lanes);
+    most = max(max(x, y), most);
+    const Pack<float> k = power2(x, y);
+    k.store(K + j * tile_rows);
+    (once ? k : power2(ts * x, ts * y)).store(E + j * tile_rows);
+  }
+  return max(build_row_from<massless, once>(j, c, m, f, g, b, rate, t, E, K), most);
 }
 
 template <class T>
@@ -80,10 +139,13 @@ double build(const T* cost, Index stride, Index count, Index m, const double* f,
   }
   Pack<double> most = Pack<double>::all(0);
   for (Index i = 0; i < count; ++i) {
-    const auto row = a[i] > 0 ? t == 1 ? build_row<false, true, T> : build_row<false, false, T>
-                              : build_row<true, false, T>;
-    const Pack<double> in_row =
-        row(cost + i * stride, m, f[i], g, b, rate, t, E + i * lanes, K + i * lanes);
+    const auto row = [&](auto massless, auto once) {
+      return build_row<massless.value, once.value>(cost + i * stride, m, f[i], g, b, rate, t,
+                                                   E + i * lanes, K + i * lanes);
+    };
+    const Pack<double> in_row = !(a[i] > 0) ? row(std::true_type{}, std::false_type{})
+                                : t == 1    ? row(std::false_type{}, std::true_type{})
+                                            : row(std::false_type{}, std::false_type{});
     most = max(in_row, most);
   }
   return largest(most);
