@@ -91,12 +91,12 @@ def render(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
             "reference, or, where a tolerance is the aim, the marginal error."
         ),
         "",
-        "| work | kantorch | error | beside | time | error | ratio |",
-        "|---|---|---|---|---|---|---|",
+        "| work | kantorch | error | beside | time | error | ratio | rounds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row['work']} | {duration(row['ours'])} | {row['our_error']:.0e} | {row['peer']} | "
-        f"{duration(row['theirs'])} | {accuracy(row['their_error'])} | **{row['ratio']:.2g}** |"
+        f"{duration(row['theirs'])} | {accuracy(row['their_error'])} | **{row['ratio']:.3g}** | {row['rounds']} |"
         for row in rows
     ]
     return "\n".join(lines) + "\n"

@@ -109,3 +109,48 @@ def test_process_exits_cleanly_after_a_solve_on_another_thread():
     print("done")
     """
     assert "done" in run_script(code)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_child_that_imports_only_after_the_fork_solves():
+    # The child inherits what torch knows of its threads, but not the threads.
+    code = """
+    import os, warnings
+    import torch
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(2)
+    torch.rand(1000, 1000).exp()
+    child = os.fork()
+    if child == 0:
+        import kantorch
+        cost = torch.rand(8, 600, 600)
+        value = kantorch.solve(cost, reg=0.1, num_threads=2).value
+        os._exit(0 if bool(value.isfinite().all()) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    print("done")
+    """
+    assert "done" in run_script(code)
+
+
+def test_solves_between_operations_of_torch_in_several_threads():
+    code = """
+    import threading
+    import torch
+    from workers import answers
+    torch.set_num_threads(2)
+    want = [answers(i) for i in range(4)]
+    wrong = []
+    def solve(i):
+        for _ in range(30):
+            torch.rand(300, 300).exp().sum()
+            if not torch.equal(answers(i), want[i]):
+                wrong.append(i)
+    threads = [threading.Thread(target=solve, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    print("done")
+    """
+    assert "done" in run_script(code, timeout=120)

@@ -1,6 +1,7 @@
 // Which block of a problem a chunk of a parallel loop works on: the calling thread takes blocks
 // from the front and the others from the back, so that from pass to pass most blocks stay in the
-// cache of the same core.
+// cache of the same core. Every other pass goes back the same way: what it meets first is what the
+// last one left in the cache.
 #pragma once
 
 #include <atomic>
@@ -13,13 +14,15 @@ namespace kantorch::cpu {
 template <Index most>
 class Claims {
  public:
-  explicit Claims(Index count) noexcept : count_(count) {}
+  Claims(Index count, bool back) noexcept : count_(count), back_(back) {}
 
   // For the calling thread of a loop of `count` chunks and its helpers; each chunk takes once.
   Index take() noexcept {
     const bool front = std::this_thread::get_id() == caller_;
+    const Index half = count_ / 2, own = front ? half : count_ - half;
     for (Index k = 0; k < count_; ++k) {
-      const Index block = front ? k : count_ - 1 - k;
+      const Index step = back_ && k < own ? own - 1 - k : k;
+      const Index block = front ? step : count_ - 1 - step;
       if (!taken_[block].exchange(true, std::memory_order_relaxed)) return block;
     }
     return count_ - 1;  // not reached
@@ -28,6 +31,7 @@ class Claims {
  private:
   const std::thread::id caller_ = std::this_thread::get_id();
   Index count_;
+  bool back_;
   std::atomic<bool> taken_[most] = {};
 };
 

@@ -7,6 +7,8 @@
 #include <system_error>
 #include <thread>
 
+#include "cpu/openmp.hpp"
+
 #ifdef _WIN32
 #include <process.h>
 #else
@@ -39,6 +41,13 @@ int process_id() noexcept {
 #endif
 }
 
+// What this thread's sessions have.
+struct Held {
+  int sessions = 0;
+  bool borrowed = false;  // the pool, until the last of them ends, and OpenMP's threads for it
+};
+thread_local Held held;
+
 // One job runs at a time. A chunk is claimed by a compare-and-swap on `ticket`, whose upper half
 // names the job, so a worker that comes late cannot claim a chunk of a job that is over; and while
 // a claimed chunk is not done, the caller waits, so the job's fields stay valid for whoever holds a
@@ -60,12 +69,16 @@ class Pool {
   }
 
   void run(Index chunks, void (*body)(void*, Index), void* context, const Control& control) {
-    std::unique_lock<std::mutex> only(busy_, std::try_to_lock);
-    if (!only.owns_lock()) {  // another thread's solve has the workers
+    std::unique_lock<std::mutex> only(busy_, std::defer_lock);
+    if (!held.borrowed && !only.try_lock()) {  // another thread's solve has the workers
       for (Index chunk = 0; chunk < chunks && !control.stopped(); ++chunk) body(context, chunk);
       return;
     }
-    grow(control.threads - 1);
+    if (!held.borrowed && held.sessions > 0 && lendable_) {
+      only.release();
+      borrow(control.threads);
+    }
+    if (!held.borrowed) grow(control.threads - 1);
     body_ = body;
     context_ = context;
     control_ = &control;
@@ -73,16 +86,12 @@ class Pool {
     group_ = (chunks + max_claims - 1) / max_claims;
     const std::uint64_t claims = static_cast<std::uint64_t>((chunks + group_ - 1) / group_);
     claims_.store(claims, std::memory_order_relaxed);
-    helpers_.store(control.threads - 1, std::memory_order_relaxed);
+    helpers_.store(held.borrowed ? 0 : control.threads - 1, std::memory_order_relaxed);
+    borrowed_helpers_.store(held.borrowed ? control.threads - 1 : 0, std::memory_order_relaxed);
     left_.store(static_cast<Index>(claims), std::memory_order_relaxed);
     const std::uint64_t job = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
     ticket_.store(job << 32, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) {
-      {
-        const std::lock_guard<std::mutex> lock(mutex_);
-      }
-      wake_.notify_all();
-    }
+    wake();
     work(job);
     for (Index spins = 0; left_.load(std::memory_order_acquire) > 0; ++spins) {
       relax();
@@ -90,6 +99,15 @@ class Pool {
         static_cast<void>(control.stopped());  // lets the caller's stop reach the workers
       if (spins > 4096) std::this_thread::yield();
     }
+  }
+
+  // The end of this thread's last session.
+  void give_back() noexcept {
+    over_.store(true, std::memory_order_seq_cst);
+    wake();
+    openmp::finish();
+    held.borrowed = false;
+    busy_.unlock();
   }
 
   std::atomic<int> sessions{0};
@@ -114,6 +132,36 @@ class Pool {
     }
   }
 
+  void wake() noexcept {
+    if (sleepers_.load(std::memory_order_seq_cst) == 0) return;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+    }
+    wake_.notify_all();
+  }
+
+  // OpenMP's threads become workers. `busy_` is locked, and stays so.
+  void borrow(int threads) noexcept {
+    held.borrowed = true;
+    over_.store(false, std::memory_order_relaxed);
+    borrowed_.store(0, std::memory_order_relaxed);
+    last_job_ = ticket_.load(std::memory_order_relaxed) >> 32;
+    openmp::start(
+        [](void* pool) {
+          Pool& self = *static_cast<Pool*>(pool);
+          self.serve_borrowed(self.borrowed_.fetch_add(1, std::memory_order_relaxed));
+        },
+        this, threads);
+  }
+
+  void serve_borrowed(int index) noexcept {
+    std::uint64_t seen = last_job_;
+    while (!over_.load(std::memory_order_acquire)) {
+      seen = await(seen, true);
+      if (index < borrowed_helpers_.load(std::memory_order_relaxed)) work(seen);
+    }
+  }
+
   void grow(int workers) noexcept {
     while (size_ < workers) {
       try {
@@ -128,42 +176,51 @@ class Pool {
   void serve(int index) noexcept {
     std::uint64_t seen = 0;
     for (;;) {
-      const std::uint64_t job = await(seen);
+      const std::uint64_t job = await(seen, false);
       seen = job;
       if (index < helpers_.load(std::memory_order_relaxed)) work(job);
     }
   }
 
-  // The number of the first job after `seen`.
-  std::uint64_t await(std::uint64_t seen) noexcept {
+  // The number of the first job after `seen`; of any job once it is over for `borrowed` threads.
+  std::uint64_t await(std::uint64_t seen, bool borrowed) noexcept {
+    const auto over = [&] { return borrowed && over_.load(std::memory_order_seq_cst); };
     const auto start = Clock::now();
     for (;;) {
       for (int spins = 0; spins < 64; ++spins) {
         const std::uint64_t job = ticket_.load(std::memory_order_acquire) >> 32;
-        if (job != seen) return job;
+        if (job != seen || over()) return job;
         relax();
       }
       if (sessions.load(std::memory_order_relaxed) == 0 || Clock::now() - start > spin_time) break;
     }
     std::unique_lock<std::mutex> lock(mutex_);
     sleepers_.fetch_add(1, std::memory_order_seq_cst);
-    wake_.wait(lock, [&] { return ticket_.load(std::memory_order_seq_cst) >> 32 != seen; });
+    wake_.wait(lock,
+               [&] { return ticket_.load(std::memory_order_seq_cst) >> 32 != seen || over(); });
     sleepers_.fetch_sub(1, std::memory_order_relaxed);
     return ticket_.load(std::memory_order_acquire) >> 32;
   }
 
   const int process_ = process_id();
+  const bool lendable_ = openmp::available();
   std::mutex busy_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<int> sleepers_{0};
   int size_ = 0;
 
+  // Borrowed threads.
+  std::atomic<bool> over_{true};
+  std::atomic<int> borrowed_{0};
+  std::uint64_t last_job_ = 0;
+
   // The job.
   std::atomic<std::uint64_t> ticket_{0};
   std::atomic<std::uint64_t> claims_{0};
   std::atomic<Index> left_{0};
   std::atomic<int> helpers_{0};
+  std::atomic<int> borrowed_helpers_{0};
   Index chunks_ = 0;
   Index group_ = 1;
   void (*body_)(void*, Index) = nullptr;
@@ -179,11 +236,16 @@ void pool::run(Index chunks, void (*body)(void*, Index), void* context,
 }
 
 Session::Session(const Control& control) noexcept : counted_(control.threads > 1) {
-  if (counted_) Pool::instance().sessions.fetch_add(1, std::memory_order_relaxed);
+  if (!counted_) return;
+  Pool::instance().sessions.fetch_add(1, std::memory_order_relaxed);
+  ++held.sessions;
 }
 
 Session::~Session() {
-  if (counted_) Pool::instance().sessions.fetch_sub(1, std::memory_order_relaxed);
+  if (!counted_) return;
+  Pool& pool = Pool::instance();
+  pool.sessions.fetch_sub(1, std::memory_order_relaxed);
+  if (--held.sessions == 0 && held.borrowed) pool.give_back();
 }
 
 }  // namespace kantorch::cpu

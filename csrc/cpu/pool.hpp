@@ -35,7 +35,8 @@ bool parallel_for(Index chunks, const Control& control, Body&& body) noexcept {
 }
 
 // While one is alive, idle workers wait actively for a few microseconds between two loops, so that
-// the passes of one solve do not pay a wake-up each.
+// the passes of one solve do not pay a wake-up each. The workers are those of OpenMP, where the
+// process has them.
 class Session {
  public:
   explicit Session(const Control& control) noexcept;
