@@ -96,10 +96,15 @@ def render(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     ]
     lines += [
         f"| {row['work']} | {duration(row['ours'])} | {row['our_error']:.0e} | {row['peer']} | "
-        f"{duration(row['theirs'])} | {accuracy(row['their_error'])} | **{row['ratio']:.3g}** | {row['rounds']} |"
+        f"{duration(row['theirs'])} | {accuracy(row['their_error'])} | **{multiple(row['ratio'])}** | {row['rounds']} |"
         for row in rows
     ]
     return "\n".join(lines) + "\n"
+
+
+def multiple(ratio: float) -> str:
+    """Two or three digits."""
+    return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:.2g}" if ratio < 1 else f"{ratio:.3g}"
 
 
 def accuracy(error: float | None) -> str:
