@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 import kantorch
+import machine
 from peers import optional, torch_ipot, torch_sinkhorn
 from workloads import clouds, tensors
 
@@ -118,13 +119,14 @@ def sweep(limit: float) -> list[dict[str, Any]]:
     return points
 
 
-def draw(points: list[dict[str, Any]], path: Path) -> None:
+def draw(record: dict[str, Any], path: Path) -> None:
     """One panel a method and axis; dashed lines are one thread, solid ones two."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
+    points = record["points"]
     figure, panels = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
     for column, method in enumerate(METHODS):
         for row, axis in enumerate(("n", "batch")):
@@ -147,6 +149,7 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
             axes.set_title(method if method == "exact" else f"{method}, {ITERATIONS} iterations")
             axes.grid(which="both", alpha=0.2)
             axes.legend(fontsize=8)
+    figure.supxlabel(machine.describe(record["machine"]), fontsize=8)
     figure.savefig(path, dpi=120)
 
 
@@ -156,13 +159,18 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "latest")
+    parser.add_argument("--json", type=Path, help="draw a saved run; none: measure now")
     parser.add_argument("--limit", type=float, default=4.0, help="seconds a solve may take")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.json is not None:
+        record = json.loads(options.json.read_text())
+        draw(record, options.out / "growth.png")
+        return 0
     points = sweep(options.limit)
-    record = {"config": kantorch.show_config(), "points": points}
+    record = {"machine": machine.record(), "points": points}
     (options.out / "growth.json").write_text(json.dumps(record, indent=1))
-    draw(points, options.out / "growth.png")
+    draw(record, options.out / "growth.png")
     return 0
 
 

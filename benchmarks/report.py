@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from machine import describe
+
 HERE = Path(__file__).parent
 
 
@@ -77,14 +79,8 @@ def missing(record: dict[str, Any]) -> list[str]:
 
 def render(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The table in Markdown, with the machine above it."""
-    config = machine["kantorch"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
-        (
-            f"{machine['cpu'].get('brand_raw', 'unknown processor')}, {machine['cores']} cores, "
-            f"{config['threads']} threads, {config['simd']}; kantorch {config['version']} at commit "
-            f"{machine['commit']}, {config['compiler']}; {versions}."
-        ),
+        describe(machine),
         "",
         (
             "Medians of interleaved rounds in one process; the error is relative to a float64 "

@@ -22,6 +22,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 import kantorch
+import machine
 from report import duration
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -75,7 +76,7 @@ def over_training(n: int, steps: int, learning_rate: float) -> list[str]:
                 if kind == "warm" and init is None:
                     continue
                 taken, result = timed(
-                    lambda cost=cost, init=init: kantorch.solve(
+                    lambda cost=cost, init=init, options=options: kantorch.solve(
                         cost, potentials_init=init, **options
                     )
                 )
@@ -131,8 +132,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "latest")
     parser.add_argument("--steps", type=int, default=30)
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(machine.THREADS)
     lines = [
+        machine.describe(machine.record()),
+        "",
         "A training run: every step's problem from nothing (cold) and from the step before (warm), medians.",
         "",
         "| method | n | learning rate | cold | warm | ratio | iterations cold | warm |",
@@ -150,8 +153,6 @@ def main() -> int:
     ]
     for n in (256, 1000):
         lines += crossover(n)
-    config = kantorch.show_config()
-    lines += ["", f"{config['simd']}, 2 threads, kantorch {config['version']}, {config['compiler']}."]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "starts.md").write_text("\n".join(lines) + "\n")
     return 0

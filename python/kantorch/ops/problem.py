@@ -68,9 +68,9 @@ def panels(points: Tensor) -> Tensor:
 
     The last panel is filled up with zeros. 16 is `panel` in core/view.hpp.
     """
-    m = points.shape[-2]
+    *lead, m, d = points.shape
     filled = torch.nn.functional.pad(points, (0, 0, 0, -m % 16))
-    return filled.unflatten(-2, (-1, 16)).mT.contiguous()
+    return filled.reshape(*lead, -1, 16, d).mT.contiguous()
 
 
 def scalars(values: Tensor, batch: int) -> Tensor:
