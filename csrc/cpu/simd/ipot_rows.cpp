@@ -2,54 +2,22 @@
 
 #include "cpu/simd/exp.hpp"
 #include "cpu/simd/exp2_table.hpp"
+#include "cpu/simd/exponents.hpp"
 #include "cpu/simd/products.hpp"
 
 namespace kantorch::cpu {
 namespace KANTORCH_SIMD {
 namespace {
 
-inline Pack<float> power(Pack<float> x) noexcept { return exp2(x); }
-inline Pack<double> power(Pack<double> x) noexcept { return exp(x); }
-
 // Where a row sum is in this range, the terms that underflowed are below 2^-66 of it, and those
 // that were cut below 2^-58.
 constexpr double smallest_sum = 0x1p-60, smallest_quick_sum = 0x1p-28, largest_sum = 0x1p60;
 template <class T>
 constexpr T largest_cap = sizeof(T) == sizeof(float) ? T(1e30) : T(-1);  // none in double
-constexpr Index longest_chain = 4096;  // columns summed in T before the sum goes on in double
 
-// e = B^(A_i + h_j - slope R_ij), without A where it is not `shifted`.
-template <int R, bool shifted, class T>
-inline void row_sums(const T* r, Index stride, Index m, const T* h, const T* w, T slope, const T* A,
-                     double* s, T* e) noexcept {
-  typedef Pack<T> V;
-  const V slopes = V::all(slope);
-  V offset[R];
-  for (int i = 0; i < R; ++i) {
-    offset[i] = V::all(A[i]);
-    s[i] = 0;
-  }
-  for (Index j0 = 0; j0 < m; j0 += longest_chain) {
-    const Index width = m - j0 < longest_chain ? m - j0 : longest_chain;
-    V total[R];
-    for (int i = 0; i < R; ++i) total[i] = V::all(0);
-    sweep<T>(width, [&](Index j, auto lanes) {
-      j += j0;
-      const V hs = load(h + j, lanes), ws = load(w + j, lanes);
-      for (int i = 0; i < R; ++i) {
-        const V start = shifted ? offset[i] + hs : hs;
-        const V x = power(start - slopes * load(r + i * stride + j, lanes));
-        store(e + i * ipot_pitch(m) + j, x, lanes);
-        total[i] = total[i] + ws * x;
-      }
-    });
-    for (int i = 0; i < R; ++i) s[i] += static_cast<double>(sum(total[i]));
-  }
-}
-
-// The same for exponents that need no clamping but R <= cap, and h of multiples of Exp2Table::step.
-// Then hm = h + magic is exact, z = hm - slope R holds the exponent's leading bits, hm - z is exact
-// too, and the remainder costs one more multiplication and addition.
+// As sums_of_rows, for exponents that need no clamping but R <= cap, and h of multiples of
+// Exp2Table::step. Then hm = h + magic is exact, z = hm - slope R holds the exponent's leading
+// bits, hm - z is exact too, and the remainder costs one more multiplication and addition.
 template <int R>
 inline void quick_row_sums(const float* r, Index stride, Index m, const float* h, const float* w,
                            float slope, float cap, double* s, float* e) noexcept {
@@ -105,14 +73,14 @@ inline void row_group(const T* r, Index stride, Index m, const T* h, const T* w,
   if (quick) {
     quick_row_sums<R>(r, stride, m, h, w, slope, cap, s, e);
   } else {
-    row_sums<R, shifted>(r, stride, m, h, w, slope, A, s, e);
+    sums_of_rows<R, shifted>(r, stride, m, A, h, w, slope, s, e, ipot_pitch(m));
   }
   T x[R];
   for (int i = 0; i < R; ++i) {
     if (!(s[i] > least && s[i] < largest_sum)) {
       A[i] = -top_exponent(r + i * stride, m, h, w, slope);
-      row_sums<1, true>(r + i * stride, stride, m, h, w, slope, A + i, s + i,
-                        e + i * ipot_pitch(m));
+      sums_of_rows<1, true>(r + i * stride, stride, m, A + i, h, w, slope, s + i,
+                            e + i * ipot_pitch(m), ipot_pitch(m));
     }
     x[i] = static_cast<T>(s[i] > 0 ? a[i] / s[i] : 0);
   }

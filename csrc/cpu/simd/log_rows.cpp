@@ -1,6 +1,6 @@
 #include "cpu/simd/log_rows.hpp"
 
-#include "cpu/simd/exp.hpp"
+#include "cpu/simd/exponents.hpp"
 #include "cpu/simd/panels.hpp"
 #include "cpu/simd/products.hpp"
 #include "cpu/simd/range.hpp"
@@ -8,38 +8,6 @@
 namespace kantorch::cpu {
 namespace KANTORCH_SIMD {
 namespace {
-
-inline Pack<float> power(Pack<float> x) noexcept { return exp2(x); }
-inline Pack<double> power(Pack<double> x) noexcept { return exp(x); }
-
-constexpr Index longest_chain = 4096;  // columns summed in T before the sum goes on in double
-
-// R rows whose sums stay in registers: s_r = sum_j w_j e_rj.
-template <int R, class T>
-inline void sums_of_rows(T* c, Index stride, const T* g, const T* w, T rate, const double* f,
-                         double* s) noexcept {
-  typedef Pack<T> V;
-  const V rates = V::all(rate);
-  V offset[R];
-  for (int r = 0; r < R; ++r) {
-    offset[r] = V::all(static_cast<T>(f[r]));
-    s[r] = 0;
-  }
-  for (Index j0 = 0; j0 < stride; j0 += longest_chain) {
-    const Index end = stride - j0 < longest_chain ? stride : j0 + longest_chain;
-    V total[R];
-    for (int r = 0; r < R; ++r) total[r] = V::all(0);
-    for (Index j = j0; j < end; j += V::size) {
-      const V gs = V::load(g + j), ws = V::load(w + j);
-      for (int r = 0; r < R; ++r) {
-        const V e = power((offset[r] + gs) - rates * V::load(c + r * stride + j));
-        e.store(c + r * stride + j);
-        total[r] = total[r] + ws * e;
-      }
-    }
-    for (int r = 0; r < R; ++r) s[r] += static_cast<double>(sum(total[r]));
-  }
-}
 
 // The new scalings of a group of rows from their sums, and what the rows add to the columns.
 template <class T>
@@ -74,9 +42,17 @@ void rows(T* c, Index count, Index m, const T* g, const T* w, T rate, const doub
   constexpr int R = 4;
   const Index stride = padded(m, panel);
   double s[distance_group];
+  T offset[distance_group];
+  for (Index r = 0; r < count; ++r) offset[r] = static_cast<T>(f[r]);
   Index r = 0;
-  for (; r + R <= count; r += R) sums_of_rows<R>(c + r * stride, stride, g, w, rate, f + r, s + r);
-  for (; r < count; ++r) sums_of_rows<1>(c + r * stride, stride, g, w, rate, f + r, s + r);
+  for (; r + R <= count; r += R) {
+    sums_of_rows<R, true>(c + r * stride, stride, stride, offset + r, g, w, rate, s + r,
+                          c + r * stride, stride);
+  }
+  for (; r < count; ++r) {
+    sums_of_rows<1, true>(c + r * stride, stride, stride, offset + r, g, w, rate, s + r,
+                          c + r * stride, stride);
+  }
   Range found;
   finish(c, count, m, s, a, omega, u, col, &found);
   found.merge_into(range);
