@@ -62,6 +62,16 @@ def test_equals_the_solve_on_the_cost_matrix(metric, method, dtype, rng):
         close(one, other, rtol)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_points_in_the_same_place_have_subgradient_zero(metric, dtype, rng):
+    x = torch.from_numpy(rng.uniform(size=(1100, 3))).to(dtype).requires_grad_()
+    solved = kantorch.solve_sample(
+        x, x.detach().clone(), metric=metric, reg=1e-4, tol=0.0, max_iter=3
+    )
+    # Nearly all mass stays where it is.
+    assert float(torch.autograd.grad(solved.value, x)[0].abs().max()) < 0.1 / 1100
+
+
 @pytest.mark.parametrize("dims", [1, 2, 7, 64])
 def test_any_number_of_coordinates(dims, dtype, rng):
     x, y, *_ = clouds(rng, dtype, d=dims)

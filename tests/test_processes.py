@@ -154,3 +154,42 @@ def test_solves_between_operations_of_torch_in_several_threads():
     print("done")
     """
     assert "done" in run_script(code, timeout=120)
+
+
+def test_a_solve_in_a_signal_handler_leaves_the_interrupted_one_alone():
+    code = """
+    import signal
+    import torch, kantorch
+    torch.manual_seed(0)
+    large, small = torch.rand(900, 900), torch.rand(500, 500)
+    def solve(cost, iterations):
+        options = dict(reg=0.05, tol=0.0, max_iter=iterations, num_threads=2)
+        return kantorch.solve(cost, **options).potential_a
+    want, inner = solve(large, 400), solve(small, 20)
+    found = []
+    signal.signal(signal.SIGALRM, lambda *_: found.append(torch.equal(solve(small, 20), inner)))
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.02)
+    got = [solve(large, 400) for _ in range(3)]
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert found and all(found), found
+    assert all(torch.equal(one, want) for one in got)
+    print("done")
+    """
+    assert "done" in run_script(code)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_operations_of_torch_work_in_a_child_forked_after_a_solve():
+    code = """
+    import os, warnings
+    import torch, kantorch
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(2)
+    kantorch.solve(torch.rand(4, 80, 80), reg=0.05, num_threads=2)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.ones(10**6).sum() == 10**6 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    print("done")
+    """
+    assert "done" in run_script(code)

@@ -3,6 +3,7 @@
 #ifdef __linux__
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 #include <cstdio>
 #include <cstring>
@@ -15,10 +16,12 @@ namespace {
 struct Runtime {
   void (*start)(void (*)(void*), void*, unsigned) = nullptr;
   void (*end)() = nullptr;
+  int (*pause)(int) = nullptr;
 
   Runtime() noexcept {
     find("GOMP_parallel_start", &start);
     find("GOMP_parallel_end", &end);
+    find("omp_pause_resource_all", &pause);
   }
 
   template <class Function>
@@ -55,10 +58,19 @@ bool forked() noexcept {
 }  // namespace
 
 bool available() noexcept {
-  return runtime().start != nullptr && runtime().end != nullptr && !forked();
+  return runtime().start != nullptr && runtime().end != nullptr && runtime().pause != nullptr &&
+         !forked();
 }
 
 void start(void (*body)(void*), void* data, int threads) noexcept {
+  // A forked child would wait for threads that it does not have, so there are none when it forks.
+  static const int registered = pthread_atfork(
+      [] {
+        constexpr int soft = 1;  // omp_pause_soft
+        runtime().pause(soft);
+      },
+      nullptr, nullptr);
+  static_cast<void>(registered);
   runtime().start(body, data, static_cast<unsigned>(threads));
 }
 

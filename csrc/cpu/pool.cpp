@@ -1,5 +1,6 @@
 #include "cpu/pool.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -45,6 +46,7 @@ int process_id() noexcept {
 struct Held {
   int sessions = 0;
   bool borrowed = false;  // the pool, until the last of them ends, and OpenMP's threads for it
+  bool running = false;   // a job: whoever asks for a stop may run anything, solves too
 };
 thread_local Held held;
 
@@ -70,7 +72,8 @@ class Pool {
 
   void run(Index chunks, void (*body)(void*, Index), void* context, const Control& control) {
     std::unique_lock<std::mutex> only(busy_, std::defer_lock);
-    if (!held.borrowed && !only.try_lock()) {  // another thread's solve has the workers
+    // The workers have a job of another thread, or of this one.
+    if (held.running || (!held.borrowed && !only.try_lock())) {
       for (Index chunk = 0; chunk < chunks && !control.stopped(); ++chunk) body(context, chunk);
       return;
     }
@@ -79,6 +82,7 @@ class Pool {
       borrow(control.threads);
     }
     if (!held.borrowed) grow(control.threads - 1);
+    held.running = true;
     body_ = body;
     context_ = context;
     control_ = &control;
@@ -99,6 +103,7 @@ class Pool {
         static_cast<void>(control.stopped());  // lets the caller's stop reach the workers
       if (spins > 4096) std::this_thread::yield();
     }
+    held.running = false;
   }
 
   // The end of this thread's last session.
@@ -142,6 +147,8 @@ class Pool {
 
   // OpenMP's threads become workers. `busy_` is locked, and stays so.
   void borrow(int threads) noexcept {
+    // OpenMP ends the process where it gets no thread.
+    const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     held.borrowed = true;
     over_.store(false, std::memory_order_relaxed);
     borrowed_.store(0, std::memory_order_relaxed);
@@ -151,7 +158,7 @@ class Pool {
           Pool& self = *static_cast<Pool*>(pool);
           self.serve_borrowed(self.borrowed_.fetch_add(1, std::memory_order_relaxed));
         },
-        this, threads);
+        this, std::min(threads, cores));
   }
 
   void serve_borrowed(int index) noexcept {

@@ -87,7 +87,8 @@ template <class T>
 struct SignOfLargest {
   static Pack<T> slope(Pack<T> p, Pack<T> t, Pack<T> c) noexcept {
     const Pack<T> zero = Pack<T>::all(0);
-    return where_positive(t, zero_below(t, c, p), zero_below(zero - t, c, zero - p));
+    return where_positive(t, zero_below(t, c, p),
+                          where_positive(zero - t, zero_below(zero - t, c, zero - p), zero));
   }
 };
 
