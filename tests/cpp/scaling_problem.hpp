@@ -86,13 +86,17 @@ struct Options {
   const Solution* init = nullptr;
 };
 
-// `strength` is eps for Sinkhorn and beta for IPOT.
+// `strength` is eps for Sinkhorn and beta for IPOT. If there are `points`, only they are given and
+// the cost is not.
 template <class Problem, class T>
-Solution solve(const Instance<T>& instance, double strength, const Options& options) {
+Solution solve(const Instance<T>& instance, double strength, const Options& options,
+               const kantorch::PointsBatch<T>& points = {}) {
   const Index n = instance.n, m = instance.m;
   const std::vector<double> strengths(at(instance.batch), strength);
   Problem problem;
-  problem.cost = {instance.cost.data(), instance.batch, n, m, n * m, m};
+  const T* cost = points.given() ? nullptr : instance.cost.data();
+  problem.cost = {cost, instance.batch, n, m, n * m, m};
+  problem.points = points;
   problem.a = {instance.a.data(), n};
   problem.b = {instance.b.data(), m};
   if (options.init != nullptr) {

@@ -99,7 +99,8 @@ inline void narrow(T* to, Pack<double> x, FirstLanes lanes) noexcept {
 // Two packs side by side, rounded.
 inline Pack<float> joined(Pack<double> x, Pack<double> y) noexcept {
 #if defined(__AVX512F__)
-  const __m256 low = _mm512_cvtpd_ps((__m512d)x.v), high = _mm512_cvtpd_ps((__m512d)y.v);
+  const __m256 low = _mm512_maskz_cvtpd_ps(0xff, (__m512d)x.v),
+               high = _mm512_maskz_cvtpd_ps(0xff, (__m512d)y.v);
   return {(Pack<float>::Vector)_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1)};
 #elif defined(__AVX2__)
   const __m128 low = _mm256_cvtpd_ps((__m256d)x.v), high = _mm256_cvtpd_ps((__m256d)y.v);
