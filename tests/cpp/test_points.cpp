@@ -71,21 +71,20 @@ TEST_CASE_TEMPLATE("points are solved as the costs between them are", T, float, 
        {std::pair<Index, Index>{9, 21}, {1027, 1033}, {1, (1 << 20) + 3}, {(1 << 20) + 3, 1}}) {
     for (const Metric metric :
          {Metric::sqeuclidean, Metric::euclidean, Metric::cityblock, Metric::chebyshev}) {
+      if (std::min(n, m) == 1 && metric != Metric::sqeuclidean) continue;
       const Index dims = n == 9 ? 70 : 3;
+      const double eps = 0.1 * static_cast<double>(dims);
+      const Options options{0, 3, Control{2}};
       const Clouds<T> clouds(n, m, dims, metric);
-      for (const int threads : {1, 2}) {
-        const Options options{0, 3, Control{threads}};
-        typedef kantorch::SinkhornProblem<T> Sinkhorn;
-        typedef kantorch::IpotProblem<T> Ipot;
-        const double eps = 0.1 * static_cast<double>(dims);
-        const auto points = clouds.view(metric);
-        CHECK(largest_difference_of_potentials(
-                  solve<Sinkhorn>(clouds.instance, eps, options, points),
-                  solve<Sinkhorn>(clouds.instance, eps, options)) < rounding * eps);
-        CHECK(largest_difference_of_potentials(solve<Ipot>(clouds.instance, eps, options, points),
-                                               solve<Ipot>(clouds.instance, eps, options)) <
-              rounding * eps);
-      }
+      const auto points = clouds.view(metric);
+      typedef kantorch::SinkhornProblem<T> Sinkhorn;
+      typedef kantorch::IpotProblem<T> Ipot;
+      CHECK(largest_difference_of_potentials(solve<Sinkhorn>(clouds.instance, eps, options, points),
+                                             solve<Sinkhorn>(clouds.instance, eps, options)) <
+            rounding * eps);
+      CHECK(largest_difference_of_potentials(solve<Ipot>(clouds.instance, eps, options, points),
+                                             solve<Ipot>(clouds.instance, eps, options)) <
+            rounding * eps);
     }
   }
 }
