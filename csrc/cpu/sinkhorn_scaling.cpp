@@ -83,11 +83,14 @@ template <class T>
 bool ScalingForm<T>::step(double omega, double* error) noexcept {
   *error = std::numeric_limits<double>::infinity();
   if (!stored_) {
-    // At first F only has to keep K in range; if the scalings then leave theirs, little is lost.
-    if (fresh_ && !passes_.bound_rows(f_, g_)) return false;
-    if (fresh_) omega = 1;
-    if (!fresh_ && !settled_) return log_step();
-    fresh_ = false;
+    if (fresh_) {
+      // F only has to keep K in range; if the scalings then leave theirs, little is lost.
+      if (!passes_.bound_rows(f_, g_)) return false;
+      fresh_ = false;
+      settled_ = true;
+      omega = 1;
+    }
+    if (!settled_) return log_step();
     if (!build()) return false;
   }
 
