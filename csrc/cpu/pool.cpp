@@ -77,11 +77,12 @@ class Pool {
       for (Index chunk = 0; chunk < chunks && !control.stopped(); ++chunk) body(context, chunk);
       return;
     }
-    if (!held.borrowed && held.sessions > 0 && lendable_) {
+    if (!lendable_) {
+      grow(control.threads - 1);
+    } else if (!held.borrowed) {
       only.release();
       borrow(control.threads);
     }
-    if (!held.borrowed) grow(control.threads - 1);
     held.running = true;
     body_ = body;
     context_ = context;
@@ -90,8 +91,7 @@ class Pool {
     group_ = (chunks + max_claims - 1) / max_claims;
     const std::uint64_t claims = static_cast<std::uint64_t>((chunks + group_ - 1) / group_);
     claims_.store(claims, std::memory_order_relaxed);
-    helpers_.store(held.borrowed ? 0 : control.threads - 1, std::memory_order_relaxed);
-    borrowed_helpers_.store(held.borrowed ? control.threads - 1 : 0, std::memory_order_relaxed);
+    helpers_.store(control.threads - 1, std::memory_order_relaxed);
     left_.store(static_cast<Index>(claims), std::memory_order_relaxed);
     const std::uint64_t job = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
     ticket_.store(job << 32, std::memory_order_seq_cst);
@@ -165,7 +165,7 @@ class Pool {
     std::uint64_t seen = last_job_;
     while (!over_.load(std::memory_order_acquire)) {
       seen = await(seen, true);
-      if (index < borrowed_helpers_.load(std::memory_order_relaxed)) work(seen);
+      if (index < helpers_.load(std::memory_order_relaxed)) work(seen);
     }
   }
 
@@ -217,7 +217,7 @@ class Pool {
   std::atomic<int> sleepers_{0};
   int size_ = 0;
 
-  // Borrowed threads.
+  // Borrowed threads. Where they can be had, the pool has none of its own.
   std::atomic<bool> over_{true};
   std::atomic<int> borrowed_{0};
   std::uint64_t last_job_ = 0;
@@ -227,7 +227,6 @@ class Pool {
   std::atomic<std::uint64_t> claims_{0};
   std::atomic<Index> left_{0};
   std::atomic<int> helpers_{0};
-  std::atomic<int> borrowed_helpers_{0};
   Index chunks_ = 0;
   Index group_ = 1;
   void (*body_)(void*, Index) = nullptr;
@@ -239,6 +238,7 @@ class Pool {
 
 void pool::run(Index chunks, void (*body)(void*, Index), void* context,
                const Control& control) noexcept {
+  const Session session(control);
   Pool::instance().run(chunks, body, context, control);
 }
 
