@@ -50,6 +50,13 @@ def test_single_iterates_are_the_double_ones(shape, iterations, rng):
         assert_same_plan(single, run(cost, a, b, beta, iterations, torch.float64), 1e-5)
 
 
+@pytest.mark.parametrize("columns", [1000, 1008, 1024, 1030])
+def test_iterates_do_not_depend_on_where_rows_are_stored(columns, rng):
+    cost, a, b = random_problem(rng, LONGEST + 1, columns)
+    single = run(cost, a, b, 0.3, 4)
+    assert_same_plan(single, run(cost, a, b, 0.3, 4, torch.float64), 1e-5)
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (40, 30)], ids=str)
 @pytest.mark.parametrize("beta", [3.0, 0.1, 0.003])
 def test_small_and_large_problems_take_the_same_iterates(shape, beta, rng):

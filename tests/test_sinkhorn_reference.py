@@ -45,6 +45,16 @@ def test_fixed_iterations_are_the_plain_ones(shape, reg, iterations, dtype, rng)
     np.testing.assert_allclose(result.marginal_b.double(), inputs[2], rtol=10 * rtol)
 
 
+# Rows (almost) a multiple of 4 KiB apart are stored further apart.
+@pytest.mark.parametrize("columns", [256, 504, 512, 1008, 1023, 1024, 1040])
+def test_iterates_do_not_depend_on_where_rows_are_stored(columns, dtype, rng):
+    cost, a, b = (t.to(dtype) for t in random_problem(rng, 300, columns))
+    result = kantorch.solve(cost, a, b, reg=0.1, max_iter=5, tol=0.0)
+    want = oracle.sinkhorn(*(t.double().numpy() for t in (cost, a, b)), 0.1, 5)
+    rtol = 1e-10 if dtype == torch.float64 else 2e-5
+    np.testing.assert_allclose(result.plan.double(), want.plan, rtol=rtol, atol=1e-12)
+
+
 def test_fixed_iterations_start_from_given_potentials(rng):
     cost, a, b = random_problem(rng, 6, 5)
     f, g = torch.from_numpy(rng.normal(size=6)), torch.from_numpy(rng.normal(size=5))

@@ -18,7 +18,7 @@ template <class T>
 GibbsPasses<T>::GibbsPasses(Arena& arena, Index n, Index m, bool stored) noexcept
     : blocks_(n, m),
       cols_(m),
-      scratch_(arena.take<double>(2 * blocks_.count * m)),
+      scratch_(arena.take<double>(blocks_.count * pitch<double>(2 * m))),
       row_cost_(arena.take<double>(n)),
       cost_(arena, n, m, stored) {}
 
@@ -168,8 +168,9 @@ bool GibbsPasses<T>::multiply_transposed(const double* f, const double* g, const
 template <class T>
 bool GibbsPasses<T>::kernel(const double* f, const double* g, T* k) noexcept {
   const auto& rows = gibbs_rows<T>();
-  return for_cost_rows(
-      [&](Index i, Index, const T* c) { rows.kernel(c, g, f[i], rate_, cols_, k + i * cols_); });
+  return for_cost_rows([&](Index i, Index, const T* c) {
+    rows.kernel(c, g, f[i], rate_, cols_, k + i * pitch<T>(cols_));
+  });
 }
 
 template class GibbsPasses<float>;

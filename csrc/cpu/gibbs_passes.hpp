@@ -12,6 +12,7 @@
 #include "cpu/arena.hpp"
 #include "cpu/batch.hpp"
 #include "cpu/cost_rows.hpp"
+#include "cpu/pitch.hpp"
 
 namespace kantorch::cpu {
 
@@ -47,7 +48,8 @@ class GibbsPasses {
   CostRows<T>& cost_rows() noexcept { return cost_; }
   const Control& control() const noexcept { return *control_; }
   const RowBlocks& blocks() const noexcept { return blocks_; }
-  double* block_sum(Index block) noexcept { return scratch_ + 2 * block * cols_; }
+  Index block_stride() const noexcept { return pitch<double>(2 * cols_); }
+  double* block_sum(Index block) noexcept { return scratch_ + block * block_stride(); }
   double* block_row(Index block) noexcept { return block_sum(block) + cols_; }
 
   // All return false if they were stopped.
@@ -72,7 +74,7 @@ class GibbsPasses {
   bool multiply_transposed(const double* f, const double* g, const double* x, const double* y,
                            double* out) noexcept;
 
-  // K_ij = exp(F_i + G_j - rate C_ij)
+  // K_ij = exp(F_i + G_j - rate C_ij), rows of K pitch<T>(m) apart.
   bool kernel(const double* f, const double* g, T* k) noexcept;
 
   // Calls body(i, block) for every row.

@@ -27,7 +27,7 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
     : passes_(passes),
       n_(n),
       m_(m),
-      pitch_(single && IpotKernel<T>::fits(n, m) ? m : ipot_pitch(m)),
+      pitch_(single && IpotKernel<T>::fits(n, m) ? m : pitch<T>(m)),
       small_(single && IpotKernel<T>::fits(n, m)),
       f_(arena.take<double>(n)),
       g_(arena.take<double>(m)),
@@ -39,8 +39,8 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
       A_(arena.take<T>(n)),
       h_(arena.take<T>(m)),
       w_(arena.take<T>(m)),
-      e_(arena.take<T>(passes.blocks().count * ipot_group * ipot_pitch(m))),
-      reduced_(single ? arena.take<T>(small_ ? IpotKernel<T>::buffer(n, m) : n * ipot_pitch(m))
+      e_(arena.take<T>(passes.blocks().count * ipot_group * pitch<T>(m))),
+      reduced_(single ? arena.take<T>(small_ ? IpotKernel<T>::buffer(n, m) : n * pitch<T>(m))
                       : nullptr),
       kernel_(arena, small_ ? n : 0, small_ ? m : 0, reduced_) {}
 
@@ -153,7 +153,7 @@ bool IpotState<T>::log_step() noexcept {
         for (Index i = first; i < last; i += size) {
           if (passes_.control().stopped()) return;
           loops.rows(r + i * stride, stride, std::min(size, last - i), m_, h_, w_, a_ + i, slope,
-                     cap, A_ + i, s_ + i, e_ + block * ipot_group * ipot_pitch(m_), col);
+                     cap, A_ + i, s_ + i, e_ + block * ipot_group * pitch<T>(m_), col);
           if ((i - first + size) % strip == 0 || i + size >= last) {
             for (Index j = 0; j < m_; ++j) {
               total[j] += static_cast<double>(col[j]);

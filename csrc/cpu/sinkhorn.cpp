@@ -27,7 +27,7 @@ struct Workspace {
                     reinterpret_cast<double*>(large)) {}
 
   static Index large_bytes(Index n, Index m, bool fixed) noexcept {
-    const Index kernel = n * m * static_cast<Index>(sizeof(T));
+    const Index kernel = n * pitch<T>(m) * static_cast<Index>(sizeof(T));
     const Index matrix =
         Laplacian::weights_for(Schur<T>::size_for(n, m)) * static_cast<Index>(sizeof(double));
     return fixed ? kernel : std::max(kernel, matrix);

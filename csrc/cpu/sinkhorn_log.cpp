@@ -195,8 +195,8 @@ bool LogForm<T>::step(double omega, double* error) noexcept {
     range.high = std::max(range.high, ranges_[block].high);
     range.error += ranges_[block].error;
   }
-  scaling_rows<T>().columns(passes_.block_sum(0), blocks.count, 2 * cols_, cols_, b_, omega, ones_,
-                            v_, w_, &range);
+  scaling_rows<T>().columns(passes_.block_sum(0), blocks.count, passes_.block_stride(), cols_, b_,
+                            omega, ones_, v_, w_, &range);
   // The iteration depends on G alone, which has not moved yet.
   if (!safe<T>(range)) return refined_step(omega, error);
   for (Index i = 0; i < rows_; ++i) f_[i] += std::log(u_[i]);

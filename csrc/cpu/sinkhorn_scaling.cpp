@@ -97,6 +97,7 @@ bool ScalingForm<T>::step(double omega, double* error) noexcept {
   const auto& loops = scaling_rows<T>();
   const Index size =
       cols_ < (Index{1} << 18) ? strip : strip / 8;  // not too long between two stops
+  const Index stride = pitch<T>(cols_);
   const RowBlocks& blocks = passes_.blocks();
   const bool finished = parallel_for(blocks.count, passes_.control(), [&](Index block) {
     T* col = reinterpret_cast<T*>(passes_.block_row(block));
@@ -106,8 +107,8 @@ bool ScalingForm<T>::step(double omega, double* error) noexcept {
     const Index first = blocks.first(block), last = blocks.last(block);
     for (Index i = first; i < last; i += size) {
       if (passes_.control().stopped()) return;
-      loops.rows(kernel_ + i * cols_, std::min(size, last - i), cols_, w_, a_ + i, omega, u_ + i,
-                 col, &ranges_[block]);
+      loops.rows(kernel_ + i * stride, stride, std::min(size, last - i), cols_, w_, a_ + i, omega,
+                 u_ + i, col, &ranges_[block]);
       loops.fold(col, cols_, i == first, total);
     }
   });
@@ -118,8 +119,8 @@ bool ScalingForm<T>::step(double omega, double* error) noexcept {
     range.high = std::max(range.high, ranges_[block].high);
     range.error += ranges_[block].error;
   }
-  loops.columns(passes_.block_sum(0), blocks.count, 2 * cols_, cols_, b_, omega, v_, v_next_, w_,
-                &range);
+  loops.columns(passes_.block_sum(0), blocks.count, passes_.block_stride(), cols_, b_, omega, v_,
+                v_next_, w_, &range);
   if (safe<T>(range)) {
     std::swap(v_, v_next_);
     *error = range.error;

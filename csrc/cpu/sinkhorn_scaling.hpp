@@ -16,7 +16,7 @@ class ScalingForm {
   static constexpr bool second_order = true;  // Newton's method may use the kernel's memory
   static constexpr double smallest_error = 0;
 
-  // `kernel` holds n m numbers.
+  // `kernel` holds n pitch<T>(m) numbers.
   ScalingForm(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, T* kernel) noexcept;
 
   // Starts from potentials that the form owns until `finish`. The next iteration needs G only.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/view.hpp"
+#include "cpu/pitch.hpp"
 #include "cpu/simd/level.hpp"
 
 namespace kantorch::cpu {
@@ -16,7 +17,7 @@ template <class T>
 struct IpotRows {
   // For each of `count` rows: s_i = sum_j w_j e_ij, col_j += a_i / s_i e_ij, s_i is stored. Where
   // s_i is outside [low, high], A_i is first replaced by minus the largest exponent among w_j > 0.
-  // `e` holds ipot_group rows of ipot_pitch(m) numbers. A finite `cap` promises that no exponent is
+  // `e` holds ipot_group rows of pitch<T>(m) numbers. A finite `cap` promises that no exponent is
   // above 126, and none below -126 once R is cut to it, and that h comes from `extrapolate`.
   void (*rows)(const T* r, Index stride, Index count, Index m, const T* h, const T* w,
                const double* a, T slope, T cap, T* A, double* s, T* e, T* col);
@@ -35,10 +36,6 @@ struct IpotRows {
 };
 
 constexpr Index ipot_group = 4;
-
-// The distance between rows of the scratch: with powers of two, rows that are read together would
-// share a few lines of the first-level cache.
-constexpr Index ipot_pitch(Index m) noexcept { return (m + 15) / 16 * 16 + 16; }
 
 struct IpotTable {
   IpotRows<float> single_rows;

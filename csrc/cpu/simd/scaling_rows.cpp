@@ -14,7 +14,7 @@ constexpr Index group = 8;             // rows whose products share the loads of
 constexpr Index longest_chain = 4096;  // columns summed in T before the sum goes on in double
 
 template <int R, class T>
-inline void products(const T* k, Index m, const T* w, double* s) noexcept {
+inline void products(const T* k, Index stride, Index m, const T* w, double* s) noexcept {
   typedef Pack<T> V;
   for (int r = 0; r < R; ++r) s[r] = 0;
   for (Index j0 = 0; j0 < m; j0 += longest_chain) {
@@ -23,22 +23,22 @@ inline void products(const T* k, Index m, const T* w, double* s) noexcept {
     for (int r = 0; r < R; ++r) total[r] = V::all(0);
     sweep<T>(width, [&](Index j, auto lanes) {
       const V x = load(w + j0 + j, lanes);
-      for (int r = 0; r < R; ++r) total[r] = total[r] + load(k + r * m + j0 + j, lanes) * x;
+      for (int r = 0; r < R; ++r) total[r] = total[r] + load(k + r * stride + j0 + j, lanes) * x;
     });
     for (int r = 0; r < R; ++r) s[r] += static_cast<double>(sum(total[r]));
   }
 }
 
 template <int R, class T>
-inline void row_group(const T* k, Index m, const T* w, const double* a, double omega, double* u,
-                      T* col, Range* range) noexcept {
+inline void row_group(const T* k, Index stride, Index m, const T* w, const double* a, double omega,
+                      double* u, T* col, Range* range) noexcept {
   double sums[group], weights[group], scalings[group];
   for (Index r = 0; r < group; ++r) {
     sums[r] = 1;
     weights[r] = r < R ? a[r] : 0;
     scalings[r] = r < R ? u[r] : 1;
   }
-  products<R>(k, m, w, sums);
+  products<R>(k, stride, m, w, sums);
   T x[group];
   for (Index r = 0; r < group; r += P::size) {
     const P scaling = P::load(scalings + r), weight = P::load(weights + r);
@@ -49,17 +49,18 @@ inline void row_group(const T* k, Index m, const T* w, const double* a, double o
     narrow(x + r, weight * next, AllLanes<double>{});
   }
   for (Index r = 0; r < R; ++r) u[r] = scalings[r];
-  add_multiples<R>(k, m, m, x, col);
+  add_multiples<R>(k, stride, m, x, col);
 }
 
 template <class T>
-void rows(const T* k, Index count, Index m, const T* w, const double* a, double omega, double* u,
-          T* col, ScalingRange* range) noexcept {
+void rows(const T* k, Index stride, Index count, Index m, const T* w, const double* a, double omega,
+          double* u, T* col, ScalingRange* range) noexcept {
   Range found;
   Index i = 0;
   for (; i + group <= count; i += group)
-    row_group<group>(k + i * m, m, w, a + i, omega, u + i, col, &found);
-  for (; i < count; ++i) row_group<1>(k + i * m, m, w, a + i, omega, u + i, col, &found);
+    row_group<group>(k + i * stride, stride, m, w, a + i, omega, u + i, col, &found);
+  for (; i < count; ++i)
+    row_group<1>(k + i * stride, stride, m, w, a + i, omega, u + i, col, &found);
   found.merge_into(range);
 }
 

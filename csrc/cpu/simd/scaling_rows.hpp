@@ -15,10 +15,10 @@ struct ScalingRange {
 
 template <class T>
 struct ScalingRows {
-  // For each of `count` rows: r_i = u_i sum_j K_ij w_j, u_i becomes u_i r_i^-omega, and col_j +=
-  // a_i u_i K_ij.
-  void (*rows)(const T* k, Index count, Index m, const T* w, const double* a, double omega,
-               double* u, T* col, ScalingRange* range);
+  // For each of `count` rows of K, `stride` numbers apart: r_i = u_i sum_j K_ij w_j, u_i becomes
+  // u_i r_i^-omega, and col_j += a_i u_i K_ij.
+  void (*rows)(const T* k, Index stride, Index count, Index m, const T* w, const double* a,
+               double omega, double* u, T* col, ScalingRange* range);
 
   // total_j = col_j if `first`, else total_j + col_j; col_j = 0.
   void (*fold)(T* col, Index m, bool first, double* total);
