@@ -47,7 +47,7 @@ IpotKernel<T>::IpotKernel(Arena& arena, Index n, Index m, T* power) noexcept
   c_ = arena.take<T>(width_);
   c_last_ = arena.take<T>(width_);
   c_next_ = arena.take<T>(width_);
-  parts_ = arena.take<T>(blocks() * width_);
+  parts_ = arena.take<T>(blocks() * pitch<T>(width_));
   e_ = arena.take<T>(blocks() * tile_rows * width_);
 }
 
@@ -120,13 +120,15 @@ typename IpotKernel<T>::Step IpotKernel<T>::step() noexcept {
         const Index block = claims.take();
         const Index first = block * block_rows;
         const Index count = std::min(padded(n_, tile_rows) - first, block_rows);
-        ranges[block] = loops.rows(power_ + first * width_, kernel_ + first * width_, count, width_,
-                                   w_, a_ + first, advance, s_next_ + first,
-                                   e_ + block * tile_rows * width_, parts_ + block * width_);
+        ranges[block] =
+            loops.rows(power_ + first * width_, kernel_ + first * width_, count, width_, w_,
+                       a_ + first, advance, s_next_ + first, e_ + block * tile_rows * width_,
+                       parts_ + block * pitch<T>(width_));
       })) {
     return Step::stopped;
   }
-  KernelRange<T> range = loops.columns(parts_, blocks(), width_, b_, c_, c_next_, w_);
+  KernelRange<T> range =
+      loops.columns(parts_, pitch<T>(width_), blocks(), width_, b_, c_, c_next_, w_);
   for (Index block = 0; block < blocks(); ++block) {
     range.low = std::min(range.low, ranges[block].low);
     range.high = std::max(range.high, ranges[block].high);

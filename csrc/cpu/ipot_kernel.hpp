@@ -8,6 +8,7 @@
 #pragma once
 
 #include "cpu/gibbs_passes.hpp"
+#include "cpu/pitch.hpp"
 #include "cpu/simd/ipot_kernel_rows.hpp"
 
 namespace kantorch::cpu {
@@ -49,7 +50,7 @@ class IpotKernel {
   void potentials(double* f, double* g, double* g_last) const noexcept;
 
  private:
-  static constexpr Index most_bytes = Index{1} << 20;
+  static constexpr Index most_bytes = Index{1} << 22;
   static constexpr Index longest = 2048;
   static constexpr Index block_rows = 64;
   static constexpr Index most_blocks = longest / block_rows;

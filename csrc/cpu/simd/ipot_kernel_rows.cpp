@@ -285,15 +285,15 @@ KernelRange<T> rows(T* E, const T* K, Index count, Index m, const T* w, const T*
 }
 
 template <class T>
-KernelRange<T> columns(const T* parts, Index count, Index m, const T* b, const T* last, T* c,
-                       T* w) noexcept {
+KernelRange<T> columns(const T* parts, Index stride, Index count, Index m, const T* b,
+                       const T* last, T* c, T* w) noexcept {
   typedef Pack<T> V;
   const FlushSubnormals flushed;
   RangeOf<T> range;
   V nothing = V::all(0);
   for (Index j = 0; j < m; j += V::size) {
     V total = V::load(parts + j);
-    for (Index k = 1; k < count; ++k) total = total + V::load(parts + k * m + j);
+    for (Index k = 1; k < count; ++k) total = total + V::load(parts + k * stride + j);
     total.store(c + j);
     const V ratio = V::load(last + j) / (total * total);
     (V::load(b + j) * ratio).store(w + j);

@@ -36,10 +36,10 @@ struct IpotKernelRows {
   KernelRange<T> (*rows)(T* E, const T* K, Index count, Index m, const T* w, const T* a,
                          bool advance, T* s, T* e, T* col);
 
-  // c_j is the sum of parts[k * m + j] over k < count, and w_j = b_j last_j / c_j^2. The range is
-  // that of c, and its upper end that of last / c^2 as well. m is padded.
-  KernelRange<T> (*columns)(const T* parts, Index count, Index m, const T* b, const T* last, T* c,
-                            T* w);
+  // c_j is the sum of parts[k * stride + j] over k < count, and w_j = b_j last_j / c_j^2. The range
+  // is that of c, and its upper end that of last / c^2 as well. m is padded.
+  KernelRange<T> (*columns)(const T* parts, Index stride, Index count, Index m, const T* b,
+                            const T* last, T* c, T* w);
 
   // out_i = 2^x_i and out_i = -log2 x_i.
   void (*power)(const double* x, Index size, T* out);
