@@ -121,8 +121,7 @@ bool GibbsPasses<T>::measure(const double* f, const double* g, double* row, doub
   if (!for_cost_rows([&](Index i, Index block, const T* c) {
         RowSums row_sums{0, 0};
         if (a_[i] > 0) {
-          row_sums =
-              rows.measure(c, g, b_, f[i], a_[i], rate_, cols_, block_row(block), block_sum(block));
+          row_sums = rows.measure(c, g, b_, f[i], a_[i], rate_, cols_, block_sum(block));
         }
         row[i] = row_sums.mass;
         row_cost_[i] = row_sums.cost;
@@ -130,6 +129,7 @@ bool GibbsPasses<T>::measure(const double* f, const double* g, double* row, doub
     return false;
   }
   reduce(col);
+  for (Index j = 0; j < cols_; ++j) col[j] *= b_[j];
   *sums = {};
   for (Index i = 0; i < blocks_.rows; ++i) {
     sums->mass += row[i];
@@ -143,10 +143,7 @@ bool GibbsPasses<T>::multiply(const double* f, const double* g, const double* x,
                               double* out) noexcept {
   const auto& rows = gibbs_rows<T>();
   return for_cost_rows([&](Index i, Index block, const T* c) {
-    out[i] = x[i] == 0 ? 0
-                       : rows.measure(c, g, y, f[i], x[i], rate_, cols_, block_row(block),
-                                      block_sum(block))
-                             .mass;
+    out[i] = x[i] == 0 ? 0 : rows.measure(c, g, y, f[i], x[i], rate_, cols_, block_sum(block)).mass;
   });
 }
 
@@ -157,11 +154,12 @@ bool GibbsPasses<T>::multiply_transposed(const double* f, const double* g, const
   clear_sums();
   if (!for_cost_rows([&](Index i, Index block, const T* c) {
         if (x[i] == 0) return;
-        rows.measure(c, g, y, f[i], x[i], rate_, cols_, block_row(block), block_sum(block));
+        rows.measure(c, g, y, f[i], x[i], rate_, cols_, block_sum(block));
       })) {
     return false;
   }
   reduce(out);
+  for (Index j = 0; j < cols_; ++j) out[j] *= y[j];
   return true;
 }
 

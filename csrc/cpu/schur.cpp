@@ -53,8 +53,8 @@ bool Schur<T>::fill_columns(Index first, Index depth) noexcept {
   const auto& rows = gibbs_rows<T>();
   return passes_.for_rows([&](Index i, Index) {
     double p[Laplacian::panel_depth];
-    rows.measure(passes_.cost().row(i) + first, at_.g + first, at_.b + first, at_.f[i], at_.a[i],
-                 passes_.rate(), depth, p, nullptr);
+    rows.plan_in_double(passes_.cost().row(i) + first, at_.g + first, at_.b + first, at_.f[i],
+                        at_.a[i], passes_.rate(), depth, p);
     double* to = laplacian_.panel() + i;
     for (Index j = 0; j < depth; ++j) {
       const bool felt = p[j] > drop_ * row_[i] || p[j] > drop_ * col_[first + j];
@@ -71,8 +71,8 @@ bool Schur<T>::fill_rows(Index first, Index depth) noexcept {
     for (Index i = chunk * 8; i < std::min(chunk * 8 + 8, depth); ++i) {
       double* p = laplacian_.panel() + i * laplacian_.stride();
       const Index r = first + i;
-      rows.measure(passes_.cost().row(r), at_.g, at_.b, at_.f[r], at_.a[r], passes_.rate(), m_, p,
-                   nullptr);
+      rows.plan_in_double(passes_.cost().row(r), at_.g, at_.b, at_.f[r], at_.a[r], passes_.rate(),
+                          m_, p);
       const double scale = quotient(1, std::sqrt(row_[r]));
       for (Index j = 0; j < m_; ++j) {
         const bool felt = p[j] > drop_ * row_[r] || p[j] > drop_ * col_[j];

@@ -21,6 +21,12 @@ inline P exponent(const T* c, P rates, Lanes lanes) noexcept {
   return min(max(rates * widen(c, lanes), P::all(lowest)), P::all(-lowest));
 }
 
+// As exact as costs in T deserve.
+template <class T>
+inline P power(P x) noexcept {
+  return sizeof(T) == sizeof(float) ? quick_exp(x) : exp(x);
+}
+
 template <class T>
 RowTop softmin(const T* c, const double* g, const double* b, double rate, Index m,
                double* e) noexcept {
@@ -87,25 +93,35 @@ void plan(const T* c, const double* g, const T* y, double f, double x, double ra
           T* out) noexcept {
   const P rates = P::all(rate), fs = P::all(f), xs = P::all(x);
   sweep<double>(m, [&](Index j, auto lanes) {
-    const P e = exp((fs + load(g + j, lanes)) - widen(c + j, lanes) * rates);
+    const P e = power<T>((fs + load(g + j, lanes)) - widen(c + j, lanes) * rates);
     narrow(out + j, (xs * e) * widen(y + j, lanes), lanes);
   });
 }
 
 template <class T>
+void plan_in_double(const T* c, const double* g, const double* b, double f, double a, double rate,
+                    Index m, double* out) noexcept {
+  const P rates = P::all(rate), fs = P::all(f), as = P::all(a);
+  sweep<double>(m, [&](Index j, auto lanes) {
+    const P e = power<T>((fs + load(g + j, lanes)) - widen(c + j, lanes) * rates);
+    store(out + j, (as * e) * load(b + j, lanes), lanes);
+  });
+}
+
+template <class T>
 RowSums measure(const T* c, const double* g, const double* b, double f, double a, double rate,
-                Index m, double* p, double* col) noexcept {
+                Index m, double* col) noexcept {
   const P rates = P::all(rate), fs = P::all(f), as = P::all(a);
   P mass = P::all(0), cost = P::all(0);
   sweep<double>(m, [&](Index j, auto lanes) {
     const P cs = widen(c + j, lanes);
-    const P x = (as * exp((fs + load(g + j, lanes)) - cs * rates)) * load(b + j, lanes);
-    store(p + j, x, lanes);
-    if (col != nullptr) store(col + j, load(col + j, lanes) + x, lanes);
+    const P e = power<T>((fs + load(g + j, lanes)) - cs * rates);
+    store(col + j, load(col + j, lanes) + as * e, lanes);
+    const P x = load(b + j, lanes) * e;
     mass = mass + x;
     cost = cost + x * cs;
   });
-  return {sum(mass), sum(cost)};
+  return {a * sum(mass), a * sum(cost)};
 }
 
 template <class T>
@@ -169,8 +185,8 @@ double excess(const T* c, const double* b, double from, double share, Index m) n
 
 template <class T>
 constexpr GibbsRows<T> rows_for() noexcept {
-  return {softmin<T>,   add,         kernel,   plan<T>,  measure<T>, raise<T>,
-          add_below<T>, smallest<T>, lower<T>, range<T>, excess<T>};
+  return {softmin<T>, add,          kernel,      plan<T>,  plan_in_double<T>, measure<T>,
+          raise<T>,   add_below<T>, smallest<T>, lower<T>, range<T>,          excess<T>};
 }
 
 }  // namespace

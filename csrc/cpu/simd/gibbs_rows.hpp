@@ -34,10 +34,13 @@ struct GibbsRows {
   void (*plan)(const T* c, const double* g, const T* y, double f, double x, double rate, Index m,
                T* out);
 
-  // p_j = a b_j exp(f + g_j - rate c_j): p is stored, added to `col` unless that is null, and
-  // summed.
+  // p_j = a b_j exp(f + g_j - rate c_j)
+  void (*plan_in_double)(const T* c, const double* g, const double* b, double f, double a,
+                         double rate, Index m, double* p);
+
+  // The sums of p_j and of p_j c_j, and col_j += p_j / b_j.
   RowSums (*measure)(const T* c, const double* g, const double* b, double f, double a, double rate,
-                     Index m, double* p, double* col);
+                     Index m, double* col);
 
   // top_j = max(top_j, f - rate c_j)
   void (*raise)(const T* c, double f, double rate, Index m, double* top);
