@@ -158,8 +158,9 @@ bool GibbsPasses<T>::multiply_transposed(const double* f, const double* g, const
       })) {
     return false;
   }
-  reduce(out);
-  for (Index j = 0; j < cols_; ++j) out[j] *= y[j];
+  double* col = block_row(0);
+  reduce(col);
+  for (Index j = 0; j < cols_; ++j) out[j] = y[j] * col[j];
   return true;
 }
 

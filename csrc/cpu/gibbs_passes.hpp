@@ -68,7 +68,7 @@ class GibbsPasses {
   bool measure(const double* f, const double* g, double* row, double* col, PlanSums* sums) noexcept;
 
   // out_i = x_i sum_j E_ij y_j, and out_j = y_j sum_i x_i E_ij, where E_ij = exp(F_i + G_j - rate
-  // C_ij).
+  // C_ij). out_i may be where x_i is, and out_j where y_j is.
   bool multiply(const double* f, const double* g, const double* x, const double* y,
                 double* out) noexcept;
   bool multiply_transposed(const double* f, const double* g, const double* x, const double* y,
