@@ -100,7 +100,8 @@ Assigned Worker<T>::assign(const Control& control) {
   const Assigned state = assignment.run(instance, screen, control);
   if (state != Assigned::yes) return state;
   assign_permutation(assignment.col_of, assignment.f, assignment.g, support);
-  switch (verify(instance, support.f.data(), support.g.data(), control)) {
+  std::vector<Node> suspects;
+  switch (verify(instance, support.f.data(), support.g.data(), control, suspects)) {
     case Verdict::feasible:
       return Assigned::yes;
     case Verdict::interrupted:

@@ -42,7 +42,7 @@ bool complete_duals(const Instance<T>& instance, const Control& control, const A
     const std::vector<Node> position = positions(instance.rows, cost.rows);
     for (Index i = 0; i < cost.rows; ++i) {
       if (position[i] >= 0) continue;
-      answer.f[i] = finite(kernels.smallest(cost.row(i), 1, 0, answer.g, cost.cols).value);
+      answer.f[i] = finite(kernels.least(cost.row(i), 1, 0, answer.g, cost.cols));
       if (control.stopped()) return false;
     }
   }
@@ -172,7 +172,7 @@ bool write_duals(const Instance<T>& instance, Support& support, bool repair, con
   if (repair) {
     const auto& kernels = reduced_cost().rows(T{});
     const bool complete = for_rows(instance, control, [&](Index i, const T* row) {
-      f[i] = kernels.smallest(row, instance.scale, instance.base, g.data(), m).value;
+      f[i] = kernels.least(row, instance.scale, instance.base, g.data(), m);
     });
     if (!complete) return false;
   }
@@ -241,7 +241,7 @@ bool write_empty(const Instance<T>& instance, const Control& control, const Answ
   std::fill_n(answer.g, m, 0.0);
   const auto& kernels = reduced_cost().rows(T{});
   for (Index i = 0; i < n; ++i) {
-    answer.f[i] = kernels.smallest(instance.cost.row(i), 1, 0, answer.g, m).value;
+    answer.f[i] = kernels.least(instance.cost.row(i), 1, 0, answer.g, m);
     if (control.stopped()) return false;
   }
   return true;

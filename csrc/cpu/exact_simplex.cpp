@@ -66,13 +66,21 @@ class Simplex {
     for (int round = 0; stop == Stop::optimal; ++round) {
       recompute();
       for (Index j = 0; j < m_; ++j) g_[j] = -tree_.pi[n_ + j];
-      const Verdict verdict = verify(instance_, tree_.pi.data(), g_.data(), control_);
+      const Verdict verdict = verify(instance_, tree_.pi.data(), g_.data(), control_, suspects_);
       if (verdict == Verdict::interrupted) return Stop::interrupted;
       if (verdict == Verdict::feasible) return Stop::optimal;
       if (round == most_rounds)
         return verdict == Verdict::nearly_feasible ? Stop::optimal : Stop::precision_limit;
-      const auto scan = [this](Index at, double) { return scan_exact(at); };
-      stop = price(exact, n_ * segments_, scan, [this] { refresh_exact(); });
+      const auto refresh_g = [this] { refresh_exact(); };
+      if (round == 0) {  // a few pivots mostly are enough
+        const auto scan = [this](Index at, double) {
+          return scan_exact(suspects_[at / segments_] * segments_ + at % segments_);
+        };
+        stop = price(exact, static_cast<Index>(suspects_.size()) * segments_, scan, refresh_g);
+      } else {
+        const auto scan = [this](Index at, double) { return scan_exact(at); };
+        stop = price(exact, n_ * segments_, scan, refresh_g);
+      }
     }
     return stop;
   }
@@ -215,6 +223,7 @@ class Simplex {
   std::vector<double> g_;
   std::vector<float> screen_g_;
   std::vector<T> buffer_;
+  std::vector<Node> suspects_;
   double largest_ = 1;
   double root_potential_ = 0;
   Index stale_ = 0;

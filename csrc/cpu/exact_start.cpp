@@ -47,15 +47,25 @@ bool start_potentials(const Instance<T>& instance, const double* f_init, const d
     const double top = *std::max_element(screen.g.begin(), screen.g.end());
     for (double& g : screen.g) g = std::isfinite(top) ? std::max(g - top, -4.0) : 0;
   }
-  const auto transform_rows = [&] {
-    return for_rows(instance, control, [&](Index i, const T* row) {
-      screen.f[i] = kernels.smallest(row, instance.scale, instance.base, screen.g.data(), m).value;
-    });
-  };
-  if (!transform_rows()) return false;
+  if (!for_rows(instance, control, [&](Index i, const T* row) {
+        screen.f[i] = kernels.least(row, instance.scale, instance.base, screen.g.data(), m);
+      })) {
+    return false;
+  }
   screen.g.assign(static_cast<std::size_t>(m), infinity);
-  return for_rows(instance, control.serial(), [&](Index i, const T* row) {
-    kernels.lower(row, instance.scale, instance.base, screen.f[i], m, screen.g.data());
+  if (m != instance.cost.cols) {
+    return for_rows(instance, control.serial(), [&](Index i, const T* row) {
+      kernels.lower(row, instance.scale, instance.base, screen.f[i], m, screen.g.data());
+    });
+  }
+  constexpr Index strip = 512;  // columns
+  return parallel_for((m + strip - 1) / strip, team(control, n * m), [&](Index k) {
+    const Index first = k * strip, width = std::min(strip, m - first);
+    for (Index i = 0; i < n; ++i) {
+      if (i % 128 == 127 && control.stopped()) return;
+      kernels.lower(instance.row(i, nullptr) + first, instance.scale, instance.base, screen.f[i],
+                    width, screen.g.data() + first);
+    }
   });
 }
 

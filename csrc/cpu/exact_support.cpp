@@ -42,7 +42,7 @@ double feasibility(const double* f, Index n, const double* g, Index m) noexcept 
 
 template <class T>
 Verdict verify(const Instance<T>& instance, const double* f, const double* g,
-               const Control& control) {
+               const Control& control, std::vector<Node>& suspects) {
   const auto& kernels = reduced_cost().rows(T{});
   const Index m = instance.m();
   // Lowering the potentials adds at most half of this level.
@@ -50,22 +50,25 @@ Verdict verify(const Instance<T>& instance, const double* f, const double* g,
   static_assert(local_rounding <= feasibility_rounding / 4);
   std::vector<double> low_g(g, g + m);
   for (double& x : low_g) x = lowered(x);
-  std::atomic<bool> feasible{true};
+  std::vector<char> feasible(static_cast<std::size_t>(instance.n()));
   std::atomic<bool> nearly{true};
   const bool complete = for_rows(instance, control, [&](Index i, const T* row) {
     const double least =
-        kernels.smallest(row, instance.scale, instance.base, low_g.data(), m).value - lowered(f[i]);
-    if (!(least >= 0)) feasible.store(false, std::memory_order_relaxed);
+        kernels.least(row, instance.scale, instance.base, low_g.data(), m) - lowered(f[i]);
+    feasible[i] = least >= 0;
     if (!(least >= -level)) nearly.store(false, std::memory_order_relaxed);
   });
   if (!complete) return Verdict::interrupted;
+  suspects.clear();
+  for (Index i = 0; i < instance.n(); ++i)
+    if (!feasible[i]) suspects.push_back(static_cast<Node>(i));
   if (!nearly) return Verdict::violated;
-  return feasible ? Verdict::feasible : Verdict::nearly_feasible;
+  return suspects.empty() ? Verdict::feasible : Verdict::nearly_feasible;
 }
 
-template Verdict verify<float>(const Instance<float>&, const double*, const double*,
-                               const Control&);
+template Verdict verify<float>(const Instance<float>&, const double*, const double*, const Control&,
+                               std::vector<Node>&);
 template Verdict verify<double>(const Instance<double>&, const double*, const double*,
-                                const Control&);
+                                const Control&, std::vector<Node>&);
 
 }  // namespace kantorch::cpu::network

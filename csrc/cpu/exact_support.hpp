@@ -43,9 +43,10 @@ inline double lowered(double potential) noexcept {
 // level of all, of the span of the costs.
 enum class Verdict { feasible, nearly_feasible, violated, interrupted };
 
-// By a pass in float64 over all reduced costs. May throw bad_alloc.
+// By a pass in float64 over all reduced costs. `suspects` become the rows that are not feasible.
+// May throw bad_alloc.
 template <class T>
 Verdict verify(const Instance<T>& instance, const double* f, const double* g,
-               const Control& control);
+               const Control& control, std::vector<Node>& suspects);
 
 }  // namespace kantorch::cpu::network

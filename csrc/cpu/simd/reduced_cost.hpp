@@ -37,6 +37,7 @@ struct CostRows {
 
   // min_j (C_j * scale - base) - g_j
   Smallest (*smallest)(const T* cost, double scale, double base, const double* g, Index m);
+  double (*least)(const T* cost, double scale, double base, const double* g, Index m);
 
   // low_j = min(low_j, (C_j * scale - base) - f)
   void (*lower)(const T* cost, double scale, double base, double f, Index m, double* low);

@@ -109,6 +109,24 @@ Smallest smallest(const T* cost, double scale, double base, const double* g, Ind
 }
 
 template <class T>
+double least(const T* cost, double scale, double base, const double* g, Index m) noexcept {
+  if (m < lanes) return smallest(cost, scale, base, g, m).value;
+  const Pack<double> scales = Pack<double>::all(scale);
+  const Pack<double> bases = Pack<double>::all(base);
+  const auto values = [&](Index j) {
+    return (widened(cost + j) * scales - bases) - Pack<double>::load(g + j);
+  };
+  Pack<double> low = values(m - lanes), other = low;  // overlaps what comes
+  Index j = 0;
+  for (; j + 2 * lanes <= m; j += 2 * lanes) {
+    low = min(low, values(j));
+    other = min(other, values(j + lanes));
+  }
+  if (j + lanes <= m) low = min(low, values(j));
+  return smallest(min(low, other));
+}
+
+template <class T>
 void lower(const T* cost, double scale, double base, double f, Index m, double* low) noexcept {
   const Pack<double> scales = Pack<double>::all(scale);
   const Pack<double> bases = Pack<double>::all(base);
@@ -176,20 +194,22 @@ void shortlist(const float* row, Index padded, float* values, std::int32_t* colu
 
 Smallest shortlist_smallest(const float* values, const std::int32_t* columns,
                             const float* g) noexcept {
-  float best = values[0] - g[columns[0]];
-  Index at = 0;
-  for (Index k = 1; k < shortlist_size; ++k) {
-    const float x = values[k] - g[columns[k]];
-    const bool less = x < best;
-    best = less ? x : best;
-    at = less ? k : at;
-  }
-  return {static_cast<double>(best), at};
+  constexpr Index width = Pack<float>::size, count = shortlist_size / width;
+  Pack<float> x[count];
+  for (Index k = 0; k < count; ++k)
+    x[k] = Pack<float>::load(values + k * width) - gathered(g, columns + k * width);
+  Pack<float> low = x[0];
+  for (Index k = 1; k < count; ++k) low = min(low, x[k]);
+  const float least = smallest(low);
+  const Pack<float> wanted = Pack<float>::all(least);
+  Index k = 0;
+  while (at_most(x[k], wanted) == 0) ++k;
+  return {static_cast<double>(least), k * width + lowest(at_most(x[k], wanted))};
 }
 
 template <class T>
 constexpr CostRows<T> rows_of() noexcept {
-  return {range<T>, screen<T>, smallest<T>, lower<T>};
+  return {range<T>, screen<T>, smallest<T>, least<T>, lower<T>};
 }
 
 }  // namespace

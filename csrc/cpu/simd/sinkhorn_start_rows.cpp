@@ -63,11 +63,20 @@ inline float rescaled(float scaling, float sum, bool relaxed) noexcept {
   return low < largest_scaling ? low : largest_scaling;
 }
 
+// 2^x for x <= 60, to the digits that bfloat16 has.
+inline P rough_exp2(P x) noexcept {
+  const P magic = P::all(0x1.8p23f);
+  const P y = max(x, P::all(-126));
+  const P t = y + magic;
+  const P r = y - (t - magic);
+  return scale_by(P::all(1.0004432f) + r * (P::all(0.7034486f) + r * P::all(0.2384290f)), t);
+}
+
 void gibbs(const float* cost, float f, const float* g, float rate, Index m,
            std::uint32_t* kernel) noexcept {
   const P fs = P::all(f), rates = P::all(rate), top = P::all(largest_exponent);
   const auto entries = [&](Index j) {
-    return exp2(min((fs + P::load(g + j) - P::load(cost + j)) * rates, top));
+    return rough_exp2(min((fs + P::load(g + j) - P::load(cost + j)) * rates, top));
   };
   for (Index j = 0; j < m; j += 2 * width) pack(entries(j), entries(j + width), kernel + j / 2);
 }

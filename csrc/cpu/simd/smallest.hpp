@@ -102,6 +102,22 @@ inline Index lowest(unsigned bits) noexcept {
 #endif
 }
 
+// from[columns[k]] for a pack's worth of columns.
+inline Pack<float> gathered(const float* from, const std::int32_t* columns) noexcept {
+#if defined(__AVX512F__)
+  const __m512i places = _mm512_loadu_si512(columns);
+  return {(Pack<float>::Vector)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, places, from,
+                                                        sizeof(float))};
+#elif defined(__AVX2__) && (defined(__GNUC__) || defined(__clang__))
+  const __m256i places = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(columns));
+  return {(Pack<float>::Vector)_mm256_i32gather_ps(from, places, sizeof(float))};
+#else
+  float values[Pack<float>::size];
+  for (Index k = 0; k < Pack<float>::size; ++k) values[k] = from[columns[k]];
+  return Pack<float>::load(values);
+#endif
+}
+
 template <class Int>
 Pack<Int> counting() noexcept {
   Int values[Pack<Int>::size];
