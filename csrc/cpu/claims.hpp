@@ -1,7 +1,6 @@
 // Which block of a problem a chunk of a parallel loop works on: the calling thread takes blocks
 // from the front and the others from the back, so that from pass to pass most blocks stay in the
-// cache of the same core. Every other pass goes back the same way: what it meets first is what the
-// last one left in the cache.
+// cache of the same core.
 #pragma once
 
 #include <atomic>
@@ -14,15 +13,13 @@ namespace kantorch::cpu {
 template <Index most>
 class Claims {
  public:
-  Claims(Index count, bool back) noexcept : count_(count), back_(back) {}
+  explicit Claims(Index count) noexcept : count_(count) {}
 
   // For the calling thread of a loop of `count` chunks and its helpers; each chunk takes once.
   Index take() noexcept {
     const bool front = std::this_thread::get_id() == caller_;
-    const Index half = count_ / 2, own = front ? half : count_ - half;
     for (Index k = 0; k < count_; ++k) {
-      const Index step = back_ && k < own ? own - 1 - k : k;
-      const Index block = front ? step : count_ - 1 - step;
+      const Index block = front ? k : count_ - 1 - k;
       if (!taken_[block].exchange(true, std::memory_order_relaxed)) return block;
     }
     return count_ - 1;  // not reached
@@ -31,7 +28,6 @@ class Claims {
  private:
   const std::thread::id caller_ = std::this_thread::get_id();
   Index count_;
-  bool back_;
   std::atomic<bool> taken_[most] = {};
 };
 

@@ -115,7 +115,7 @@ typename IpotKernel<T>::Step IpotKernel<T>::step() noexcept {
   const auto& loops = ipot_kernel_rows<T>();
   const bool advance = !advanced_;
   KernelRange<T> ranges[most_blocks];
-  Claims<most_blocks> claims(blocks(), age_ % 2 != 0);
+  Claims<most_blocks> claims(blocks());
   if (!parallel_for(blocks(), *control_, [&](Index) {
         const Index block = claims.take();
         const Index first = block * block_rows;
