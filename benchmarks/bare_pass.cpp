@@ -1,7 +1,11 @@
 // The least that an iteration on a stored matrix can cost: one pass of fused multiply-adds, a dot
 // product with every row and that multiple of the row added to the column sums.
 //
-// Compiled by bare_pass.py for the machine it runs on.
+// Compiled by bare_pass.py for the machine it runs on. It runs on the threads of torch's OpenMP
+// runtime where that is GCC's, because those wait actively after torch's operations and would take
+// the cores from any others.
+#include <dlfcn.h>
+
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -34,6 +38,28 @@ void pass(const float* k, long first, long last, long n, const float* w, float* 
   for (; i < last; ++i) rows<1>(k + i * n, n, w, col);
 }
 
+// work(t) for t < threads, on a thread each.
+template <class Work>
+void on_threads(long threads, const Work& work) {
+  using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+  if (const auto parallel = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"))) {
+    struct Team {
+      const Work& work;
+      std::atomic<long> next{0};
+    } team{work};
+    const auto join = [](void* data) {
+      Team& self = *static_cast<Team*>(data);
+      self.work(self.next++);
+    };
+    parallel(join, &team, static_cast<unsigned>(threads), 0);
+    return;
+  }
+  std::vector<std::thread> others;
+  for (long t = 1; t < threads; ++t) others.emplace_back(work, t);
+  work(0);
+  for (auto& other : others) other.join();
+}
+
 }  // namespace
 
 // `passes` over each of the (batch, n, n) matrices; `w` and `col` are (batch or threads, n). A
@@ -58,8 +84,5 @@ extern "C" void bare_passes(const float* k, long batch, long n, long passes, lon
       }
     }
   };
-  std::vector<std::thread> others;
-  for (long t = 1; t < threads; ++t) others.emplace_back(work, t);
-  work(0);
-  for (auto& other : others) other.join();
+  on_threads(threads, work);
 }

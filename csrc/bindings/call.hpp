@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <new>
 #include <thread>
 
@@ -49,11 +50,14 @@ class Signals {
     return raised();
   }
 
+  static constexpr std::size_t line = 64;  // of the cache
+
   const bool main_;
   const std::thread::id caller_ = std::this_thread::get_id();
-  Clock::time_point next_ = Clock::now() + period;
-  unsigned asked_ = 0;
   std::atomic<bool> raised_{false};
+  // The caller's alone, away from what the other threads keep reading.
+  alignas(line) Clock::time_point next_ = Clock::now() + period;
+  unsigned asked_ = 0;
 };
 
 // Runs kernel(control) without the GIL.
