@@ -29,7 +29,7 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel,
   // Blocks of rows with sums of their own: of a size that does not depend on the threads, and short
   // enough to be stopped between them.
   const Index parts = n * m < (1 << 17) ? 1 : std::clamp<Index>(n * m >> 22, 8, 64);
-  const Index block = ((n + parts - 1) / parts + 3) / 4 * 4;
+  const Index block = ((n + parts - 1) / parts + 7) / 8 * 8;
   const Index blocks = (n + block - 1) / block;
   const Control threads = team(control, n * m);
   const auto floats = [](Index size, float value) {

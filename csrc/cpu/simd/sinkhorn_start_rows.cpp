@@ -84,24 +84,19 @@ void gibbs(const float* cost, float f, const float* g, float rate, Index m,
 template <int count>
 void tile(const std::uint32_t* kernel, Index m, const float* w, const float* a, bool relaxed,
           float* u, float* sums) noexcept {
-  P dot[count], other[count];
-  for (int r = 0; r < count; ++r) dot[r] = other[r] = P::all(0);
+  P dot[count];
+  for (int r = 0; r < count; ++r) dot[r] = P::all(0);
   for (Index j = 0; j < m; j += 2 * width) {
     const P w_low = P::load(w + j), w_high = P::load(w + j + width);
     for (int r = 0; r < count; ++r) {
       const Pair k = unpack(kernel + (r * m + j) / 2);
       dot[r] = dot[r] + k.low * w_low;
-      other[r] = other[r] + k.high * w_high;
+      dot[r] = dot[r] + k.high * w_high;
     }
   }
   P scaled[count];
   for (int r = 0; r < count; ++r) {
-    const P both = dot[r] + other[r];
-    float parts[width];
-    both.store(parts);
-    for (Index half = width / 2; half > 0; half /= 2)
-      for (Index k = 0; k < half; ++k) parts[k] += parts[k + half];
-    u[r] = rescaled(u[r], parts[0], relaxed);
+    u[r] = rescaled(u[r], sum(dot[r]), relaxed);
     scaled[r] = P::all(a[r] * u[r]);
   }
   for (Index j = 0; j < m; j += 2 * width) {
@@ -119,7 +114,7 @@ void tile(const std::uint32_t* kernel, Index m, const float* w, const float* a, 
 void rows(const std::uint32_t* kernel, Index count, Index m, const float* w, const float* a,
           bool relaxed, float* u, float* sums) noexcept {
   Index i = 0;
-  for (; i + 4 <= count; i += 4) tile<4>(kernel + i * m / 2, m, w, a + i, relaxed, u + i, sums);
+  for (; i + 8 <= count; i += 8) tile<8>(kernel + i * m / 2, m, w, a + i, relaxed, u + i, sums);
   for (; i < count; ++i) tile<1>(kernel + i * m / 2, m, w, a + i, relaxed, u + i, sums);
 }
 
