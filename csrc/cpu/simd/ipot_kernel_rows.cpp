@@ -155,8 +155,9 @@ double build(const T* cost, Index stride, Index count, Index m, const double* f,
 
 inline __m256 halved(Pack<float> x) noexcept {
 #ifdef __AVX512F__
-  const __m512 v = (__m512)x.v;
-  return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m256 halves[2];
+  std::memcpy(halves, &x.v, sizeof(halves));
+  return _mm256_add_ps(halves[0], halves[1]);
 #else
   return (__m256)x.v;
 #endif
