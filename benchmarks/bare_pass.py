@@ -25,7 +25,9 @@ def _library() -> Any | None:
         return None
     built = Path(tempfile.mkdtemp()) / "bare_pass.so"
     flags = ["-O3", "-march=native", "-ffast-math", "-mprefer-vector-width=512", "-shared", "-fPIC"]
-    subprocess.run([compiler, *flags, "-pthread", str(SOURCE), "-o", str(built), "-ldl"], check=True)
+    subprocess.run(
+        [compiler, *flags, "-pthread", str(SOURCE), "-o", str(built), "-ldl"], check=True
+    )
     return ctypes.CDLL(str(built))
 
 
