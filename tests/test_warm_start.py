@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
 import kantorch
 import laws
@@ -37,6 +38,31 @@ def test_any_finite_start_gives_the_exact_optimum(rng):
         laws.check(result, problem.cost, problem.a, problem.b, method="exact")
         assert result.status == kantorch.Status.OPTIMAL
         torch.testing.assert_close(result.plan, problem.plan, rtol=0, atol=1e-12 * problem.mass)
+
+
+@pytest.mark.parametrize("height", [0.0, 1e-3, 1.0, 1e3, 1e300])
+@pytest.mark.parametrize("n", [2, 7, 40, 130])
+def test_any_finite_start_gives_the_optimal_assignment(n, height, dtype, rng):
+    for cost in (rng.uniform(size=(n, n)), rng.integers(0, 4, size=(n, n)), np.ones((n, n))):
+        cost = torch.from_numpy(cost).to(dtype)
+        start = tuple(torch.from_numpy(height * rng.normal(size=n)) for _ in range(2))
+        result = kantorch.solve(cost, potentials_init=start)
+        assert result.status == kantorch.Status.OPTIMAL
+        rows, columns = linear_sum_assignment(cost.double())
+        assert float(result.value) == pytest.approx(
+            float(cost.double()[rows, columns].mean()),
+            rel=1e-6 if dtype == torch.float32 else 1e-12,
+        )
+
+
+def test_optimal_potentials_of_an_assignment_leave_little_to_do(rng):
+    cost = torch.from_numpy(rng.uniform(size=(300, 300)))
+    cold = kantorch.solve(cost)
+    nearby = cost + 1e-4 * torch.from_numpy(rng.uniform(size=(300, 300)))
+    warm = kantorch.solve(nearby, potentials_init=cold.potentials)
+    rows, columns = linear_sum_assignment(nearby)
+    assert float(warm.value) == pytest.approx(float(nearby[rows, columns].mean()), rel=1e-12)
+    assert int(warm.n_iter) < int(cold.n_iter) / 2
 
 
 @pytest.mark.parametrize("height", [1.0, 1e3])

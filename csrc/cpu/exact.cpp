@@ -61,7 +61,7 @@ struct Worker {
  private:
   Stop optimize(const double* f_init, const double* g_init, Index max_iter, const Control& control,
                 Index& iterations);
-  Assigned assign(const Control& control);
+  Assigned assign(bool cold, const Control& control);
 };
 
 // From an instance to a support.
@@ -73,8 +73,8 @@ Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_i
     return Stop::interrupted;
   }
   const bool cold = f_init == nullptr || g_init == nullptr;
-  if (cold && max_iter < 0 && Assignment<T>::fits(instance)) {
-    const Assigned state = assign(control);
+  if (max_iter < 0 && Assignment<T>::fits(instance)) {
+    const Assigned state = assign(cold, control);
     if (state == Assigned::interrupted) return Stop::interrupted;
     iterations = assignment.scans;
     if (state == Assigned::yes) return Stop::optimal;
@@ -96,8 +96,8 @@ Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_i
 
 // An assignment that passes the verification, or too_hard.
 template <class T>
-Assigned Worker<T>::assign(const Control& control) {
-  const Assigned state = assignment.run(instance, screen, control);
+Assigned Worker<T>::assign(bool cold, const Control& control) {
+  const Assigned state = assignment.run(instance, screen, cold, control);
   if (state != Assigned::yes) return state;
   assign_permutation(assignment.col_of, assignment.f, assignment.g, support);
   std::vector<Node> suspects;

@@ -1,6 +1,7 @@
 #include "cpu/exact_assignment.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "cpu/simd/assignment.hpp"
@@ -32,7 +33,7 @@ bool Assignment<T>::fits(const Instance<T>& instance) noexcept {
 }
 
 template <class T>
-Assigned Assignment<T>::run(const Instance<T>& instance, const Screen& screen,
+Assigned Assignment<T>::run(const Instance<T>& instance, const Screen& screen, bool cold,
                             const Control& control) {
   const Index n = instance.n();
   const std::size_t size = static_cast<std::size_t>(n);
@@ -43,11 +44,12 @@ Assigned Assignment<T>::run(const Instance<T>& instance, const Screen& screen,
   prices_.assign(static_cast<std::size_t>(screen.stride), 0.0f);
   buffer_.resize(n == instance.cost.cols ? 0 : size);
   scans = 0;
+  constexpr std::size_t levels = std::size(auction_scans);
   double eps = coarsest * mean_of(screen, n);
-  for (const double scans_per_row : auction_scans) {
-    const Assigned state = auction(screen, static_cast<float>(eps), scans_per_row, control);
+  for (std::size_t level = 0; level < levels; ++level, eps *= decay) {
+    if (!cold && level + 1 < levels) continue;  // good potentials are beyond the coarse levels
+    const Assigned state = auction(screen, static_cast<float>(eps), auction_scans[level], control);
     if (state != Assigned::yes) return state;
-    eps *= decay;
   }
   for (Index j = 0; j < n; ++j) g[j] = screen.g[j] + prices_[j];
   if (!reduce(instance, control)) return Assigned::interrupted;

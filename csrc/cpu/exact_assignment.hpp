@@ -20,8 +20,10 @@ class Assignment {
   // Whether the instance is an assignment problem, and not a trivial one.
   static bool fits(const Instance<T>& instance) noexcept;
 
-  // Too hard means that the network simplex is expected to be faster. Throws bad_alloc.
-  Assigned run(const Instance<T>& instance, const Screen& screen, const Control& control);
+  // From the screen's potentials, of which those of a `cold` start know little. Too hard means that
+  // the network simplex is expected to be faster. Throws bad_alloc.
+  Assigned run(const Instance<T>& instance, const Screen& screen, bool cold,
+               const Control& control);
 
   std::vector<Node> col_of;  // row -> column
   std::vector<double> f;     // optimal potentials
