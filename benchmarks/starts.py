@@ -148,7 +148,7 @@ def main() -> int:
         "",
         "The exact solver from the potentials of another method; its own start is an annealed Sinkhorn.",
         "",
-        "| n | from | time for that | exact, then | pivots |",
+        "| n | from | time for that | exact, then | iterations |",
         "|---|---|---|---|---|",
     ]
     for n in (256, 1000):
