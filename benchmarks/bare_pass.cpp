@@ -2,11 +2,12 @@
 // product with every row and that multiple of the row added to the column sums.
 //
 // Compiled by bare_pass.py for the machine it runs on. It runs on the threads of torch's OpenMP
-// runtime where that is GCC's, because those wait actively after torch's operations and would take
-// the cores from any others.
+// runtime where that has GCC's entry points, because those wait actively after torch's operations
+// and would take the cores from any others.
 #include <dlfcn.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <thread>
 #include <vector>
 
@@ -38,17 +39,23 @@ void pass(const float* k, long first, long last, long n, const float* w, float* 
   for (; i < last; ++i) rows<1>(k + i * n, n, w, col);
 }
 
-// work(t) for t < threads, on a thread each.
+// work(t) for t < threads, on a thread each. Ends the process where OpenMP grants fewer.
 template <class Work>
 void on_threads(long threads, const Work& work) {
   using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
-  if (const auto parallel = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"))) {
+  using Size = int (*)();
+  const auto parallel = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  const auto size = reinterpret_cast<Size>(dlsym(RTLD_DEFAULT, "omp_get_num_threads"));
+  if (parallel != nullptr && size != nullptr) {
     struct Team {
       const Work& work;
+      const long threads;
+      const Size size;
       std::atomic<long> next{0};
-    } team{work};
+    } team{work, threads, size};
     const auto join = [](void* data) {
       Team& self = *static_cast<Team*>(data);
+      if (self.size() != self.threads) std::abort();
       self.work(self.next++);
     };
     parallel(join, &team, static_cast<unsigned>(threads), 0);

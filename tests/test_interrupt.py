@@ -24,6 +24,7 @@ FOREVER = dict(max_iter=2**40, tol=0.0)
 small = torch.rand(20, 20, dtype=torch.float64)
 large = torch.rand(1500, 1500)
 near = torch.cdist(torch.rand(300, 3), torch.rand(300, 3))
+on_line = torch.rand(3000000, 1)
 answers = lambda: torch.stack([kantorch.solve(small).value, kantorch.solve(small, reg=0.1).value])
 want = answers()
 
@@ -69,6 +70,7 @@ CALLS = {
     "ipot, a large problem": 'kantorch.solve(large, method="ipot", **FOREVER)',
     "exact, a large problem": "kantorch.solve(torch.cdist(torch.rand(6000, 3), torch.rand(6000, 3)))",
     "exact, a batch": "kantorch.solve(near.expand(4000, 300, 300))",
+    "exact, on a line": "[kantorch.solve_sample(torch.rand(3000000, 1), on_line) for _ in range(9)]",
 }
 
 

@@ -21,6 +21,7 @@ inline Index slots(Index batch, Index rows, Index cols, int threads) noexcept {
 // Returns false if one of them was.
 template <class Solve>
 bool for_each_problem(Index batch, Index slots, const Control& control, Solve&& solve) noexcept {
+  const Session session(control);
   std::atomic<Index> next{0};
   std::atomic<bool> finished{true};
   const Control inner = slots > 1 ? control.serial() : control;

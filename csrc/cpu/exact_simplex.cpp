@@ -72,7 +72,7 @@ class Simplex {
       if (round == most_rounds)
         return verdict == Verdict::nearly_feasible ? Stop::optimal : Stop::precision_limit;
       const auto refresh_g = [this] { refresh_exact(); };
-      if (round == 0) {  // a few pivots mostly are enough
+      if (round == 0) {  // mostly enough; the next verification sees all rows
         const auto scan = [this](Index at, double) {
           return scan_exact(suspects_[at / segments_] * segments_ + at % segments_);
         };

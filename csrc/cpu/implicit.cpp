@@ -177,7 +177,6 @@ Outcome implicit(const ImplicitProblem<T>& problem, double* lambda, double* mu, 
   const auto& cost = problem.cost;
   const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, control.threads);
   const Index bytes = cpu::bytes_per_problem<T>(cost.rows, cost.cols);
-  const cpu::Session session(control);
   const bool finished = cpu::for_each_problem(
       cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {
         return cpu::solve(problem, k, lambda + k * cost.rows, mu + k * cost.cols,

@@ -27,7 +27,7 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
     : passes_(passes),
       n_(n),
       m_(m),
-      pitch_(single && IpotKernel<T>::fits(n, m) ? m : pitch<T>(m)),
+      pitch_(pitch<T>(m)),
       small_(single && IpotKernel<T>::fits(n, m)),
       f_(arena.take<double>(n)),
       g_(arena.take<double>(m)),
@@ -40,7 +40,8 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
       h_(arena.take<T>(m)),
       w_(arena.take<T>(m)),
       e_(arena.take<T>(passes.blocks().count * ipot_group * pitch<T>(m))),
-      reduced_(single ? arena.take<T>(small_ ? IpotKernel<T>::buffer(n, m) : n * pitch<T>(m))
+      reduced_(single ? arena.take<T>(
+                            std::max(small_ ? IpotKernel<T>::buffer(n, m) : 0, n * pitch<T>(m)))
                       : nullptr),
       kernel_(arena, small_ ? n : 0, small_ ? m : 0, reduced_) {}
 

@@ -47,16 +47,20 @@ struct Side {
   // False if stopped; may throw bad_alloc.
   template <class T>
   bool prepare(const T* places, const T* given, Index size, const Control& control) {
-    points.resize(static_cast<std::size_t>(size));
-    weights.resize(static_cast<std::size_t>(size));
-    for (Index k = 0; k < size; ++k) points[k] = {static_cast<double>(places[k]), k};
-    if (!cpu::sort_points(points, control)) return false;
+    points.reserve(static_cast<std::size_t>(size));
+    weights.reserve(static_cast<std::size_t>(size));
+    const auto place = [&](Index k) {  // without -0
+      points.push_back({static_cast<double>(places[k]) + 0.0, k});
+    };
+    if (!cpu::each_in_strips(size, control, place) || !cpu::sort_points(points, control))
+      return false;
     Sum sum;
-    for (Index k = 0; k < size; ++k) {
-      weights[k] = given == nullptr ? 1 / static_cast<double>(size)
-                                    : static_cast<double>(given[points[k].index]);
-      sum.add(weights[k]);
-    }
+    const auto weigh = [&](Index k) {
+      weights.push_back(given == nullptr ? 1 / static_cast<double>(size)
+                                         : static_cast<double>(given[points[k].index]));
+      sum.add(weights.back());
+    };
+    if (!cpu::each_in_strips(size, control, weigh)) return false;
     mass = sum.total();
     return true;
   }
@@ -180,7 +184,6 @@ bool solve_one(const LineProblem<T>& problem, Index k, const ExactResult& result
 template <class T>
 Outcome line(const LineProblem<T>& problem, const ExactResult& result,
              const Control& control) noexcept {
-  const cpu::Session session(control);
   const Index slots = cpu::slots(problem.batch, problem.rows, problem.cols, control.threads);
   std::atomic<bool> memory{true};
   const bool finished =

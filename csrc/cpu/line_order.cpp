@@ -19,19 +19,28 @@ std::uint64_t key_of(double at) noexcept {
 
 // Digit by digit, from the lowest, skipping those in which all points agree.
 bool radix_sort(std::vector<Placed>& points, const Control& control) {
+  const Index size = static_cast<Index>(points.size());
   std::vector<std::size_t> counts(digits * values, 0);
-  for (const Placed& point : points) {
-    const std::uint64_t key = key_of(point.at);
-    for (std::size_t d = 0; d < digits; ++d) ++counts[d * values + (key >> (8 * d) & 255)];
+  std::vector<Placed> other;
+  if (!each_in_strips(size, control,
+                      [&](Index k) {
+                        const std::uint64_t key = key_of(points[k].at);
+                        for (std::size_t d = 0; d < digits; ++d)
+                          ++counts[d * values + (key >> (8 * d) & 255)];
+                      }) ||
+      !resize_in_strips(other, size, control)) {
+    return false;
   }
-  std::vector<Placed> other(points.size());
   for (std::size_t d = 0; d < digits; ++d) {
-    if (control.stopped()) return false;
     std::size_t* const first = counts.data() + d * values;
     if (std::find(first, first + values, points.size()) != first + values) continue;
     std::size_t before = 0;
     for (std::size_t v = 0; v < values; ++v) before += std::exchange(first[v], before);
-    for (const Placed& point : points) other[first[key_of(point.at) >> (8 * d) & 255]++] = point;
+    if (!each_in_strips(size, control, [&](Index k) {
+          other[first[key_of(points[k].at) >> (8 * d) & 255]++] = points[k];
+        })) {
+      return false;
+    }
     points.swap(other);
   }
   return true;
@@ -41,7 +50,6 @@ bool radix_sort(std::vector<Placed>& points, const Control& control) {
 
 bool sort_points(std::vector<Placed>& points, const Control& control) {
   constexpr std::size_t worthwhile = 1024;
-  for (Placed& point : points) point.at += 0.0;  // -0 becomes 0, whose key is another
   if (points.size() >= worthwhile) return radix_sort(points, control);
   std::sort(points.begin(), points.end());
   return true;

@@ -1,6 +1,7 @@
 // The order of points on a line.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -18,8 +19,27 @@ struct Placed {
   }
 };
 
+// Calls body(k) for k in [0, size). False if stopped in between.
+template <class Body>
+bool each_in_strips(Index size, const Control& control, Body&& body) {
+  constexpr Index strip = 1 << 15;
+  for (Index first = 0; first < size; first += strip) {
+    if (control.stopped()) return false;
+    for (Index k = first; k < std::min(size, first + strip); ++k) body(k);
+  }
+  return true;
+}
+
+// Makes room for `size` numbers, of which the first touch of the memory takes long. False if
+// stopped; may throw bad_alloc.
+template <class T>
+bool resize_in_strips(std::vector<T>& x, Index size, const Control& control) {
+  x.reserve(static_cast<std::size_t>(size));
+  return each_in_strips(size, control, [&](Index) { x.emplace_back(); });
+}
+
 // Sorts by place, and by index where places are equal, points that are in the order of their
-// indices. False if stopped; may throw bad_alloc.
+// indices. No place is -0. False if stopped; may throw bad_alloc.
 bool sort_points(std::vector<Placed>& points, const Control& control);
 
 }  // namespace kantorch::cpu

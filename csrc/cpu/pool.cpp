@@ -70,6 +70,7 @@ class Pool {
     return *pool;
   }
 
+  // Inside a session of this thread, whose end gives back what is borrowed here.
   void run(Index chunks, void (*body)(void*, Index), void* context, const Control& control) {
     std::unique_lock<std::mutex> only(busy_, std::defer_lock);
     // The workers have a job of another thread, or of this one.

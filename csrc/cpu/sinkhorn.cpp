@@ -135,7 +135,6 @@ Outcome sinkhorn(const SinkhornProblem<T>& problem, const ScalingResult& result,
   const auto& cost = problem.cost;
   const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, control.threads);
   const Index bytes = cpu::bytes_per_problem(problem);
-  const cpu::Session session(control);
   const bool finished = cpu::for_each_problem(
       cost.batch, slots, control, [&](Index k, Index slot, const Control& inner) {
         return cpu::solve(problem, k, result, static_cast<char*>(workspace) + slot * bytes,

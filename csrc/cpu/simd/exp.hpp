@@ -123,8 +123,8 @@ inline Pack<double> exp(Pack<double> x) noexcept {
   return zero_below(x, low, e);
 }
 
-// e^x with a relative error of 8e-13 + 2e-16 |x|: for what is added up in double, but from costs in
-// float. The polynomial is the best of its degree.
+// e^x with a relative error of 1.4e-14 + 2e-16 |x|: for what is added up in double, but from costs
+// in float. The polynomial is the best of its degree.
 inline Pack<double> quick_exp(Pack<double> x) noexcept {
   typedef Pack<double> P;
   const P low = P::all(-708), magic = P::all(0x1.8p52), per_unit = P::all(1.4426950408889634);
@@ -132,11 +132,12 @@ inline Pack<double> quick_exp(Pack<double> x) noexcept {
   const P t = y * per_unit + magic;
   const P r = y * per_unit - (t - magic);
   const P r2 = r * r, r4 = r2 * r2;
-  const P q0 = P::all(0.9999999999997623) + r * P::all(0.6931471805465144);
-  const P q2 = P::all(0.2402265069888032) + r * P::all(0.05550410939341089);
-  const P q4 = P::all(0.00961812854287041) + r * P::all(0.0013333452062791777);
-  const P q6 = P::all(0.00015403851744514194) + r * P::all(1.530973729473456e-05);
-  const P q = (q0 + q2 * r2) + r4 * ((q4 + q6 * r2) + r4 * P::all(1.317585882142459e-06));
+  const P q0 = P::all(1.0000000000000127) + r * P::all(0.693147180559871);
+  const P q2 = P::all(0.24022650695649653) + r * P::all(0.05550410866868558);
+  const P q4 = P::all(0.009618129192067202) + r * P::all(0.0013333557617609879);
+  const P q6 = P::all(0.00015403434948081424) + r * P::all(1.5252984835578367e-05);
+  const P q8 = P::all(1.3259405611204192e-06) + r * P::all(1.0150337260976417e-07);
+  const P q = (q0 + q2 * r2) + r4 * ((q4 + q6 * r2) + r4 * q8);
   return zero_below(x, low, scale_by(q, t));
 }
 

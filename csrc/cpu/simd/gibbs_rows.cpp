@@ -115,13 +115,13 @@ RowSums measure(const T* c, const double* g, const double* b, double f, double a
   P mass = P::all(0), cost = P::all(0);
   sweep<double>(m, [&](Index j, auto lanes) {
     const P cs = widen(c + j, lanes);
-    const P e = power<T>((fs + load(g + j, lanes)) - cs * rates);
-    store(col + j, load(col + j, lanes) + as * e, lanes);
+    const P e = as * power<T>((fs + load(g + j, lanes)) - cs * rates);
+    store(col + j, load(col + j, lanes) + e, lanes);
     const P x = load(b + j, lanes) * e;
     mass = mass + x;
     cost = cost + x * cs;
   });
-  return {a * sum(mass), a * sum(cost)};
+  return {sum(mass), sum(cost)};
 }
 
 template <class T>

@@ -38,7 +38,7 @@ struct GibbsRows {
   void (*plan_in_double)(const T* c, const double* g, const double* b, double f, double a,
                          double rate, Index m, double* p);
 
-  // The sums of p_j and of p_j c_j, and col_j += p_j / b_j.
+  // The sums of those p_j and of p_j c_j; col_j += a exp(f + g_j - rate c_j), without b_j.
   RowSums (*measure)(const T* c, const double* g, const double* b, double f, double a, double rate,
                      Index m, double* col);
 

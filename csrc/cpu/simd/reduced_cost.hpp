@@ -35,7 +35,7 @@ struct CostRows {
   void (*screen)(const T* cost, double scale, double base, double f, const double* g, Index m,
                  float* out);
 
-  // min_j (C_j * scale - base) - g_j
+  // min_j (C_j * scale - base) - g_j with its place, or alone, which is cheaper
   Smallest (*smallest)(const T* cost, double scale, double base, const double* g, Index m);
   double (*least)(const T* cost, double scale, double base, const double* g, Index m);
 

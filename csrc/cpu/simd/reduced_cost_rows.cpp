@@ -202,8 +202,8 @@ Smallest shortlist_smallest(const float* values, const std::int32_t* columns,
   for (Index k = 1; k < count; ++k) low = min(low, x[k]);
   const float least = smallest(low);
   const Pack<float> wanted = Pack<float>::all(least);
-  Index k = 0;
-  while (at_most(x[k], wanted) == 0) ++k;
+  Index k = 0;  // one of them is `least`: no value is NaN
+  while (k + 1 < count && at_most(x[k], wanted) == 0) ++k;
   return {static_cast<double>(least), k * width + lowest(at_most(x[k], wanted))};
 }
 
