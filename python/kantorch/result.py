@@ -88,8 +88,8 @@ class OTResult(abc.ABC):
     def lower_bound(self) -> Tensor:
         """(..) A certified lower bound on the unregularised optimum.
 
-        The value of a feasible dual point made from f and g by c-transforms in float64; rounded down to
-        the result's dtype.
+        The value of a feasible dual point made from f and g by c-transforms in float64, so up to rounding
+        (about 1e-15 of the largest cost, times the mass); then rounded down to the result's dtype.
         """
         bound = self._bound()
         rounded = bound.to(self._cost.dtype)
@@ -98,7 +98,7 @@ class OTResult(abc.ABC):
 
     @property
     def gap(self) -> Tensor:
-        """(..) `value_linear` minus `lower_bound`; below 0 only while the marginals are off."""
+        """(..) `value_linear` minus `lower_bound`; below 0 only by rounding, or while the marginals are off."""
         return (self._linear() - self._bound()).to(self._cost.dtype)
 
     @property
