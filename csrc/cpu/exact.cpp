@@ -27,6 +27,12 @@ constexpr Index alignment = 64;
 // Gap and marginal errors, relative to span and mass, that rounding explains.
 constexpr double gap_rounding = 0x1p-42;
 
+// An optimal value is right to about 1e-12 of the largest cost that the plan pays. The bound on its
+// error is for the worst case; where it exceeds the first, smaller potentials are tried, and beyond
+// the second the value is not called optimal.
+constexpr double own_rounding = 0x1p-40;
+constexpr double most_own_rounding = 0x1p-36;
+
 // Of smaller problems the greedy basis is good enough.
 constexpr Index least_annealed = 16;
 
@@ -54,6 +60,7 @@ struct Worker {
   Assignment<T> assignment;
   Support support;
   std::uint32_t* kernel;
+  std::vector<T> capped;  // a copy of costs of which some are out of proportion, see `solve_one`
 
   Outcome solve_one(const ExactProblem<T>& problem, Index k, const double* a, const double* b,
                     const ExactResult& result, const Control& control);
@@ -62,7 +69,62 @@ struct Worker {
   Stop optimize(const double* f_init, const double* g_init, Index max_iter, const Control& control,
                 Index& iterations);
   Assigned assign(bool cold, const Control& control);
+  double error_bound(double slack) const noexcept;
+  bool cap_costs(const MatrixView<T>& cost, double highest, const Control& control);
 };
+
+// The costs that a plan pays, in the unit of the cost.
+struct Paid {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+
+  template <class T>
+  Paid(const MatrixView<T>& cost, const Answer& answer) noexcept {
+    for (Index slot = 0; slot < cost.rows + cost.cols - 1; ++slot) {
+      if (!(answer.plan_mass[slot] > 0)) continue;
+      const auto paid = static_cast<double>(cost.row(answer.plan_row[slot])[answer.plan_col[slot]]);
+      low = std::min(low, paid);
+      high = std::max(high, paid);
+    }
+  }
+  double largest() const noexcept { return std::max(std::abs(low), std::abs(high)); }
+};
+
+// How far a plan with feasible potentials can be from the optimum, in working units and for a mass
+// of 1: its own slack, and what `verify` overlooks. As every plan has the same marginals, the
+// latter is a mean of the potentials, whose sizes bring the rounding along.
+template <class T>
+double Worker<T>::error_bound(double slack) const noexcept {
+  double size = 0, mass = 0;
+  for (Index i = 0; i < instance.n(); ++i) {
+    mass += instance.a[i];
+    size += instance.a[i] * std::abs(support.f[i]);
+  }
+  for (Index j = 0; j < instance.m(); ++j) size += instance.b[j] * std::abs(support.g[j]);
+  return std::abs(slack) + local_rounding * size / mass;
+}
+
+// Costs above a level are lowered to it, in a copy; false if stopped, or if that would change
+// little. An optimal plan of the capped costs that pays none of the lowered ones is optimal for the
+// costs as given, too, and so are its potentials, whatever the level is: no plan got dearer. And if
+// some plan pays `highest` at most, then optimal potentials of the cells up to there spread over
+// (n + m) (highest - lowest) at most, so that a level of four times that leaves them optimal and
+// no lowered cell of use.
+template <class T>
+bool Worker<T>::cap_costs(const MatrixView<T>& cost, double highest, const Control& control) {
+  const double low = std::ldexp(instance.base, instance.exponent);
+  const double level = low + 4 * static_cast<double>(cost.rows + cost.cols) * (highest - low);
+  const double top = low + std::ldexp(1.0, instance.exponent);
+  if (!(level / 2 - low / 2 < top / 8 - low / 8)) return false;
+  capped.resize(static_cast<std::size_t>(cost.rows * cost.cols));
+  for (Index i = 0; i < cost.rows; ++i) {
+    const T* row = cost.row(i);
+    std::transform(row, row + cost.cols, capped.begin() + i * cost.cols,
+                   [limit = static_cast<T>(level)](T x) { return std::min(x, limit); });
+    if (i % 64 == 63 && control.stopped()) return false;
+  }
+  return true;
+}
 
 // From an instance to a support.
 template <class T>
@@ -126,19 +188,37 @@ Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const doub
     if (!write_empty(instance, control, answer)) return Outcome::interrupted;
     return finish(Status::optimal);
   }
-  Index iterations = 0;
-  const Stop stop =
-      optimize(problem.f_init[k], problem.g_init[k], problem.max_iter, control, iterations);
-  if (stop == Stop::interrupted) return Outcome::interrupted;
-  result.n_iter[k] = iterations;
-  if (!write_duals(instance, support, stop != Stop::optimal, control, answer))
-    return Outcome::interrupted;
-  const double slack = write_plan(instance, support, a, b, answer);
-  if (stop == Stop::max_iterations) return finish(Status::max_iterations);
-  const double level = feasibility(support.f.data(), instance.n(), support.g.data(), instance.m());
-  const bool verified =
-      stop == Stop::optimal && std::abs(slack) <= level && *answer.marginal_error <= gap_rounding;
-  return finish(verified ? Status::optimal : Status::precision_limit);
+  const double* f_init = problem.f_init[k];
+  const double* g_init = problem.g_init[k];
+  for (;;) {
+    Index pivots = 0;
+    const Index left = problem.max_iter < 0 ? -1 : problem.max_iter - result.n_iter[k];
+    const Stop stop = optimize(f_init, g_init, left, control, pivots);
+    if (stop == Stop::interrupted) return Outcome::interrupted;
+    result.n_iter[k] += pivots;
+    if (!write_duals(instance, support, stop != Stop::optimal, control, answer))
+      return Outcome::interrupted;
+    const double slack = write_plan(instance, support, a, b, answer);
+    if (stop == Stop::max_iterations) return finish(Status::max_iterations);
+    const double level =
+        feasibility(support.f.data(), instance.n(), support.g.data(), instance.m());
+    const bool verified =
+        stop == Stop::optimal && std::abs(slack) <= level && *answer.marginal_error <= gap_rounding;
+    const Paid paid(cost, answer);
+    const double error = std::ldexp(error_bound(slack), instance.exponent);
+    const bool cheapest = paid.high <= std::ldexp(instance.base, instance.exponent);
+    if (cheapest || error <= own_rounding * paid.largest())
+      return finish(verified || cheapest ? Status::optimal : Status::precision_limit);
+    // Costs that no optimal plan pays have made the potentials large, and took their digits.
+    if (!cap_costs(instance.cost, paid.high, control)) {
+      if (control.stopped()) return Outcome::interrupted;
+      const bool close = error <= most_own_rounding * paid.largest();
+      return finish(verified && close ? Status::optimal : Status::precision_limit);
+    }
+    f_init = g_init = nullptr;
+    if (!instance.prepare({capped.data(), cost.rows, cost.cols, cost.cols}, a, b, control))
+      return Outcome::interrupted;
+  }
 }
 
 }  // namespace

@@ -92,15 +92,26 @@ class Shipment {
 
   // Brings what rounding has left at rows to where it is missing at columns. There are slots for
   // it: a point keeps something only if its slot is empty or the point it ships to or from has
-  // nothing left, and then that one's slot is empty.
-  void ship_rest() noexcept {
+  // nothing left, and then that one's slot is empty. Cells dearer than any so far stay empty, since
+  // their cost may be out of all proportion: what remains is a marginal error at rounding level.
+  template <class T>
+  void ship_rest(const MatrixView<T>& cost) noexcept {
+    T dearest = std::numeric_limits<T>::lowest();
+    for (Index slot = 0; slot < n_ + m_ - 1; ++slot)
+      if (answer_.plan_mass[slot] > 0)
+        dearest = std::max(dearest, cost.row(answer_.plan_row[slot])[answer_.plan_col[slot]]);
     Index i = 0;
     Index j = 0;
     Index free = 0;
     for (;;) {
       while (i < n_ && !row_left(i)) ++i;
-      while (j < m_ && !col_left(j)) ++j;
-      if (i == n_ || j == m_) return;
+      if (i == n_) return;
+      while (j < m_ && !(col_left(j) && cost.row(i)[j] <= dearest)) ++j;
+      if (j == m_) {
+        j = 0;
+        ++i;
+        continue;
+      }
       Index slot = row_slot(i);
       if (!holds(slot, i, j)) slot = n_ + j == root_ ? -1 : col_slot(j);
       if (slot < 0 || !holds(slot, i, j)) {
@@ -218,7 +229,7 @@ double write_plan(const Instance<T>& instance, const Support& support, const dou
     const Index j = instance.cols[arc.col];
     shipment.ship(from_row ? shipment.row_slot(i) : shipment.col_slot(j), i, j);
   }
-  shipment.ship_rest();
+  shipment.ship_rest(instance.cost);
   assess(instance, a, b, answer);
 
   Sum slack;
