@@ -27,7 +27,7 @@ constexpr Index alignment = 64;
 // Gap and marginal errors, relative to span and mass, that rounding explains.
 constexpr double gap_rounding = 0x1p-42;
 
-// An optimal value is right to about 1e-12 of the largest cost that the plan pays. The bound on its
+// An optimal value is right to about 1e-12 of the costs that the plan pays. The bound on its
 // error is for the worst case; where it exceeds the first, smaller potentials are tried, and beyond
 // the second the value is not called optimal.
 constexpr double own_rounding = 0x1p-40;
@@ -87,7 +87,10 @@ struct Paid {
       high = std::max(high, paid);
     }
   }
-  double largest() const noexcept { return std::max(std::abs(low), std::abs(high)); }
+  // The scale of the answer, where `lowest` is the least cost of all.
+  double scale(double lowest) const noexcept {
+    return std::max({std::abs(low), std::abs(high), high - lowest});
+  }
 };
 
 // How far a plan with feasible potentials can be from the optimum, in working units and for a mass
@@ -206,13 +209,15 @@ Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const doub
         stop == Stop::optimal && std::abs(slack) <= level && *answer.marginal_error <= gap_rounding;
     const Paid paid(cost, answer);
     const double error = std::ldexp(error_bound(slack), instance.exponent);
-    const bool cheapest = paid.high <= std::ldexp(instance.base, instance.exponent);
-    if (cheapest || error <= own_rounding * paid.largest())
+    const double lowest = std::ldexp(instance.base, instance.exponent);
+    const bool cheapest = paid.high <= lowest;
+    const double own = paid.scale(lowest);
+    if (cheapest || error <= own_rounding * own)
       return finish(verified || cheapest ? Status::optimal : Status::precision_limit);
     // Costs that no optimal plan pays have made the potentials large, and took their digits.
     if (!cap_costs(instance.cost, paid.high, control)) {
       if (control.stopped()) return Outcome::interrupted;
-      const bool close = error <= most_own_rounding * paid.largest();
+      const bool close = error <= most_own_rounding * own;
       return finish(verified && close ? Status::optimal : Status::precision_limit);
     }
     f_init = g_init = nullptr;
