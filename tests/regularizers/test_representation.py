@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from kantorch.regularizers import RepresentationTransport, neuron_cost, transport_penalty
 from regularizers.networks import moved, perceptron, with_neurons_permuted
@@ -240,6 +242,46 @@ def test_close_removes_the_hooks():
         regularizer(x)
 
 
+def test_a_dropped_regularizer_takes_its_hooks_along():
+    student = perceptron()
+    regularizer = RepresentationTransport(student, layers=LAYERS)
+    teacher = regularizer.teacher
+    student(torch.randn(8, 4))
+    del regularizer
+    for network in (student, teacher):
+        assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_refused_regularizer_leaves_no_hooks():
+    student = perceptron()
+    with pytest.raises(ValueError, match="'nothing'"):
+        RepresentationTransport(student, layers=[("hidden0", "nothing")])
+    assert not any(module._forward_hooks for module in student.modules())
+
+
+def test_a_dropped_copy_takes_its_hooks_along():
+    student = perceptron()
+    holder = nn.ModuleDict({"student": student})
+    holder["penalty"] = RepresentationTransport(student, layers=LAYERS)
+    twin = copy.deepcopy(holder)
+    del twin["penalty"]
+    assert not any(module._forward_hooks for module in twin.modules())
+    assert student.hidden0._forward_hooks
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_student_copied_alone_keeps_no_activations(pickled):
+    student, x = perceptron(), torch.randn(8, 4)
+    regularizer = RepresentationTransport(student, layers=LAYERS, kind="identity")
+    student(x)
+    twin = pickle.loads(pickle.dumps(student)) if pickled else copy.deepcopy(student)
+    twin(x + 1)
+    for name in LAYERS:
+        (hook,) = getattr(twin, name)._forward_hooks.values()
+        assert hook.catch is None
+    assert regularizer(x).item() == 0.0  # the student's own activations, not the copy's
+
+
 def test_two_regularizers_share_a_student():
     student, x = perceptron(), torch.randn(8, 4)
     teacher = moved(student)
@@ -371,3 +413,90 @@ def test_a_layer_without_a_tensor_is_refused():
     student(x)
     with pytest.raises(TypeError, match="'0' must return a tensor, got tuple"):
         regularizer(x)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_a_nested_tensor_is_refused(layout):
+    class Nest(nn.Module):
+        def forward(self, x):
+            return torch.nested.nested_tensor([x[0], x[1][:1]], layout=layout)
+
+    student = nn.Sequential(Nest())
+    regularizer = RepresentationTransport(student, nn.Sequential(nn.Identity()), layers=["0"])
+    x = torch.randn(2, 3, 4)
+    student(x)
+    with pytest.raises(TypeError, match="student layer '0' must return a tensor, got a nested"):
+        regularizer(x)
+
+
+def test_layers_that_work_in_place_leave_the_activations_as_they_were():
+    def network(inplace):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=inplace), nn.Linear(6, 2))
+
+    x = torch.randn(8, 4)
+    values, gradients = [], []
+    for inplace in (False, True):
+        student = network(inplace)
+        value, _, _ = penalty("identity", student, moved(student), x, ["0"])
+        value.backward()
+        values.append(value.detach())
+        gradients.append(student[0].weight.grad)
+    assert values[0] > 0
+    torch.testing.assert_close(values[1], values[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+    # Everything negative: in place, both networks would look alike.
+    student = nn.Sequential(nn.Linear(1, 1), nn.ReLU(inplace=True))
+    teacher = copy.deepcopy(student)
+    with torch.no_grad():
+        for layer, bias in ((student[0], -1.0), (teacher[0], -3.0)):
+            layer.weight.zero_()
+            layer.bias.fill_(bias)
+    value, _, _ = penalty("identity", student, teacher, torch.zeros(8, 1), ["0"])
+    assert value.item() == pytest.approx(2 * 8**0.5)
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_student_run_without_gradients_cannot_be_penalised_with_them(off):
+    student, x = perceptron(), torch.randn(8, 4)
+    regularizer = RepresentationTransport(student, moved(student), layers=LAYERS, kind="identity")
+    with off():
+        student(x)
+    with pytest.raises(RuntimeError, match="student layer 'hidden0' ran without gradients"):
+        regularizer(x)
+    with off():
+        student(x)
+        assert regularizer(x).item() > 0
+    student(x)
+    with torch.no_grad():
+        assert regularizer(x).item() > 0
+
+
+def test_a_reentrant_checkpoint_is_refused():
+    student, x = perceptron(), torch.randn(8, 4, requires_grad=True)
+    regularizer = RepresentationTransport(student, moved(student), layers=LAYERS, kind="identity")
+    checkpoint(student, x, use_reentrant=True)
+    with pytest.raises(RuntimeError, match=r"'hidden0' ran without gradients.*reentrant"):
+        regularizer(x)
+    checkpoint(student, x, use_reentrant=False)
+    regularizer(x).backward()
+    assert student.hidden0[0].weight.grad.abs().sum() > 0
+
+
+def test_a_frozen_layer_may_be_captured():
+    student, x = perceptron(), torch.randn(8, 4)
+    student.hidden0.requires_grad_(requires_grad=False)
+    assert penalty("identity", student, moved(student), x)[0].requires_grad
+
+
+@pytest.mark.parametrize("network", ["student", "teacher"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_that_is_not_finite_is_named(network, kind):
+    student, x = perceptron(), torch.randn(8, 4)
+    networks = {"student": student, "teacher": moved(student)}
+    with torch.no_grad():
+        networks[network].hidden1[0].bias[2] = float("nan")
+    words = rf"activations of {network} layer 'hidden1' must be finite: \[0, 2\] is nan"
+    with pytest.raises(ValueError, match=words):
+        penalty(kind, networks["student"], networks["teacher"], x)

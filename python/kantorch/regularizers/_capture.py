@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from functools import partial
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,60 +12,106 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
 
 
 class LayerCapture:
     """Keeps the last output of each of `layers`, by name, from the network's own forward pass.
 
-    A network that is copied or pickled takes the hooks along, but no activations: those belong to
-    a graph that cannot be copied.
+    The hooks know nothing of their capture, so that it can be dropped, and take themselves off the
+    network when it is. Copied or pickled together with the network, a capture watches the copy; a
+    network copied alone takes hooks along that keep nothing. Activations are never copied: they
+    belong to a graph that cannot be.
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[str], owner: str) -> None:
         self.layers = tuple(layers)
         self.owner = owner
-        self._outputs: dict[str, object] = {}
         modules = [_layer(network, name, owner) for name in self.layers]
-        self._handles = [
-            module.register_forward_hook(partial(self._keep, name))
-            for name, module in zip(self.layers, modules, strict=True)
+        self._hooks = [_Hook() for _ in modules]
+        self._handles: list[RemovableHandle] = [
+            module.register_forward_hook(hook)
+            for module, hook in zip(modules, self._hooks, strict=True)
         ]
+        self._watch()
 
-    def _keep(self, name: str, module: nn.Module, args: object, output: object) -> None:
-        self._outputs[name] = output
+    def _watch(self) -> None:
+        for hook in self._hooks:
+            hook.watched = True
+        weakref.finalize(self, _remove, list(self._handles)).atexit = False
 
-    def take(self) -> dict[str, Tensor]:
-        """Hand over the captured outputs, so that none can be used twice."""
-        outputs, self._outputs = self._outputs, {}
+    def take(self, *, graph: bool = False) -> dict[str, Tensor]:
+        """Hand over the captured outputs, so that none can be used twice.
+
+        With `graph`, outputs computed where gradients were off are refused.
+        """
         if not self._handles:
             msg = f"the hooks on the {self.owner} were removed by close()"
             raise RuntimeError(msg)
+        catches = [hook.catch for hook in self._hooks]
+        self._forget()
         taken: dict[str, Tensor] = {}
-        for name in self.layers:
-            if name not in outputs:
+        for name, catch in zip(self.layers, catches, strict=True):
+            if catch is None:
                 msg = (
                     f"no activation of {self.owner} layer {name!r} was captured since the last "
                     f"call: run the {self.owner} on the batch before the regularizer"
                 )
                 raise RuntimeError(msg)
-            output = outputs[name]
-            if not isinstance(output, torch.Tensor):
-                msg = (
-                    f"{self.owner} layer {name!r} must return a tensor, got {type(output).__name__}"
-                )
+            output, grad_enabled = catch
+            if not isinstance(output, torch.Tensor) or output.is_nested:
+                nested = isinstance(output, torch.Tensor)
+                kind = "a nested tensor" if nested else type(output).__name__
+                msg = f"{self.owner} layer {name!r} must return a tensor, got {kind}"
                 raise TypeError(msg)
+            if graph and not grad_enabled:
+                msg = (
+                    f"{self.owner} layer {name!r} ran without gradients (no_grad, inference_mode "
+                    "or a reentrant checkpoint), so the penalty could not train it: run it with "
+                    "gradients, or call the regularizer under no_grad too"
+                )
+                raise RuntimeError(msg)
             taken[name] = output
         return taken
 
     def close(self) -> None:
         """Remove the hooks and forget the activations."""
-        for handle in self._handles:
-            handle.remove()
+        _remove(self._handles)
         self._handles = []
-        self._outputs = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        for hook in self._hooks:
+            hook.catch = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._watch()
+
+
+class _Hook:
+    """A forward hook that, while it is watched, keeps what its layer last returned.
+
+    The catch is that output, and whether gradients were on.
+    """
+
+    def __init__(self) -> None:
+        self.watched = False
+        self.catch: tuple[object, bool] | None = None
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        if self.watched:
+            # A copy, as the next layer may work in place.
+            kept = output.clone() if isinstance(output, torch.Tensor) else output
+            self.catch = kept, torch.is_grad_enabled()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_outputs": {}}
+        return {"watched": False, "catch": None}
+
+
+def _remove(handles: Sequence[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 def _layer(network: nn.Module, name: str, owner: str) -> nn.Module:

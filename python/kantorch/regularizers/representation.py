@@ -112,8 +112,9 @@ class RepresentationTransport(nn.Module):
 
     The teacher is set to evaluation mode and frozen (its parameters stop requiring gradients); it
     follows `.to(device)`, but is not a submodule: it appears neither in `parameters()` nor in
-    `state_dict()`, nor does the student. Each call uses up the activations caught before it. Under
-    autocast the distances are computed in float32. A layer that runs several times in one forward
+    `state_dict()`, nor does the student. Each call uses up the activations caught before it, which
+    are copies: layers that follow may work in place. A regularizer that is dropped takes its hooks
+    off the student. Under autocast the distances are computed in float32. A layer that runs several times in one forward
     pass counts with its last output. Under DistributedDataParallel give the wrapped network's
     `module`; every rank then transports the neurons of its own share of the batch.
 
@@ -143,10 +144,11 @@ class RepresentationTransport(nn.Module):
     Raises:
         ValueError: When made, if a layer is unknown, an option is out of range, or student and
             teacher share parameters. When called, if their batches differ, or "identity" meets
-            unequal widths (both shapes are named).
-        RuntimeError: When called, if the student has not run since the last call, or after
-            `close()`.
-        TypeError: When called, if a layer returns no floating tensor.
+            unequal widths (both shapes are named), or an activation is not finite (its layer is
+            named).
+        RuntimeError: When called, if the student has not run since the last call, or ran without
+            gradients while they are on now, or after `close()`.
+        TypeError: When called, if a layer returns no floating tensor, or a nested one.
 
     Source:
         Li, Grandvalet, Flamary, Courty, Dou: Representation Transfer by Optimal Transport,
@@ -232,7 +234,7 @@ class RepresentationTransport(nn.Module):
             *inputs: What the student was called with; the teacher is called with the same.
             **named: Likewise, by keyword.
         """
-        student_features = self._student_layers.take()
+        student_features = self._student_layers.take(graph=torch.is_grad_enabled())
         with torch.no_grad():
             # A trainer that owns the teacher may have switched it to training mode.
             self.teacher.eval()
@@ -241,12 +243,16 @@ class RepresentationTransport(nn.Module):
         self._plans = {}
         terms = []
         for (name, reference), weight in zip(self.layers, self.layer_weights, strict=True):
-            value, plan = self._penalty(name, student_features[name], teacher_features[reference])
+            value, plan = self._penalty(
+                name, reference, student_features[name], teacher_features[reference]
+            )
             self._plans[name] = plan
             terms.append(value * weight)
         return torch.stack(terms).sum()
 
-    def _penalty(self, name: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    def _penalty(
+        self, name: str, reference: str, student: Tensor, teacher: Tensor
+    ) -> tuple[Tensor, Tensor]:
         shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
         if student.shape[0] != teacher.shape[0]:
             msg = (
@@ -254,14 +260,20 @@ class RepresentationTransport(nn.Module):
                 f"shapes {shapes} in student and teacher"
             )
             raise ValueError(msg)
-        cost = neuron_cost(
-            student,
-            teacher.detach(),
-            spatial=self.spatial,
-            channel_dim=self.channel_dim,
-            normalize=self.normalize,
-            device=self.solver_device,
-        )
+        try:
+            cost = neuron_cost(
+                student,
+                teacher.detach(),
+                spatial=self.spatial,
+                channel_dim=self.channel_dim,
+                normalize=self.normalize,
+                device=self.solver_device,
+            )
+        except ValueError:
+            # Looked for only now, as every distance is checked anyway.
+            _require_finite("student", name, student)
+            _require_finite("teacher", reference, teacher)
+            raise
         if self.kind == "identity" and cost.shape[0] != cost.shape[1]:
             msg = (
                 f"kind='identity' must have equal widths: layer {name!r} has the shapes {shapes} "
@@ -333,6 +345,17 @@ def _weights(weights: Sequence[float] | None, layers: int) -> tuple[float, ...]:
         msg = f"layer_weights must be {layers} finite numbers >= 0, got {weights!r}"
         raise ValueError(msg)
     return values
+
+
+def _require_finite(network: str, layer: str, features: Tensor) -> None:
+    bad = (~features.isfinite()).nonzero()
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        msg = (
+            f"the activations of {network} layer {layer!r} must be finite: "
+            f"[{', '.join(map(str, index))}] is {features[index].item()}"
+        )
+        raise ValueError(msg) from None
 
 
 def _require_apart(student: nn.Module, teacher: nn.Module) -> None:
