@@ -100,12 +100,9 @@ def test_start_receives_no_gradient(method, rng):
     cost = torch.from_numpy(rng.uniform(size=(5, 6))).requires_grad_()
     start = tuple(torch.zeros(k, dtype=torch.float64, requires_grad=True) for k in (5, 6))
     options = {"max_iter": 30, "tol": 0.0} if method == "ipot" else {}
-    try:
-        value = laws.solve(method, cost, potentials_init=start, **options).value
-    except ValueError as error:
-        assert "potentials_init" in str(error)  # noqa: PT017
-        return
+    value = laws.solve(method, cost, potentials_init=start, **options).value
     gradients = torch.autograd.grad(value, (cost, *start), allow_unused=True)
+    assert gradients[0].abs().max() > 0
     assert gradients[1] is None
     assert gradients[2] is None
 
