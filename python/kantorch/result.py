@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import copy
 import dataclasses
 from collections.abc import Iterable
 from typing import Any
@@ -133,6 +134,14 @@ class OTResult(abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         # The tensors of a copy count their in-place changes afresh.
         return self.__dict__ | {"_versions": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OTResult:
+        # A graph belongs to the tensors that were solved: a copy has none.
+        fields = {
+            name: copy.deepcopy(field.detach() if hasattr(field, "detach") else field, memo)
+            for name, field in self.__dict__.items()
+        }
+        return type(self)(**fields | {"_versions": None})
 
     def __repr__(self) -> str:
         n, m = self._cost.shape[-2:]
@@ -300,7 +309,7 @@ class ScalingResult(OTResult):
             )
         else:
             f, g, eps, value, linear, row, col, error, n_iter, status = outputs
-        if not f.requires_grad:  # solved without gradients: then nothing made from it has any
+        if not cls._has_graph(f):  # solved without gradients: then nothing made from it has any
             cost, a, b = cost.detach(), a.detach(), b.detach()
         return cls(
             value=value.to(cost.dtype),
@@ -318,6 +327,11 @@ class ScalingResult(OTResult):
             _row_sum=row,
             _col_sum=col,
         )
+
+    @classmethod
+    def _has_graph(cls, f: Tensor) -> bool:
+        """Whether gradients flow, or may flow, through these potentials."""
+        return False
 
     @property
     def plan(self) -> Tensor:
@@ -352,10 +366,15 @@ class ScalingResult(OTResult):
 class SinkhornResult(ScalingResult):
     """An answer of Sinkhorn."""
 
+    @classmethod
+    def _has_graph(cls, f: Tensor) -> bool:
+        # Inside vmap a tensor does not tell whether the one that it maps over requires a gradient.
+        return f.requires_grad or torch._C._are_functorch_transforms_active()
+
     @property
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``."""
-        if self._f.requires_grad:
+        if self._has_graph(self._f):
             return (self.plan * self._matrix()).sum((-2, -1))
         return self._value_linear.to(self._cost.dtype)
 

@@ -81,12 +81,15 @@ def _plain(args: tuple[Any, ...]) -> bool:
     """Whether nobody but the CPU kernel has anything to do with a call: no gradient, mode or subclass."""
     if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
         return False
+    if torch._C._get_tracing_state() is not None:
+        return False
     recorded = torch.is_grad_enabled()
     for tensor in args:
         if isinstance(tensor, Tensor) and (
             type(tensor) not in _PLAIN
             or not tensor.is_cpu
             or not torch._C._has_storage(tensor)  # it wraps others, as in batched gradients
+            or tensor.is_neg()  # the memory holds the negative, which the dispatcher resolves
             or (recorded and tensor.requires_grad)
         ):
             return False
