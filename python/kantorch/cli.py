@@ -76,8 +76,6 @@ def transfer(
         "num_threads": num_threads,
     }
     mapping = {} if config is None else load_yaml(config)
-    for derived in ("world_size", "data_sha256"):  # a run folder's config.yaml holds these besides
-        mapping.pop(derived, None)
     mapping |= {name: value for name, value in given.items() if value is not None}
     results = run_transfer(
         TransferConfig.from_mapping(mapping),
@@ -87,14 +85,25 @@ def transfer(
         progress=progress,
     )
     if is_writer():
-        print(results.table())
-        print(f"\nReport: {output / 'report.md'}")
+        _show(results.table())
+        _show(f"\nReport: {output / 'report.md'}")
 
 
 def info() -> None:
     """Show the version, the build, the SIMD level, threads and CUDA."""
     for name, value in kantorch.show_config().items():
-        print(f"{name}: {value}")
+        _show(f"{name}: {value}")
+
+
+def _show(text: str) -> None:
+    """Print what the terminal's encoding can show; other characters must not end a finished run."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.replace("± ", "+-")  # as wide, so that tables stay straight
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    print(text)
 
 
 def _names(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,45 @@ def test_transfer_prints_the_table_of_a_finished_run(copied, capsys):
     printed = capsys.readouterr().out
     assert "| optimal transport" in printed
     assert str(copied / "report.md") in printed
+
+
+def test_an_ascii_terminal_gets_the_same_table(copied):
+    """A name that it cannot show is escaped."""
+    folder = copied.rename(copied.with_name("lauf-\N{LATIN SMALL LETTER U WITH DIAERESIS}"))
+    arguments = [str(folder / "config.yaml"), "--output", str(folder), "--no-progress"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kantorch.cli", "transfer", *arguments],
+        capture_output=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.decode("ascii")
+    table = [line for line in printed.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in table}) == 1
+    assert "+-" in table[-1]
+    assert "lauf-\\" in printed
+
+
+def test_settings_and_records_are_utf8_in_every_locale(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from kantorch.training.config import load_yaml; "
+        "from kantorch.training.files import read_json; p, q = map(Path, sys.argv[1:]); "
+        "print(ascii(load_yaml(p)['data'] + read_json(q)['a']))"
+    )
+    settings, record = tmp_path / "config.yaml", tmp_path / "record.json"
+    settings.write_bytes("data: \N{GREEK SMALL LETTER ALPHA}.npz".encode())
+    record.write_bytes('{"a": "\N{GREEK SMALL LETTER ALPHA}"}'.encode())
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(settings), str(record)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **locale},
+    )
+    assert done.stdout.strip() == r"'\u03b1.npz\u03b1'"
 
 
 def test_options_win_over_the_file(copied, capsys):

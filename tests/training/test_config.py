@@ -55,6 +55,11 @@ def test_a_wrong_setting_is_named(name, value):
         TransferConfig(**(TINY | {name: value}))
 
 
+def test_the_settings_of_a_run_folder_are_settings():
+    recorded = tiny().to_mapping() | {"world_size": 1, "data_sha256": "0"}
+    assert TransferConfig.from_mapping(recorded) == tiny()
+
+
 def test_an_unknown_setting_is_named_with_a_near_one():
     with pytest.raises(ConfigError, match="'step_s'; did you mean steps"):
         TransferConfig.from_mapping({"step_s": 3})

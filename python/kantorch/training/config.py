@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+# What a run folder's config.yaml holds besides the settings.
+DERIVED = ("world_size", "data_sha256")
 REGULARIZERS = ("none", "l2", "l2sp", "identity", "uniform", "optimal")
 
 
@@ -38,7 +40,8 @@ class TransferConfig:
 
     Attributes:
         data: "digits" (bundled with scikit-learn), or an .npz file with `images` (N, height, width)
-            or (N, channels, height, width) and integer `labels` (N,).
+            or (N, channels, height, width) and integer `labels` (N,); up to four channels may also
+            come last.
         source_classes: Labels of the task that is learnt first.
         target_classes: Labels of the task that is fine-tuned on, none of them a source class.
         labels_per_class: Training examples per target class.
@@ -146,9 +149,12 @@ class TransferConfig:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TransferConfig:
         """Make a configuration from plain data, such as a YAML file holds.
 
+        What a run folder's config.yaml holds besides the settings is left out.
+
         Raises:
             ConfigError: If a setting is unknown, of the wrong type or out of range.
         """
+        mapping = {name: value for name, value in mapping.items() if name not in DERIVED}
         for name in mapping:
             if name not in _HINTS:
                 near = difflib.get_close_matches(str(name), list(_HINTS), n=1)
@@ -193,7 +199,7 @@ _AT_LEAST_ONE = (
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a mapping from a YAML file with the safe loader."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         msg = f"cannot read the configuration {path}: {error}"
         raise ConfigError(msg) from error

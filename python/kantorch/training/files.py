@@ -68,7 +68,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; a file that is damaged is an error that names it."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         msg = f"cannot read {path}: {error}; delete it to compute it again"
         raise RunError(msg) from error

@@ -48,7 +48,7 @@ def folder_lock(folder: Path, *, force: bool = False) -> Iterator[str | None]:
     except OSError as error:
         msg = f"cannot write the output folder {folder}: {error.strerror or error}"
         raise RunError(msg) from error
-    with os.fdopen(descriptor, "r+") as file:
+    with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
