@@ -210,7 +210,7 @@ Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const doub
     const Paid paid(cost, answer);
     const double error = std::ldexp(error_bound(slack), instance.exponent);
     const double lowest = std::ldexp(instance.base, instance.exponent);
-    const bool cheapest = paid.high <= lowest;
+    const bool cheapest = paid.high <= lowest && *answer.marginal_error <= gap_rounding;
     const double own = paid.scale(lowest);
     if (cheapest || error <= own_rounding * own)
       return finish(verified || cheapest ? Status::optimal : Status::precision_limit);
