@@ -40,8 +40,7 @@ class TransferConfig:
 
     Attributes:
         data: "digits" (bundled with scikit-learn), or an .npz file with `images` (N, height, width)
-            or (N, channels, height, width) and integer `labels` (N,); up to four channels may also
-            come last.
+            or (N, channels, height, width) and integer `labels` (N,).
         source_classes: Labels of the task that is learnt first.
         target_classes: Labels of the task that is fine-tuned on, none of them a source class.
         labels_per_class: Training examples per target class.
