@@ -181,33 +181,3 @@ def test_it_is_not_sinkhorn_at_the_same_strength(rng):
     exact = float(oracle.rational(cost, a, b * (a.sum() / b.sum())).value)
     blurred = float(kantorch.solve(*map(torch.from_numpy, (cost, a, b)), reg=0.1).value_linear)
     assert abs(float(result.value) - exact) < 1e-3 * (blurred - exact)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("constant", [1e6, -1e6])
-def test_constant_added_to_the_cost_moves_the_value_alone(constant, dtype, rng):
-    # Multiples of 1/16, so that float32 holds the sums, too.
-    base = torch.from_numpy(rng.integers(0, 16, size=(7, 9)) / 16).to(dtype)
-    a = torch.from_numpy(rng.dirichlet(np.ones(7))).to(dtype)
-    b = torch.from_numpy(rng.dirichlet(np.ones(9))).to(dtype)
-    options = {"method": "ipot", "max_iter": 200, "tol": 0.0}
-    plain = kantorch.solve(base, a, b, **options)
-    moved = kantorch.solve(base + constant, a, b, **options)
-    assert torch.equal(moved.marginal_a, plain.marginal_a)
-    assert torch.equal(moved.marginal_b, plain.marginal_b)
-    expected = plain.value + constant * plain.marginal_a.sum()
-    torch.testing.assert_close(moved.value, expected, rtol=8 * torch.finfo(dtype).eps, atol=0)
-    # The plan is made of the potentials, which are as large as the constant and so are rounded.
-    if dtype == torch.float64:
-        torch.testing.assert_close(moved.plan, plain.plan, rtol=1e-5, atol=0)
-
-
-def test_constant_is_taken_off_each_problem_of_a_batch(rng):
-    cost = torch.from_numpy(rng.integers(0, 16, size=(3, 5, 4)) / 16)
-    moved = cost + torch.tensor([0.0, 1e6, -1e6]).double()[:, None, None]
-    options = {"method": "ipot", "max_iter": 100, "tol": 0.0}
-    together = kantorch.solve(moved, **options)
-    for k in range(3):
-        alone = kantorch.solve(moved[k], **options)
-        for name in ("value", "marginal_a", "potential_a", "potential_b"):
-            assert torch.equal(getattr(together, name)[k], getattr(alone, name))

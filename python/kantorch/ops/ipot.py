@@ -37,32 +37,7 @@ def _kernel(
     max_iter: int,
     threads: int,
 ) -> Any:
-    base = _base(cost)
-    if base is None:
-        problem = Problem.of(cost, a, b, beta)
-        return _solve(problem, beta, f_init, g_init, tol, max_iter, threads)
-    problem = Problem.of(cost - base[..., None, None], a, b, beta)
-    f, g, eps, value, linear, rows, *rest = _solve(
-        problem, beta, f_init, g_init, tol, max_iter, threads
-    )
-    base = base.double()
-    common = base * rows.sum(-1)
-    return f + base[..., None], g, eps, value + common, linear + common, rows, *rest
-
-
-def _base(cost: Tensor) -> Tensor | None:
-    """The least cost of each problem where all its costs have one sign and are within a factor of 2; else 0.
-
-    What is common to the costs cancels in the plan, but step t has t times the rounding of it in the exponents. Of
-    numbers this close the differences are exact (Sterbenz), so that nothing is lost by taking it off first; of others
-    the common part is no larger than the differences. None if there is none.
-    """
-    if cost.numel() == 0:
-        return None
-    low, high = cost.amin((-2, -1)), cost.amax((-2, -1))
-    near = torch.where(low > 0, low >= high / 2, (high < 0) & (high <= low / 2))
-    near &= torch.isfinite(low) & torch.isfinite(high)
-    return torch.where(near, low, 0) if bool(near.any()) else None
+    return _solve(Problem.of(cost, a, b, beta), beta, f_init, g_init, tol, max_iter, threads)
 
 
 def _solve(
