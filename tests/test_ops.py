@@ -112,3 +112,20 @@ def test_fake_tensors_have_the_shapes_and_strides_of_the_real_ones():
         for r, f in zip(real, fake, strict=True):
             if isinstance(r, torch.Tensor):
                 assert (r.shape, r.stride(), r.dtype) == (f.shape, f.stride(), f.dtype), func
+
+
+def test_a_negative_view_is_read_as_what_it_is():
+    cost = torch.tensor([[1.0, 3.0], [2.0, 5.0]], dtype=torch.float64)
+    negative = torch._neg_view(cost)
+    for options in ({}, {"reg": 0.5}, {"method": "ipot"}):
+        seen = kantorch.solve(negative, **options).value
+        torch.testing.assert_close(seen, kantorch.solve(-cost, **options).value)
+
+
+@pytest.mark.filterwarnings("ignore")  # tracing warns of every check of an argument
+@pytest.mark.parametrize("options", [{}, {"reg": 0.1}, {"method": "ipot"}])
+def test_a_traced_solve_solves_what_it_is_given(options):
+    draw = torch.Generator().manual_seed(3)
+    first, second = torch.rand(2, 4, 5, generator=draw)
+    traced = torch.jit.trace(lambda c: kantorch.solve(c, **options).value, first)
+    torch.testing.assert_close(traced(second), kantorch.solve(second, **options).value)

@@ -316,3 +316,14 @@ def test_what_a_result_hands_out_may_be_changed(method):
         tensor.zero_()
     for name, kept in before.items():
         assert torch.equal(getattr(result, name), kept), name
+
+
+@pytest.mark.parametrize("options", [{}, {"reg": 0.1}, {"method": "ipot"}])
+def test_a_deep_copy_of_a_result_with_a_graph_has_its_numbers_and_no_graph(options):
+    cost = torch.rand(4, 5, requires_grad=True)
+    x = torch.rand(6, 2, requires_grad=True)
+    for result in (kantorch.solve(cost * 2, **options), kantorch.solve_sample(x * 2, x, **options)):
+        twin = copy.deepcopy(result)
+        torch.testing.assert_close(twin.plan, result.plan.detach())
+        torch.testing.assert_close(twin.lower_bound, result.lower_bound)
+        assert not twin.value.requires_grad

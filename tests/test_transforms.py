@@ -155,7 +155,7 @@ def test_second_derivatives_of_sinkhorn_agree(rng):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_forward_mode_is_refused(method, rng):
     cost, a, b = (t[0] for t in random_batch(rng, 1, 3, 4))
-    # Never a silent zero: torch itself refuses what has no forward rule.
+    # Never a silent zero: torch itself refuses what has no forward rule, in words with "jvp".
     with pytest.raises(NotImplementedError, match="jvp"):
         jvp(lambda c: value(method)(c, a, b), (cost,), (cost,))
 
@@ -164,6 +164,7 @@ def test_forward_mode_is_refused(method, rng):
 def test_func_hessian_is_refused(rng):
     """It needs the forward mode; `jacrev(jacrev(...))` does not."""
     cost, a, b = (t[0] for t in random_batch(rng, 1, 3, 4))
+    # torch's own refusal, as above.
     with pytest.raises(NotImplementedError, match="jvp"):
         hessian(lambda c: kantorch.solve(c, a, b, reg=0.3).value)(cost)
 
@@ -182,3 +183,48 @@ def test_bad_values_raise_inside_vmap(method):
     cost[1, 2, 3] = float("nan")
     with pytest.raises(ValueError, match="cost must be finite"):
         vmap(lambda c: laws.solve(method, c, **options(method)).value)(cost)
+
+
+def _fields(method, name):
+    def field(cost):
+        options = {"method": method} | ({"reg": 0.1, "tol": 1e-12} if method == "sinkhorn" else {})
+        return getattr(kantorch.solve(cost, **options), name)
+
+    return field
+
+
+def _gradient(function, cost):
+    cost = cost.clone().requires_grad_()
+    out = function(cost)
+    weights = torch.linspace(0.5, 2, out.numel(), dtype=out.dtype).reshape(out.shape)
+    return torch.autograd.grad((out * weights).sum(), cost)[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("sinkhorn", "plan"),
+        ("sinkhorn", "value"),
+        ("sinkhorn", "value_linear"),
+        ("exact", "value"),
+        ("exact", "value_linear"),
+    ],
+)
+def test_a_gradient_outside_of_vmap_is_that_of_the_loop(method, name):
+    cost = torch.rand(3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    field = _fields(method, name)
+    looped = _gradient(lambda c: torch.stack([field(x) for x in c]), cost)
+    assert looped.abs().max() > 0
+    torch.testing.assert_close(_gradient(torch.vmap(field), cost), looped, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["plan", "value", "value_linear"])
+def test_a_gradient_outside_of_nested_vmap_is_that_of_the_loop(name):
+    cost = torch.rand(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    field = _fields("sinkhorn", name)
+
+    def loop(c):
+        return torch.stack([torch.stack([field(x) for x in row]) for row in c])
+
+    mapped = _gradient(torch.vmap(torch.vmap(field)), cost)
+    torch.testing.assert_close(mapped, _gradient(loop, cost), rtol=1e-7, atol=1e-9)

@@ -27,11 +27,11 @@ constexpr Index alignment = 64;
 // Gap and marginal errors, relative to span and mass, that rounding explains.
 constexpr double gap_rounding = 0x1p-42;
 
-// An optimal value is right to about 1e-12 of the costs that the plan pays. The bound on its
-// error is for the worst case; where it exceeds the first, smaller potentials are tried, and beyond
-// the second the value is not called optimal.
-constexpr double own_rounding = 0x1p-40;
-constexpr double most_own_rounding = 0x1p-36;
+// Bounds for the worst case on the error of a value, relative to the costs that its plan pays.
+// Above the first, 9e-13, smaller potentials are tried; above the second, 1.5e-11, the value is not
+// called optimal.
+constexpr double wanted_error = 0x1p-40;
+constexpr double allowed_error = 0x1p-36;
 
 // Of smaller problems the greedy basis is good enough.
 constexpr Index least_annealed = 16;
@@ -115,7 +115,7 @@ double Worker<T>::error_bound(double slack) const noexcept {
 // no lowered cell of use.
 template <class T>
 bool Worker<T>::cap_costs(const MatrixView<T>& cost, double highest, const Control& control) {
-  const double low = std::ldexp(instance.base, instance.exponent);
+  const double low = instance.lowest();
   const double level = low + 4 * static_cast<double>(cost.rows + cost.cols) * (highest - low);
   const double top = low + std::ldexp(1.0, instance.exponent);
   if (!(level / 2 - low / 2 < top / 8 - low / 8)) return false;
@@ -209,15 +209,14 @@ Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const doub
         stop == Stop::optimal && std::abs(slack) <= level && *answer.marginal_error <= gap_rounding;
     const Paid paid(cost, answer);
     const double error = std::ldexp(error_bound(slack), instance.exponent);
-    const double lowest = std::ldexp(instance.base, instance.exponent);
-    const bool cheapest = paid.high <= lowest && *answer.marginal_error <= gap_rounding;
-    const double own = paid.scale(lowest);
-    if (cheapest || error <= own_rounding * own)
+    const bool cheapest = paid.high <= instance.lowest() && *answer.marginal_error <= gap_rounding;
+    const double scale = paid.scale(instance.lowest());
+    if (cheapest || error <= wanted_error * scale)
       return finish(verified || cheapest ? Status::optimal : Status::precision_limit);
     // Costs that no optimal plan pays have made the potentials large, and took their digits.
     if (!cap_costs(instance.cost, paid.high, control)) {
       if (control.stopped()) return Outcome::interrupted;
-      const bool close = error <= most_own_rounding * own;
+      const bool close = error <= allowed_error * scale;
       return finish(verified && close ? Status::optimal : Status::precision_limit);
     }
     f_init = g_init = nullptr;

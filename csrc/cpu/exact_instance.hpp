@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -40,6 +41,9 @@ struct Instance {
   bool empty() const noexcept { return rows.empty(); }
   Index n() const noexcept { return static_cast<Index>(rows.size()); }
   Index m() const noexcept { return static_cast<Index>(cols.size()); }
+
+  // The least cost of the working points, in the unit of the cost.
+  double lowest() const noexcept { return std::ldexp(base, exponent); }
 
   double operator()(Index i, Index j) const noexcept {
     return static_cast<double>(cost.row(rows[i])[cols[j]]) * scale - base;

@@ -100,26 +100,23 @@ class Shipment {
     for (Index slot = 0; slot < n_ + m_ - 1; ++slot)
       if (answer_.plan_mass[slot] > 0)
         dearest = std::max(dearest, cost.row(answer_.plan_row[slot])[answer_.plan_col[slot]]);
-    Index i = 0;
-    Index j = 0;
+    Index first = 0;
     Index free = 0;
-    for (;;) {
-      while (i < n_ && !row_left(i)) ++i;
-      if (i == n_) return;
-      while (j < m_ && !(col_left(j) && cost.row(i)[j] <= dearest)) ++j;
-      if (j == m_) {
-        j = 0;
-        ++i;
-        continue;
+    for (Index i = 0; i < n_; ++i) {
+      if (!row_left(i)) continue;
+      while (first < m_ && !col_left(first)) ++first;
+      if (first == m_) return;
+      for (Index j = first; j < m_ && row_left(i); ++j) {
+        if (!col_left(j) || cost.row(i)[j] > dearest) continue;
+        Index slot = row_slot(i);
+        if (!holds(slot, i, j)) slot = n_ + j == root_ ? -1 : col_slot(j);
+        if (slot < 0 || !holds(slot, i, j)) {
+          while (free < n_ + m_ - 1 && answer_.plan_mass[free] > 0) ++free;
+          if (free == n_ + m_ - 1) return;
+          slot = free;
+        }
+        ship(slot, i, j);
       }
-      Index slot = row_slot(i);
-      if (!holds(slot, i, j)) slot = n_ + j == root_ ? -1 : col_slot(j);
-      if (slot < 0 || !holds(slot, i, j)) {
-        while (free < n_ + m_ - 1 && answer_.plan_mass[free] > 0) ++free;
-        if (free == n_ + m_ - 1) return;
-        slot = free;
-      }
-      ship(slot, i, j);
     }
   }
 

@@ -20,8 +20,8 @@ class LayerCapture:
 
     The hooks know nothing of their capture, so that it can be dropped, and take themselves off the
     network when it is. Copied or pickled together with the network, a capture watches the copy; a
-    network copied alone takes hooks along that keep nothing. Activations are never copied: they
-    belong to a graph that cannot be.
+    network copied alone takes hooks along that keep nothing. Copies hold no activations, whose graph
+    cannot be copied.
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[str], owner: str) -> None:

@@ -114,9 +114,9 @@ class RepresentationTransport(nn.Module):
     follows `.to(device)`, but is not a submodule: it appears neither in `parameters()` nor in
     `state_dict()`, nor does the student. Each call uses up the activations caught before it, which
     are copies: layers that follow may work in place. A regularizer that is dropped takes its hooks
-    off the student. Under autocast the distances are computed in float32. A layer that runs several times in one forward
-    pass counts with its last output. Under DistributedDataParallel give the wrapped network's
-    `module`; every rank then transports the neurons of its own share of the batch.
+    off the student. Under autocast the distances are computed in float32. A layer that runs several
+    times in one forward pass counts with its last output. Under DistributedDataParallel give the
+    wrapped network's `module`; every rank then transports the neurons of its own share of the batch.
 
     Args:
         student: The network that is trained. Student and teacher must share no parameter.
