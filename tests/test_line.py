@@ -10,7 +10,7 @@ import torch
 import kantorch
 from kantorch import ops
 from kantorch.costs import Points, cost_matrix
-from kantorch.result import LineResult
+from kantorch._result import LineResult
 
 
 def solve(x, y, a, b, *, squared, threads=0):

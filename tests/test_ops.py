@@ -49,7 +49,7 @@ def everyday_calls(requires_grad, dtype=torch.float64):
     for stored in (True, False):  # the cost of few points is stored, unless it is told not to be
         with pytest.MonkeyPatch.context() as patch:
             if not stored:
-                patch.setattr(sys.modules["kantorch.solve"], "_STORED_POINTS", 0)
+                patch.setattr(sys.modules["kantorch._solve"], "_STORED_POINTS", 0)
             for options in ({}, {"reg": 0.3}, {"method": "ipot", "max_iter": 20, "tol": 0.0}):
                 for metric in ("sqeuclidean", "euclidean"):
                     result = kantorch.solve_sample(x, y, metric=metric, **options)

@@ -10,7 +10,8 @@
 #include <new>
 #include <thread>
 
-#include "core/control.hpp"
+#include "core/exec.hpp"
+#include "core/status.hpp"
 
 namespace kantorch::bindings {
 
@@ -60,14 +61,14 @@ class Signals {
   unsigned asked_ = 0;
 };
 
-// Runs kernel(control) without the GIL.
+// Runs kernel(exec) without the GIL.
 template <class Kernel>
 void call(int threads, Kernel&& kernel) {
   Signals signals;
   Outcome outcome;
   {
     const py::gil_scoped_release release;
-    outcome = kernel(Control{threads, Signals::stop, &signals});
+    outcome = kernel(Cpu{threads, Signals::stop, &signals});
   }
   if (signals.raised()) throw py::error_already_set();
   if (outcome == Outcome::out_of_memory) throw std::bad_alloc();

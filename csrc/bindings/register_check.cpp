@@ -15,7 +15,7 @@ void register_check(py::module_& m) {
           const CheckProblem<T> problem{cost_batch<T>(cost), vector_batch<T>(a), vector_batch<T>(b),
                                         address<const double>(strength), batch};
           Finding finding;
-          call(threads, [&](const Control& control) { return check(problem, finding, control); });
+          call(threads, [&](const Cpu& exec) { return check(problem, finding, exec); });
           return py::make_tuple(static_cast<int>(finding.fault), finding.problem, finding.row,
                                 finding.col, finding.value, finding.other);
         });

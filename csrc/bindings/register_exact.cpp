@@ -35,8 +35,8 @@ void register_exact(py::module_& m) {
         dispatch(dtype, [&](auto tag) {
           using T = typename decltype(tag)::Scalar;
           const auto problem = exact_problem<T>(cost, a, b, f_init, g_init, max_iter);
-          call(threads, [&](const Control& control) {
-            return exact(problem, result, address<void>(workspace), control);
+          call(threads, [&](const Cpu& exec) {
+            return exact(problem, result, address<void>(workspace), exec);
           });
         });
         return *std::max_element(result.status, result.status + cost[1]);

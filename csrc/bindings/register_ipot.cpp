@@ -34,8 +34,8 @@ void register_ipot(py::module_& m) {
                                        tol,
                                        max_iter,
                                        points_batch<T>(points)};
-          call(threads, [&](const Control& control) {
-            return ipot(problem, scaling_result(outputs), address<void>(workspace), control);
+          call(threads, [&](const Cpu& exec) {
+            return ipot(problem, scaling_result(outputs), address<void>(workspace), exec);
           });
         });
       },

@@ -20,7 +20,7 @@ void register_line(py::module_& m) {
           const LineProblem<T> problem{
               shape[0],           shape[1],           shape[2],           vector_batch<T>(x),
               vector_batch<T>(y), vector_batch<T>(a), vector_batch<T>(b), squared};
-          call(threads, [&](const Control& control) { return line(problem, result, control); });
+          call(threads, [&](const Cpu& exec) { return line(problem, result, exec); });
         });
         return *std::max_element(result.status, result.status + shape[0]);
       },

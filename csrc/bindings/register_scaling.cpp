@@ -1,7 +1,10 @@
 #include "bindings/args.hpp"
 #include "bindings/call.hpp"
 #include "bindings/dispatch.hpp"
-#include "core/scaling.hpp"
+#include "core/bound.hpp"
+#include "core/gibbs.hpp"
+#include "core/implicit.hpp"
+#include "core/point_gradient.hpp"
 
 namespace kantorch::bindings {
 
@@ -16,8 +19,7 @@ void register_scaling(py::module_& m) {
           const GibbsProblem<T> problem{cost_batch<T>(cost),     vector_batch<double>(f),
                                         vector_batch<double>(g), vector_batch<T>(x),
                                         vector_batch<T>(y),      address<const double>(eps)};
-          call(threads,
-               [&](const Control& control) { return gibbs(problem, address<T>(plan), control); });
+          call(threads, [&](const Cpu& exec) { return gibbs(problem, address<T>(plan), exec); });
         });
       },
       py::arg("dtype"), py::arg("cost"), py::arg("f"), py::arg("g"), py::arg("x"), py::arg("y"),
@@ -43,9 +45,9 @@ void register_scaling(py::module_& m) {
               cost_batch<T>(cost),     vector_batch<double>(f), vector_batch<double>(g),
               vector_batch<T>(a),      vector_batch<T>(b),      address<const double>(eps),
               vector_batch<double>(x), vector_batch<double>(y), transposed};
-          call(threads, [&](const Control& control) {
+          call(threads, [&](const Cpu& exec) {
             return implicit(problem, address<double>(lambda), address<double>(mu),
-                            address<void>(workspace), control);
+                            address<void>(workspace), exec);
           });
         });
       },
@@ -63,32 +65,31 @@ void register_scaling(py::module_& m) {
           const BoundProblem<T> problem{cost_batch<T>(cost),     vector_batch<double>(f),
                                         vector_batch<double>(g), vector_batch<T>(a),
                                         vector_batch<T>(b),      points_batch<T>(points)};
-          call(threads, [&](const Control& control) {
-            return dual_bound(problem, address<double>(bound), control);
-          });
+          call(threads,
+               [&](const Cpu& exec) { return dual_bound(problem, address<double>(bound), exec); });
         });
       },
       py::arg("dtype"), py::arg("cost"), py::arg("points"), py::arg("f"), py::arg("g"),
       py::arg("a"), py::arg("b"), py::arg("bound"), py::arg("threads"));
 
   m.def(
-      "pull",
+      "point_gradient",
       [](const std::string& dtype, const CostArgument& cost, const PointsArgument& points,
          const VectorArgument& f, const VectorArgument& g, const VectorArgument& a,
          const VectorArgument& b, Index eps, Index out, int threads) {
         dispatch(dtype, [&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          const PullProblem<T> problem{points_batch<T>(points),
-                                       cost[1],
-                                       cost[2],
-                                       cost[3],
-                                       vector_batch<double>(f),
-                                       vector_batch<double>(g),
-                                       vector_batch<T>(a),
-                                       vector_batch<T>(b),
-                                       address<const double>(eps)};
+          const PointGradientProblem<T> problem{points_batch<T>(points),
+                                                cost[1],
+                                                cost[2],
+                                                cost[3],
+                                                vector_batch<double>(f),
+                                                vector_batch<double>(g),
+                                                vector_batch<T>(a),
+                                                vector_batch<T>(b),
+                                                address<const double>(eps)};
           call(threads,
-               [&](const Control& control) { return pull(problem, address<T>(out), control); });
+               [&](const Cpu& exec) { return point_gradient(problem, address<T>(out), exec); });
         });
       },
       py::arg("dtype"), py::arg("cost"), py::arg("points"), py::arg("f"), py::arg("g"),

@@ -34,8 +34,8 @@ void register_sinkhorn(py::module_& m) {
                                            tol,
                                            max_iter,
                                            points_batch<T>(points)};
-          call(threads, [&](const Control& control) {
-            return sinkhorn(problem, scaling_result(outputs), address<void>(workspace), control);
+          call(threads, [&](const Cpu& exec) {
+            return sinkhorn(problem, scaling_result(outputs), address<void>(workspace), exec);
           });
         });
       },

@@ -2,7 +2,8 @@
 // first.
 #pragma once
 
-#include "core/control.hpp"
+#include "core/exec.hpp"
+#include "core/status.hpp"
 #include "core/view.hpp"
 
 namespace kantorch {
@@ -42,6 +43,6 @@ constexpr double mass_tolerance = 1e-5;
 
 template <class T>
 [[nodiscard]] Outcome check(const CheckProblem<T>& problem, Finding& finding,
-                            const Control& control) noexcept;
+                            const Cpu& exec) noexcept;
 
 }  // namespace kantorch

@@ -3,7 +3,8 @@
 
 #include <cstdint>
 
-#include "core/control.hpp"
+#include "core/exec.hpp"
+#include "core/status.hpp"
 #include "core/view.hpp"
 
 namespace kantorch {
@@ -41,6 +42,6 @@ Index exact_workspace(const ExactProblem<T>& problem, int threads) noexcept;
 
 template <class T>
 [[nodiscard]] Outcome exact(const ExactProblem<T>& problem, const ExactResult& result,
-                            void* workspace, const Control& control) noexcept;
+                            void* workspace, const Cpu& exec) noexcept;
 
 }  // namespace kantorch

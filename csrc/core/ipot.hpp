@@ -36,6 +36,6 @@ Index ipot_workspace(const IpotProblem<T>& problem, int threads) noexcept;
 // f, g of the result make the plan together with a and b: log U_t = (f + eps log a) / eps.
 template <class T>
 [[nodiscard]] Outcome ipot(const IpotProblem<T>& problem, const ScalingResult& result,
-                           void* workspace, const Control& control) noexcept;
+                           void* workspace, const Cpu& exec) noexcept;
 
 }  // namespace kantorch

@@ -1,8 +1,9 @@
 // Unregularised optimal transport between points on a line.
 #pragma once
 
-#include "core/control.hpp"
 #include "core/exact.hpp"
+#include "core/exec.hpp"
+#include "core/status.hpp"
 #include "core/view.hpp"
 
 namespace kantorch {
@@ -24,6 +25,6 @@ struct LineProblem {
 // In time O((n + m) log(n + m)) and memory O(n + m), in float64.
 template <class T>
 [[nodiscard]] Outcome line(const LineProblem<T>& problem, const ExactResult& result,
-                           const Control& control) noexcept;
+                           const Cpu& exec) noexcept;
 
 }  // namespace kantorch

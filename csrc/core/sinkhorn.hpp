@@ -31,6 +31,6 @@ Index sinkhorn_workspace(const SinkhornProblem<T>& problem, int threads) noexcep
 
 template <class T>
 [[nodiscard]] Outcome sinkhorn(const SinkhornProblem<T>& problem, const ScalingResult& result,
-                               void* workspace, const Control& control) noexcept;
+                               void* workspace, const Cpu& exec) noexcept;
 
 }  // namespace kantorch

@@ -6,42 +6,21 @@
 #include <new>
 #include <vector>
 
-#include "cpu/pool.hpp"
+#include "cpu/runtime/pool.hpp"
 #include "cpu/simd/finite.hpp"
-#include "cpu/simd/level.hpp"
 
 namespace kantorch {
 namespace cpu {
-
-namespace baseline {
-extern const FiniteRows finite_table;
-}
-#ifdef KANTORCH_X86_LEVELS
-namespace avx2 {
-extern const FiniteRows finite_table;
-}
-namespace avx512 {
-extern const FiniteRows finite_table;
-}
-#endif
-
-const FiniteRows& finite_rows() noexcept {
-#ifdef KANTORCH_X86_LEVELS
-  return pick(baseline::finite_table, avx2::finite_table, avx512::finite_table);
-#else
-  return baseline::finite_table;
-#endif
-}
 
 namespace {
 
 constexpr Index block_entries = Index{1} << 16;
 
 inline bool all_finite(const float* x, Index size) noexcept {
-  return finite_rows().single(x, size);
+  return finite_table().single(x, size);
 }
 inline bool all_finite(const double* x, Index size) noexcept {
-  return finite_rows().twice(x, size);
+  return finite_table().twice(x, size);
 }
 
 template <class T>
@@ -64,7 +43,7 @@ void check_weights(const T* weights, Index size, Index problem, Fault not_finite
 }  // namespace cpu
 
 template <class T>
-Outcome check(const CheckProblem<T>& problem, Finding& finding, const Control& control) noexcept {
+Outcome check(const CheckProblem<T>& problem, Finding& finding, const Cpu& exec) noexcept {
   finding = Finding{};
   const CostBatch<T>& cost = problem.cost;
 
@@ -84,7 +63,7 @@ Outcome check(const CheckProblem<T>& problem, Finding& finding, const Control& c
     const Index first = block % blocks_each * block_rows;
     return std::pair<Index, Index>(first, std::min(first + block_rows, cost.rows));
   };
-  const bool whole = cpu::parallel_for(groups, control, [&](Index at) {
+  const bool whole = cpu::parallel_for(groups, exec, [&](Index at) {
     bool all = true;
     for (Index block = at * group; all && block < std::min(blocks, (at + 1) * group); ++block) {
       const MatrixView<T> matrix = cost[block / blocks_each];
@@ -146,7 +125,7 @@ Outcome check(const CheckProblem<T>& problem, Finding& finding, const Control& c
   return Outcome::done;
 }
 
-template Outcome check(const CheckProblem<float>&, Finding&, const Control&) noexcept;
-template Outcome check(const CheckProblem<double>&, Finding&, const Control&) noexcept;
+template Outcome check(const CheckProblem<float>&, Finding&, const Cpu&) noexcept;
+template Outcome check(const CheckProblem<double>&, Finding&, const Cpu&) noexcept;
 
 }  // namespace kantorch

@@ -13,8 +13,8 @@ from kantorch.errors import ConvergenceError as ConvergenceError
 from kantorch.errors import ConvergenceWarning as ConvergenceWarning
 from kantorch.errors import Status as Status
 from kantorch.ops import core_version as _core_version
-from kantorch.result import OTResult as OTResult
-from kantorch.solve import solve as solve
-from kantorch.solve import solve_sample as solve_sample
+from kantorch._result import OTResult as OTResult
+from kantorch._solve import solve as solve
+from kantorch._solve import solve_sample as solve_sample
 
 __version__ = _core_version()

@@ -117,7 +117,7 @@ def dual_bound(
     bound: int,
     threads: int,
 ) -> None: ...
-def pull(
+def point_gradient(
     dtype: _Dtype,
     cost: _Cost,
     points: _Points,

@@ -8,12 +8,16 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/bound.hpp"
+#include "core/gibbs.hpp"
+#include "core/implicit.hpp"
 #include "core/ipot.hpp"
+#include "core/point_gradient.hpp"
 #include "core/sinkhorn.hpp"
 
 namespace scaling_test {
 
-using kantorch::Control;
+using kantorch::Cpu;
 using kantorch::Index;
 using kantorch::Outcome;
 using kantorch::ScalingResult;
@@ -82,7 +86,7 @@ struct Solution {
 struct Options {
   double tol = 0;
   Index max_iter = 100;
-  Control control{};
+  Cpu exec{};
   const Solution* init = nullptr;
 };
 
@@ -108,12 +112,12 @@ Solution solve(const Instance<T>& instance, double strength, const Options& opti
   Solution solution(instance.batch, n, m);
   if constexpr (std::is_same_v<Problem, kantorch::SinkhornProblem<T>>) {
     problem.eps = strengths.data();
-    std::vector<char> workspace(at(sinkhorn_workspace(problem, options.control.threads)));
-    solution.outcome = sinkhorn(problem, solution.view(), workspace.data(), options.control);
+    std::vector<char> workspace(at(sinkhorn_workspace(problem, options.exec.threads)));
+    solution.outcome = sinkhorn(problem, solution.view(), workspace.data(), options.exec);
   } else {
     problem.beta = strengths.data();
-    std::vector<char> workspace(at(ipot_workspace(problem, options.control.threads)));
-    solution.outcome = ipot(problem, solution.view(), workspace.data(), options.control);
+    std::vector<char> workspace(at(ipot_workspace(problem, options.exec.threads)));
+    solution.outcome = ipot(problem, solution.view(), workspace.data(), options.exec);
   }
   return solution;
 }

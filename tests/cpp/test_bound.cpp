@@ -17,7 +17,7 @@ TEST_CASE_TEMPLATE("the bound is the value of the twice transformed potentials",
                                             {instance.b.data(), m},
                                             {}};
     double bound = 0, expected = 0;
-    CHECK(kantorch::dual_bound(problem, &bound, Control{2}) == Outcome::done);
+    CHECK(kantorch::dual_bound(problem, &bound, Cpu{2}) == Outcome::done);
     std::vector<double> g(at(m), INFINITY);
     for (Index s = 0; s < n * m; ++s) {
       g[at(s % m)] = std::fmin(g[at(s % m)],

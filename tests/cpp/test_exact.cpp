@@ -33,7 +33,7 @@ struct Batch {
   std::vector<double> g_init;
   Index max_iter = -1;
 
-  Solved solve(Control control = {}) const {
+  Solved solve(Cpu exec = {}) const {
     ExactProblem<T> problem;
     problem.cost = {cost.data(), batch, n, m, n * m, m};
     problem.a = {a.data(), n};
@@ -43,10 +43,10 @@ struct Batch {
       problem.g_init = {g_init.data(), m};
     }
     problem.max_iter = max_iter;
-    return run(problem, control);
+    return run(problem, exec);
   }
 
-  static Solved run(const ExactProblem<T>& problem, Control control) {
+  static Solved run(const ExactProblem<T>& problem, Cpu exec) {
     const std::size_t count = static_cast<std::size_t>(problem.cost.batch);
     const std::size_t rows = static_cast<std::size_t>(problem.cost.rows);
     const std::size_t cols = static_cast<std::size_t>(problem.cost.cols);
@@ -64,9 +64,8 @@ struct Batch {
     const ExactResult result{s.value.data(),          s.f.data(),        s.g.data(),
                              s.plan_row.data(),       s.plan_col.data(), s.plan_mass.data(),
                              s.marginal_error.data(), s.n_iter.data(),   s.status.data()};
-    std::vector<char> workspace(
-        static_cast<std::size_t>(exact_workspace(problem, control.threads)));
-    s.outcome = exact(problem, result, workspace.data(), control);
+    std::vector<char> workspace(static_cast<std::size_t>(exact_workspace(problem, exec.threads)));
+    s.outcome = exact(problem, result, workspace.data(), exec);
     return s;
   }
 };
@@ -376,8 +375,8 @@ TEST_CASE("a stop request ends the solve, and the next call is right") {
   for (const int threads : {1, 2}) {
     for (int limit = 0; limit < 200; limit = 2 * limit + 1) {
       polls = limit;
-      const Control control{threads, [](void*) noexcept { return --polls < 0; }, nullptr};
-      const Solved s = p.solve(control);
+      const Cpu exec{threads, [](void*) noexcept { return --polls < 0; }, nullptr};
+      const Solved s = p.solve(exec);
       if (s.outcome == Outcome::done) break;
       CHECK(s.outcome == Outcome::interrupted);
     }

@@ -17,7 +17,7 @@ TEST_CASE_TEMPLATE("gibbs is its definition, for factors of any sign", T, float,
                                           {x.data(), 9},
                                           {y.data(), 21},
                                           solution.eps.data()};
-  CHECK(kantorch::gibbs(problem, plan.data(), Control{2}) == Outcome::done);
+  CHECK(kantorch::gibbs(problem, plan.data(), Cpu{2}) == Outcome::done);
   for (std::size_t s = 0; s < plan.size(); ++s) {
     const std::size_t i = s / 21, j = i / 9 * 21 + s % 21;
     const double exponent =
@@ -35,7 +35,7 @@ TEST_CASE("no exponent makes a product with zero NaN") {
   const kantorch::GibbsProblem<double> problem{{cost.data(), 1, 1, 2, 2, 2}, {potential.data(), 1},
                                                {potential.data(), 2},        {weight.data() + 1, 1},
                                                {weight.data(), 2},           eps.data()};
-  CHECK(kantorch::gibbs(problem, plan.data(), Control{}) == Outcome::done);
+  CHECK(kantorch::gibbs(problem, plan.data(), Cpu{}) == Outcome::done);
   CHECK(plan[0] == 0);
   CHECK(plan[1] == 0);
 }

@@ -66,8 +66,7 @@ TEST_CASE("the implicit solve satisfies its equations, at points without mass to
                                                       {y.data(), m},
                                                       transposed};
       std::vector<char> workspace(at(implicit_workspace(problem, 2)));
-      CHECK(implicit(problem, lambda.data(), mu.data(), workspace.data(), Control{2}) ==
-            Outcome::done);
+      CHECK(implicit(problem, lambda.data(), mu.data(), workspace.data(), Cpu{2}) == Outcome::done);
       CHECK(residual(instance, solution, x, y, transposed, lambda, mu) < 1e-9);
     }
   }

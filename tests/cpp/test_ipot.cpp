@@ -84,7 +84,7 @@ TEST_CASE_TEMPLATE("a tolerance bounds the marginals and the gap", T, float, dou
   Instance<T> instance(1, 20, 20);
   instance.a.assign(20, T(0.05));
   instance.b.assign(20, T(0.05));
-  const auto solution = solve_ipot(instance, 0, {1e-4, 100000, Control{2}});
+  const auto solution = solve_ipot(instance, 0, {1e-4, 100000, Cpu{2}});
   CHECK(solution.status[0] == static_cast<int>(Status::converged));
   CHECK(solution.marginal_error[0] <= 1e-4);
   CHECK(solution.value[0] == solution.value_linear[0]);
@@ -100,14 +100,14 @@ TEST_CASE_TEMPLATE("a constant cost converges at once", T, float, double) {
 
 TEST_CASE_TEMPLATE("IPOT depends on neither the threads nor the batch", T, float, double) {
   const Instance<T> batch(4, 100, 60, 3);
-  const auto together = solve_ipot(batch, 0.01, {0, 70, Control{2}});
+  const auto together = solve_ipot(batch, 0.01, {0, 70, Cpu{2}});
   for (Index k = 0; k < 4; ++k) {
     Instance<T> alone(1, 100, 60);
     alone.cost.assign(batch.cost.begin() + k * 6000, batch.cost.begin() + (k + 1) * 6000);
     alone.a.assign(batch.a.begin() + k * 100, batch.a.begin() + (k + 1) * 100);
     alone.b.assign(batch.b.begin() + k * 60, batch.b.begin() + (k + 1) * 60);
     for (const int threads : {1, 3}) {
-      const auto solution = solve_ipot(alone, 0.01, {0, 70, Control{threads}});
+      const auto solution = solve_ipot(alone, 0.01, {0, 70, Cpu{threads}});
       CHECK(std::equal(solution.f.begin(), solution.f.end(), together.f.begin() + k * 100));
       CHECK(std::equal(solution.g.begin(), solution.g.end(), together.g.begin() + k * 60));
     }

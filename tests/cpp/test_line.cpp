@@ -6,7 +6,7 @@
 
 #include "core/line.hpp"
 
-using kantorch::Control;
+using kantorch::Cpu;
 using kantorch::Index;
 using kantorch::Outcome;
 

@@ -74,7 +74,7 @@ TEST_CASE_TEMPLATE("points are solved as the costs between them are", T, float, 
       if (std::min(n, m) == 1 && metric != Metric::sqeuclidean) continue;
       const Index dims = n == 9 ? 70 : 3;
       const double eps = 0.1 * static_cast<double>(dims);
-      const Options options{0, 3, Control{2}};
+      const Options options{0, 3, Cpu{2}};
       const Clouds<T> clouds(n, m, dims, metric);
       const auto points = clouds.view(metric);
       typedef kantorch::SinkhornProblem<T> Sinkhorn;

@@ -127,14 +127,14 @@ TEST_CASE_TEMPLATE("the sums and values are those of the plan", T, float, double
 TEST_CASE_TEMPLATE("the answer depends on neither the threads nor the batch", T, float, double) {
   for (const double tol : {0.0, 1e-5}) {
     const Instance<T> batch(5, 150, 90, 7);
-    const auto together = solve_sinkhorn(batch, 0.01, {tol, 60, Control{3}});
+    const auto together = solve_sinkhorn(batch, 0.01, {tol, 60, Cpu{3}});
     for (Index k = 0; k < 5; ++k) {
       Instance<T> alone(1, 150, 90);
       alone.cost.assign(batch.cost.begin() + k * 150 * 90, batch.cost.begin() + (k + 1) * 150 * 90);
       alone.a.assign(batch.a.begin() + k * 150, batch.a.begin() + (k + 1) * 150);
       alone.b.assign(batch.b.begin() + k * 90, batch.b.begin() + (k + 1) * 90);
       for (const int threads : {1, 2, 5}) {
-        const auto solution = solve_sinkhorn(alone, 0.01, {tol, 60, Control{threads}});
+        const auto solution = solve_sinkhorn(alone, 0.01, {tol, 60, Cpu{threads}});
         CHECK(std::equal(solution.f.begin(), solution.f.end(), together.f.begin() + k * 150));
         CHECK(std::equal(solution.g.begin(), solution.g.end(), together.g.begin() + k * 90));
         CHECK(solution.value[0] == together.value[at(k)]);
@@ -191,7 +191,7 @@ TEST_CASE("no mass gives a zero plan") {
 
 TEST_CASE("a stop is obeyed") {
   const Instance<float> instance(1, 400, 400);
-  Options options{0, 1 << 20, Control{2, [](void*) noexcept { return true; }, nullptr}};
+  Options options{0, 1 << 20, Cpu{2, [](void*) noexcept { return true; }, nullptr}};
   CHECK(solve_sinkhorn(instance, 0.1, options).outcome == Outcome::interrupted);
 }
 
@@ -223,7 +223,7 @@ TEST_CASE_TEMPLATE("slow problems reach their tolerance", T, float, double) {
     }
     auto awkward = with_awkward_weights<T>(80, 30);
     for (const auto& instance : {assignment, ties, grid, awkward}) {
-      const auto solution = solve_sinkhorn(instance, eps, {tol, 10000, Control{2}});
+      const auto solution = solve_sinkhorn(instance, eps, {tol, 10000, Cpu{2}});
       CHECK(solution.status[0] == static_cast<int>(Status::converged));
       CHECK(solution.marginal_error[0] <= tol);
       CHECK(solution.n_iter[0] < 2000);
@@ -235,7 +235,7 @@ TEST_CASE("a misleading start and an impossible tolerance end") {
   const Instance<double> instance(1, 40, 40);
   Solution start(1, 40, 40);
   for (Index j = 0; j < 40; ++j) start.g[at(j)] = 1e3 * std::sin(static_cast<double>(7 * j));
-  const auto misled = solve_sinkhorn(instance, 1e-4, {1e-9, 10000, Control{}, &start});
+  const auto misled = solve_sinkhorn(instance, 1e-4, {1e-9, 10000, Cpu{}, &start});
   CHECK(misled.status[0] == static_cast<int>(Status::converged));
   const auto impossible = solve_sinkhorn(instance, 1e-2, {1e-30, 10000});
   CHECK(impossible.status[0] == static_cast<int>(Status::precision_limit));

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/view.hpp"
+#include "cpu/simd/level.hpp"
 #include "cpu/simd/reduced_cost.hpp"
 
 namespace kantorch::cpu {
@@ -37,6 +38,6 @@ struct AssignmentTable {
   const AssignmentRows<double>& rows(double) const noexcept { return double_rows; }
 };
 
-const AssignmentTable& assignment() noexcept;
+KANTORCH_TABLE_PER_LEVEL(AssignmentTable, assignment_table)
 
 }  // namespace kantorch::cpu

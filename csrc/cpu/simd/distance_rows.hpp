@@ -29,25 +29,11 @@ struct DistanceTable {
   const DistanceRows<double>& rows(double) const noexcept { return double_rows; }
 };
 
-namespace baseline {
-extern const DistanceTable distance_table;
-}
-#ifdef KANTORCH_X86_LEVELS
-namespace avx2 {
-extern const DistanceTable distance_table;
-}
-namespace avx512 {
-extern const DistanceTable distance_table;
-}
-#endif
+KANTORCH_TABLE_PER_LEVEL(DistanceTable, distance_table)
 
 template <class T>
 const DistanceRows<T>& distance_rows() noexcept {
-#ifdef KANTORCH_X86_LEVELS
-  return pick(baseline::distance_table, avx2::distance_table, avx512::distance_table).rows(T{});
-#else
-  return baseline::distance_table.rows(T{});
-#endif
+  return distance_table().rows(T{});
 }
 
 }  // namespace kantorch::cpu

@@ -17,7 +17,7 @@ constexpr Index longest_chain = 4096;  // columns summed in T before the sum goe
 // for R rows whose sums stay in registers. e may be c.
 template <int R, bool shifted, class T>
 inline void sums_of_rows(const T* c, Index stride, Index m, const T* f, const T* g, const T* w,
-                         T rate, double* s, T* e, Index pitch) noexcept {
+                         T rate, double* s, T* e, Index row_stride) noexcept {
   typedef Pack<T> V;
   const V rates = V::all(rate);
   V offset[R];
@@ -35,7 +35,7 @@ inline void sums_of_rows(const T* c, Index stride, Index m, const T* f, const T*
       for (int i = 0; i < R; ++i) {
         const V start = shifted ? offset[i] + gs : gs;
         const V x = power(start - rates * load(c + i * stride + j, lanes));
-        store(e + i * pitch + j, x, lanes);
+        store(e + i * row_stride + j, x, lanes);
         total[i] = total[i] + ws * x;
       }
     });

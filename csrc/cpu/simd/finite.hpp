@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/view.hpp"
+#include "cpu/simd/level.hpp"
 
 namespace kantorch::cpu {
 
@@ -10,6 +11,6 @@ struct FiniteRows {
   bool (*twice)(const double* x, Index size) noexcept;
 };
 
-const FiniteRows& finite_rows() noexcept;
+KANTORCH_TABLE_PER_LEVEL(FiniteRows, finite_table)
 
 }  // namespace kantorch::cpu

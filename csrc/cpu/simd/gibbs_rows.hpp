@@ -66,25 +66,11 @@ struct GibbsTable {
   const GibbsRows<double>& rows(double) const noexcept { return double_rows; }
 };
 
-namespace baseline {
-extern const GibbsTable gibbs_table;
-}
-#ifdef KANTORCH_X86_LEVELS
-namespace avx2 {
-extern const GibbsTable gibbs_table;
-}
-namespace avx512 {
-extern const GibbsTable gibbs_table;
-}
-#endif
+KANTORCH_TABLE_PER_LEVEL(GibbsTable, gibbs_table)
 
 template <class T>
 const GibbsRows<T>& gibbs_rows() noexcept {
-#ifdef KANTORCH_X86_LEVELS
-  return pick(baseline::gibbs_table, avx2::gibbs_table, avx512::gibbs_table).rows(T{});
-#else
-  return baseline::gibbs_table.rows(T{});
-#endif
+  return gibbs_table().rows(T{});
 }
 
 }  // namespace kantorch::cpu

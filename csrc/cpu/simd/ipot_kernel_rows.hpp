@@ -54,26 +54,11 @@ struct IpotKernelTable {
   const IpotKernelRows<double>& rows(double) const noexcept { return double_rows; }
 };
 
-namespace baseline {
-extern const IpotKernelTable ipot_kernel_table;
-}
-#ifdef KANTORCH_X86_LEVELS
-namespace avx2 {
-extern const IpotKernelTable ipot_kernel_table;
-}
-namespace avx512 {
-extern const IpotKernelTable ipot_kernel_table;
-}
-#endif
+KANTORCH_TABLE_PER_LEVEL(IpotKernelTable, ipot_kernel_table)
 
 template <class T>
 const IpotKernelRows<T>& ipot_kernel_rows() noexcept {
-#ifdef KANTORCH_X86_LEVELS
-  return pick(baseline::ipot_kernel_table, avx2::ipot_kernel_table, avx512::ipot_kernel_table)
-      .rows(T{});
-#else
-  return baseline::ipot_kernel_table.rows(T{});
-#endif
+  return ipot_kernel_table().rows(T{});
 }
 
 }  // namespace kantorch::cpu

@@ -36,7 +36,7 @@ inline void quick_row_sums(const float* r, Index stride, Index m, const float* h
         const V cut = min(load(r + i * stride + j, lanes), caps);
         const V z = hm - slopes * cut;
         const V x = table.power(z, (hm - z) - slopes * cut);
-        store(e + i * pitch<float>(m) + j, x, lanes);
+        store(e + i * row_stride<float>(m) + j, x, lanes);
         total[i] = total[i] + ws * x;
       }
     });
@@ -73,18 +73,18 @@ inline void row_group(const T* r, Index stride, Index m, const T* h, const T* w,
   if (quick) {
     quick_row_sums<R>(r, stride, m, h, w, slope, cap, s, e);
   } else {
-    sums_of_rows<R, shifted>(r, stride, m, A, h, w, slope, s, e, pitch<T>(m));
+    sums_of_rows<R, shifted>(r, stride, m, A, h, w, slope, s, e, row_stride<T>(m));
   }
   T x[R];
   for (int i = 0; i < R; ++i) {
     if (!(s[i] > least && s[i] < largest_sum)) {
       A[i] = -top_exponent(r + i * stride, m, h, w, slope);
       sums_of_rows<1, true>(r + i * stride, stride, m, A + i, h, w, slope, s + i,
-                            e + i * pitch<T>(m), pitch<T>(m));
+                            e + i * row_stride<T>(m), row_stride<T>(m));
     }
     x[i] = static_cast<T>(s[i] > 0 ? a[i] / s[i] : 0);
   }
-  add_multiples<R>(e, pitch<T>(m), m, x, col);
+  add_multiples<R>(e, row_stride<T>(m), m, x, col);
 }
 
 template <class T>

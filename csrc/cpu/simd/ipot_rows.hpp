@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/view.hpp"
-#include "cpu/pitch.hpp"
+#include "cpu/runtime/row_stride.hpp"
 #include "cpu/simd/level.hpp"
 
 namespace kantorch::cpu {
@@ -17,7 +17,7 @@ template <class T>
 struct IpotRows {
   // For each of `count` rows: s_i = sum_j w_j e_ij, col_j += a_i / s_i e_ij, s_i is stored. Where
   // s_i is outside [low, high], A_i is first replaced by minus the largest exponent among w_j > 0.
-  // `e` holds ipot_group rows of pitch<T>(m) numbers. A finite `cap` promises that no exponent is
+  // `e` holds ipot_group rows of row_stride<T>(m) numbers. A finite `cap` promises that no exponent is
   // above 126, and none below -126 once R is cut to it, and that h comes from `extrapolate`.
   void (*rows)(const T* r, Index stride, Index count, Index m, const T* h, const T* w,
                const double* a, T slope, T cap, T* A, double* s, T* e, T* col);
@@ -45,25 +45,11 @@ struct IpotTable {
   const IpotRows<double>& rows(double) const noexcept { return double_rows; }
 };
 
-namespace baseline {
-extern const IpotTable ipot_table;
-}
-#ifdef KANTORCH_X86_LEVELS
-namespace avx2 {
-extern const IpotTable ipot_table;
-}
-namespace avx512 {
-extern const IpotTable ipot_table;
-}
-#endif
+KANTORCH_TABLE_PER_LEVEL(IpotTable, ipot_table)
 
 template <class T>
 const IpotRows<T>& ipot_rows() noexcept {
-#ifdef KANTORCH_X86_LEVELS
-  return pick(baseline::ipot_table, avx2::ipot_table, avx512::ipot_table).rows(T{});
-#else
-  return baseline::ipot_table.rows(T{});
-#endif
+  return ipot_table().rows(T{});
 }
 
 }  // namespace kantorch::cpu

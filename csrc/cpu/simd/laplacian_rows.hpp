@@ -18,24 +18,6 @@ struct LaplacianTable {
   void (*scale)(double s, const double* x, Index size, double* y);         // y = s x
 };
 
-namespace baseline {
-extern const LaplacianTable laplacian_table;
-}
-#ifdef KANTORCH_X86_LEVELS
-namespace avx2 {
-extern const LaplacianTable laplacian_table;
-}
-namespace avx512 {
-extern const LaplacianTable laplacian_table;
-}
-#endif
-
-inline const LaplacianTable& laplacian_rows() noexcept {
-#ifdef KANTORCH_X86_LEVELS
-  return pick(baseline::laplacian_table, avx2::laplacian_table, avx512::laplacian_table);
-#else
-  return baseline::laplacian_table;
-#endif
-}
+KANTORCH_TABLE_PER_LEVEL(LaplacianTable, laplacian_table)
 
 }  // namespace kantorch::cpu

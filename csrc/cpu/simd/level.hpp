@@ -1,8 +1,7 @@
 // The instruction sets that the vectorised loops are compiled for, and which of them runs.
 //
 // Every file csrc/cpu/simd/*_rows.cpp is compiled once per level, into the namespace
-// kantorch::cpu::KANTORCH_SIMD, and exports a table of functions; `pick` chooses the table at run
-// time. Those files use no standard container or algorithm: an inline function of the library,
+// kantorch::cpu::KANTORCH_SIMD, and exports a table of functions. Those files use no standard container or algorithm: an inline function of the library,
 // compiled for AVX-512, could otherwise be the copy that the linker keeps for everybody.
 #pragma once
 
@@ -29,5 +28,25 @@ const Table& pick(const Table& baseline, const Table& avx2, const Table& avx512)
       return baseline;
   }
 }
+
+#ifdef KANTORCH_X86_LEVELS
+#define KANTORCH_TABLE_PER_LEVEL(Table, table) \
+  namespace baseline {                         \
+  extern const Table table;                    \
+  }                                            \
+  namespace avx2 {                             \
+  extern const Table table;                    \
+  }                                            \
+  namespace avx512 {                           \
+  extern const Table table;                    \
+  }                                            \
+  inline const Table& table() noexcept { return pick(baseline::table, avx2::table, avx512::table); }
+#else
+#define KANTORCH_TABLE_PER_LEVEL(Table, table) \
+  namespace baseline {                         \
+  extern const Table table;                    \
+  }                                            \
+  inline const Table& table() noexcept { return baseline::table; }
+#endif
 
 }  // namespace kantorch::cpu

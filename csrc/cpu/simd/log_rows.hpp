@@ -37,25 +37,11 @@ struct LogTable {
   const LogRows<double>& rows(double) const noexcept { return double_rows; }
 };
 
-namespace baseline {
-extern const LogTable log_table;
-}
-#ifdef KANTORCH_X86_LEVELS
-namespace avx2 {
-extern const LogTable log_table;
-}
-namespace avx512 {
-extern const LogTable log_table;
-}
-#endif
+KANTORCH_TABLE_PER_LEVEL(LogTable, log_table)
 
 template <class T>
 const LogRows<T>& log_rows() noexcept {
-#ifdef KANTORCH_X86_LEVELS
-  return pick(baseline::log_table, avx2::log_table, avx512::log_table).rows(T{});
-#else
-  return baseline::log_table.rows(T{});
-#endif
+  return log_table().rows(T{});
 }
 
 }  // namespace kantorch::cpu

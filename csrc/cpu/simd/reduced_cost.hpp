@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/view.hpp"
+#include "cpu/simd/level.hpp"
 
 namespace kantorch::cpu {
 
@@ -27,7 +28,7 @@ struct Smallest {
 };
 
 template <class T>
-struct CostRows {
+struct ReducedCostRows {
   // Widens [low, high] to hold the row.
   void (*range)(const T* cost, Index m, T* low, T* high);
 
@@ -44,8 +45,8 @@ struct CostRows {
 };
 
 struct ReducedCostTable {
-  CostRows<float> single_rows;
-  CostRows<double> double_rows;
+  ReducedCostRows<float> single_rows;
+  ReducedCostRows<double> double_rows;
 
   // min_j row_j - g_j over a padded row, infinite if that is not below the limit
   Smallest (*screen_smallest)(const float* row, const float* g, Index padded, float limit);
@@ -62,10 +63,10 @@ struct ReducedCostTable {
   // min_k values_k - g[columns_k] of a shortlist; the index is k
   Smallest (*shortlist_smallest)(const float* values, const std::int32_t* columns, const float* g);
 
-  const CostRows<float>& rows(float) const noexcept { return single_rows; }
-  const CostRows<double>& rows(double) const noexcept { return double_rows; }
+  const ReducedCostRows<float>& rows(float) const noexcept { return single_rows; }
+  const ReducedCostRows<double>& rows(double) const noexcept { return double_rows; }
 };
 
-const ReducedCostTable& reduced_cost() noexcept;
+KANTORCH_TABLE_PER_LEVEL(ReducedCostTable, reduced_cost_table)
 
 }  // namespace kantorch::cpu

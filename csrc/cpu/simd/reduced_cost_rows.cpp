@@ -208,7 +208,7 @@ Smallest shortlist_smallest(const float* values, const std::int32_t* columns,
 }
 
 template <class T>
-constexpr CostRows<T> rows_of() noexcept {
+constexpr ReducedCostRows<T> rows_of() noexcept {
   return {range<T>, screen<T>, smallest<T>, least<T>, lower<T>};
 }
 

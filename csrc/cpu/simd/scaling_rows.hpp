@@ -37,25 +37,11 @@ struct ScalingTable {
   const ScalingRows<double>& rows(double) const noexcept { return double_rows; }
 };
 
-namespace baseline {
-extern const ScalingTable scaling_table;
-}
-#ifdef KANTORCH_X86_LEVELS
-namespace avx2 {
-extern const ScalingTable scaling_table;
-}
-namespace avx512 {
-extern const ScalingTable scaling_table;
-}
-#endif
+KANTORCH_TABLE_PER_LEVEL(ScalingTable, scaling_table)
 
 template <class T>
 const ScalingRows<T>& scaling_rows() noexcept {
-#ifdef KANTORCH_X86_LEVELS
-  return pick(baseline::scaling_table, avx2::scaling_table, avx512::scaling_table).rows(T{});
-#else
-  return baseline::scaling_table.rows(T{});
-#endif
+  return scaling_table().rows(T{});
 }
 
 }  // namespace kantorch::cpu

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/view.hpp"
+#include "cpu/simd/level.hpp"
 
 namespace kantorch::cpu {
 
@@ -24,6 +25,6 @@ struct SinkhornStartTable {
   void (*columns)(const float* sums, const float* b, Index m, bool relaxed, float* v, float* w);
 };
 
-const SinkhornStartTable& sinkhorn_start() noexcept;
+KANTORCH_TABLE_PER_LEVEL(SinkhornStartTable, sinkhorn_start_table)
 
 }  // namespace kantorch::cpu

@@ -22,7 +22,7 @@ from kantorch.ops.problem import (
     warn_unless_converged,
 )
 from kantorch.ops.problem import scalars as per_problem
-from kantorch.ops.pull import pull
+from kantorch.ops.point_gradient import point_gradient
 from kantorch.ops.registration import define
 
 
@@ -231,9 +231,13 @@ def _points_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     scale = grad_value.to(x.dtype)[:, None]
     grad_x = grad_y = grad_a = grad_b = None
     if need_x:
-        grad_x = reduce_batch(pull(x, y, f, g, a * scale, b, eps, ctx.metric, ctx.threads), x)
+        grad_x = reduce_batch(
+            point_gradient(x, y, f, g, a * scale, b, eps, ctx.metric, ctx.threads), x
+        )
     if need_y:
-        grad_y = reduce_batch(pull(y, x, g, f, b * scale, a, eps, ctx.metric, ctx.threads), y)
+        grad_y = reduce_batch(
+            point_gradient(y, x, g, f, b * scale, a, eps, ctx.metric, ctx.threads), y
+        )
     if need_a or need_b:
         log_u, log_v = scaling_potentials_points(x, y, f, g, a, b, eps, ctx.metric)
         grad_a, grad_b = mass_gradients(grad_value, log_u, log_v, a, b)

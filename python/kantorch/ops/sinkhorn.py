@@ -21,7 +21,7 @@ from kantorch.ops.problem import (
     warn_unless_converged,
 )
 from kantorch.ops.problem import scalars as per_problem
-from kantorch.ops.pull import pull
+from kantorch.ops.point_gradient import point_gradient
 from kantorch.ops.registration import define
 
 
@@ -261,9 +261,9 @@ def _points_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     if grad_value is not None:
         scale = grad_value.to(x.dtype)[:, None]
         if need_x:
-            grad_x = pull(x, y, f, g, a * scale, b, eps, ctx.metric, ctx.threads)
+            grad_x = point_gradient(x, y, f, g, a * scale, b, eps, ctx.metric, ctx.threads)
         if need_y:
-            grad_y = pull(y, x, g, f, b * scale, a, eps, ctx.metric, ctx.threads)
+            grad_y = point_gradient(y, x, g, f, b * scale, a, eps, ctx.metric, ctx.threads)
     if grad_f is not None or grad_g is not None:
         with torch.enable_grad():
             x_, y_ = (p if p.requires_grad else p.detach().requires_grad_() for p in (x, y))

@@ -1,0 +1,26 @@
+// A lower bound on the unregularised optimum.
+#pragma once
+
+#include "core/exec.hpp"
+#include "core/status.hpp"
+#include "core/view.hpp"
+
+namespace kantorch {
+
+// The value of a feasible dual point of the unregularised problem, made from g and then f by
+// c-transforms in float64: a lower bound on its optimum. `bound` is (B).
+template <class T>
+struct BoundProblem {
+  CostBatch<T> cost;  // its sizes alone if there are points
+  VectorBatch<double> f;
+  VectorBatch<double> g;
+  VectorBatch<T> a;
+  VectorBatch<T> b;
+  PointsBatch<T> points;
+};
+
+template <class T>
+[[nodiscard]] Outcome dual_bound(const BoundProblem<T>& problem, double* bound,
+                                 const Cpu& exec) noexcept;
+
+}  // namespace kantorch

@@ -1,0 +1,289 @@
+#include "core/exact.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <new>
+
+#include "cpu/exact/assignment.hpp"
+#include "cpu/exact/basis.hpp"
+#include "cpu/exact/instance.hpp"
+#include "cpu/exact/plan.hpp"
+#include "cpu/exact/simplex.hpp"
+#include "cpu/exact/sinkhorn_start.hpp"
+#include "cpu/exact/start.hpp"
+#include "cpu/exact/support.hpp"
+#include "cpu/runtime/pool.hpp"
+
+namespace kantorch {
+namespace {
+
+using namespace cpu::network;
+using cpu::parallel_for;
+
+constexpr Index alignment = 64;
+
+// Gap and marginal errors, relative to span and mass, that rounding explains.
+constexpr double gap_rounding = 0x1p-42;
+
+// Bounds for the worst case on the error of a value, relative to the costs that its plan pays.
+// Above the first, 9e-13, smaller potentials are tried; above the second, 1.5e-11, the value is not
+// called optimal.
+constexpr double wanted_error = 0x1p-40;
+constexpr double allowed_error = 0x1p-36;
+
+// Of smaller problems the greedy basis is good enough.
+constexpr Index least_annealed = 16;
+
+// Longer rows have a shortlist.
+constexpr Index longest_searched = 64;
+
+Index slots(Index batch, int threads) noexcept {
+  return std::max<Index>(1, std::min<Index>(batch, threads));
+}
+
+// A float32 screen and a bfloat16 kernel for one problem.
+Index screen_bytes(Index rows, Index cols) noexcept {
+  const Index bytes = rows * Screen::padded(cols) * static_cast<Index>(sizeof(float));
+  return (bytes + alignment - 1) / alignment * alignment;
+}
+Index slot_bytes(Index rows, Index cols) noexcept { return screen_bytes(rows, cols) / 2 * 3; }
+
+// What one thread uses for problem after problem.
+template <class T>
+struct Worker {
+  Instance<T> instance;
+  Screen screen;
+  Shortlist shortlist;
+  Tree tree;
+  Assignment<T> assignment;
+  Support support;
+  std::uint32_t* kernel;
+  std::vector<T> capped;  // a copy of costs of which some are out of proportion, see `solve_one`
+
+  Outcome solve_one(const ExactProblem<T>& problem, Index k, const double* a, const double* b,
+                    const ExactResult& result, const Cpu& exec);
+
+ private:
+  Stop optimize(const double* f_init, const double* g_init, Index max_iter, const Cpu& exec,
+                Index& iterations);
+  Assigned assign(bool cold, const Cpu& exec);
+  double error_bound(double slack) const noexcept;
+  bool cap_costs(const MatrixView<T>& cost, double highest, const Cpu& exec);
+};
+
+// The costs that a plan pays, in the unit of the cost.
+struct Paid {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+
+  template <class T>
+  Paid(const MatrixView<T>& cost, const Answer& answer) noexcept {
+    for (Index slot = 0; slot < cost.rows + cost.cols - 1; ++slot) {
+      if (!(answer.plan_mass[slot] > 0)) continue;
+      const auto paid = static_cast<double>(cost.row(answer.plan_row[slot])[answer.plan_col[slot]]);
+      low = std::min(low, paid);
+      high = std::max(high, paid);
+    }
+  }
+  // The scale of the answer, where `lowest` is the least cost of all.
+  double scale(double lowest) const noexcept {
+    return std::max({std::abs(low), std::abs(high), high - lowest});
+  }
+};
+
+// How far a plan with feasible potentials can be from the optimum, in working units and for a mass
+// of 1: its own slack, and what `verify` overlooks. As every plan has the same marginals, the
+// latter is a mean of the potentials, whose sizes bring the rounding along.
+template <class T>
+double Worker<T>::error_bound(double slack) const noexcept {
+  double size = 0, mass = 0;
+  for (Index i = 0; i < instance.n(); ++i) {
+    mass += instance.a[i];
+    size += instance.a[i] * std::abs(support.f[i]);
+  }
+  for (Index j = 0; j < instance.m(); ++j) size += instance.b[j] * std::abs(support.g[j]);
+  return std::abs(slack) + local_rounding * size / mass;
+}
+
+// Costs above a level are lowered to it, in a copy; false if stopped, or if that would change
+// little. An optimal plan of the capped costs that pays none of the lowered ones is optimal for the
+// costs as given, too, and so are its potentials, whatever the level is: no plan got dearer. And if
+// some plan pays `highest` at most, then optimal potentials of the cells up to there spread over
+// (n + m) (highest - lowest) at most, so that a level of four times that leaves them optimal and
+// no lowered cell of use.
+template <class T>
+bool Worker<T>::cap_costs(const MatrixView<T>& cost, double highest, const Cpu& exec) {
+  const double low = instance.lowest();
+  const double level = low + 4 * static_cast<double>(cost.rows + cost.cols) * (highest - low);
+  const double top = low + std::ldexp(1.0, instance.exponent);
+  if (!(level / 2 - low / 2 < top / 8 - low / 8)) return false;
+  capped.resize(static_cast<std::size_t>(cost.rows * cost.cols));
+  for (Index i = 0; i < cost.rows; ++i) {
+    const T* row = cost.row(i);
+    std::transform(row, row + cost.cols, capped.begin() + i * cost.cols,
+                   [limit = static_cast<T>(level)](T x) { return std::min(x, limit); });
+    if (i % 64 == 63 && exec.stopped()) return false;
+  }
+  return true;
+}
+
+// From an instance to a support.
+template <class T>
+Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_iter,
+                         const Cpu& exec, Index& iterations) {
+  if (!start_potentials(instance, f_init, g_init, screen, exec) ||
+      !fill_screen(instance, screen, exec)) {
+    return Stop::interrupted;
+  }
+  const bool cold = f_init == nullptr || g_init == nullptr;
+  if (max_iter < 0 && Assignment<T>::fits(instance)) {
+    const Assigned state = assign(cold, exec);
+    if (state == Assigned::interrupted) return Stop::interrupted;
+    iterations = assignment.scans;
+    if (state == Assigned::yes) return Stop::optimal;
+  }
+  shortlist.clear();
+  const bool worthwhile = cold && std::min(instance.n(), instance.m()) >= least_annealed;
+  if ((worthwhile &&
+       !(anneal(instance, screen, kernel, exec) && fill_screen(instance, screen, exec))) ||
+      (screen.stride > longest_searched && !fill_shortlist(screen, shortlist, exec)) ||
+      !start_basis(instance, screen, shortlist, !cold, tree, exec)) {
+    return Stop::interrupted;
+  }
+  Index pivots = 0;
+  const Stop stop = solve(instance, screen, shortlist, tree, max_iter, exec, pivots);
+  iterations += pivots;
+  assign_tree(tree, support);
+  return stop;
+}
+
+// An assignment that passes the verification, or too_hard.
+template <class T>
+Assigned Worker<T>::assign(bool cold, const Cpu& exec) {
+  const Assigned state = assignment.run(instance, screen, cold, exec);
+  if (state != Assigned::yes) return state;
+  assign_permutation(assignment.col_of, assignment.f, assignment.g, support);
+  std::vector<Node> suspects;
+  switch (verify(instance, support.f.data(), support.g.data(), exec, suspects)) {
+    case Verdict::feasible:
+      return Assigned::yes;
+    case Verdict::interrupted:
+      return Assigned::interrupted;
+    default:
+      return Assigned::too_hard;
+  }
+}
+
+template <class T>
+Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const double* a,
+                             const double* b, const ExactResult& result, const Cpu& exec) {
+  const MatrixView<T> cost = problem.cost[k];
+  const Answer answer(result, k, cost.rows, cost.cols);
+  const auto finish = [&](Status status) {
+    result.status[k] = static_cast<std::int32_t>(status);
+    return Outcome::done;
+  };
+  result.n_iter[k] = 0;
+  if (!instance.prepare(cost, a, b, exec)) return Outcome::interrupted;
+  if (instance.empty()) {
+    if (!write_empty(instance, exec, answer)) return Outcome::interrupted;
+    return finish(Status::optimal);
+  }
+  const double* f_init = problem.f_init[k];
+  const double* g_init = problem.g_init[k];
+  for (;;) {
+    Index pivots = 0;
+    const Index left = problem.max_iter < 0 ? -1 : problem.max_iter - result.n_iter[k];
+    const Stop stop = optimize(f_init, g_init, left, exec, pivots);
+    if (stop == Stop::interrupted) return Outcome::interrupted;
+    result.n_iter[k] += pivots;
+    if (!write_duals(instance, support, stop != Stop::optimal, exec, answer))
+      return Outcome::interrupted;
+    const double slack = write_plan(instance, support, a, b, answer);
+    if (stop == Stop::max_iterations) return finish(Status::max_iterations);
+    const double level =
+        feasibility(support.f.data(), instance.n(), support.g.data(), instance.m());
+    const bool verified =
+        stop == Stop::optimal && std::abs(slack) <= level && *answer.marginal_error <= gap_rounding;
+    const Paid paid(cost, answer);
+    const double error = std::ldexp(error_bound(slack), instance.exponent);
+    const bool cheapest = paid.high <= instance.lowest() && *answer.marginal_error <= gap_rounding;
+    const double scale = paid.scale(instance.lowest());
+    if (cheapest || error <= wanted_error * scale)
+      return finish(verified || cheapest ? Status::optimal : Status::precision_limit);
+    // Costs that no optimal plan pays have made the potentials large, and took their digits.
+    if (!cap_costs(instance.cost, paid.high, exec)) {
+      if (exec.stopped()) return Outcome::interrupted;
+      const bool close = error <= allowed_error * scale;
+      return finish(verified && close ? Status::optimal : Status::precision_limit);
+    }
+    f_init = g_init = nullptr;
+    if (!instance.prepare({capped.data(), cost.rows, cost.cols, cost.cols}, a, b, exec))
+      return Outcome::interrupted;
+  }
+}
+
+}  // namespace
+
+template <class T>
+Index exact_workspace(const ExactProblem<T>& problem, int threads) noexcept {
+  const CostBatch<T>& cost = problem.cost;
+  return alignment + slots(cost.batch, threads) * slot_bytes(cost.rows, cost.cols);
+}
+
+template <class T>
+Outcome exact(const ExactProblem<T>& problem, const ExactResult& result, void* workspace,
+              const Cpu& exec) noexcept {
+  const CostBatch<T>& cost = problem.cost;
+  const Index n = cost.rows;
+  const Index m = cost.cols;
+  if (cost.batch == 0) return Outcome::done;
+  if (n + m > std::numeric_limits<Node>::max() / 2) return Outcome::out_of_memory;
+
+  const auto address = reinterpret_cast<std::uintptr_t>(workspace);
+  char* const aligned = static_cast<char*>(workspace) + (alignment - address % alignment);
+  const Index count = slots(cost.batch, exec.threads);
+  const Cpu inner = count > 1 ? exec.serial() : exec;
+  const cpu::Session session(exec);
+  std::atomic<Index> next{0};
+  std::atomic<bool> memory{true};
+  std::atomic<bool> interrupted{false};
+  const bool complete = parallel_for(count, exec, [&](Index slot) {
+    try {
+      Worker<T> worker;
+      char* const scratch = aligned + slot * slot_bytes(n, m);
+      worker.screen.data = reinterpret_cast<float*>(scratch);
+      worker.kernel = reinterpret_cast<std::uint32_t*>(scratch + screen_bytes(n, m));
+      std::vector<double> a(static_cast<std::size_t>(n));
+      std::vector<double> b(static_cast<std::size_t>(m));
+      for (Index k = next++; k < cost.batch && memory && !interrupted; k = next++) {
+        const auto widen = [](const T* from, std::vector<double>& to) {
+          if (from == nullptr) {
+            std::fill(to.begin(), to.end(), 1 / static_cast<double>(to.size()));
+          } else {
+            std::copy(from, from + to.size(), to.begin());
+          }
+        };
+        widen(problem.a[k], a);
+        widen(problem.b[k], b);
+        if (worker.solve_one(problem, k, a.data(), b.data(), result, inner) != Outcome::done)
+          interrupted = true;
+      }
+    } catch (const std::bad_alloc&) {
+      memory = false;
+    }
+  });
+  if (!memory) return Outcome::out_of_memory;
+  return complete && !interrupted ? Outcome::done : Outcome::interrupted;
+}
+
+template Index exact_workspace<float>(const ExactProblem<float>&, int) noexcept;
+template Index exact_workspace<double>(const ExactProblem<double>&, int) noexcept;
+template Outcome exact<float>(const ExactProblem<float>&, const ExactResult&, void*,
+                              const Cpu&) noexcept;
+template Outcome exact<double>(const ExactProblem<double>&, const ExactResult&, void*,
+                               const Cpu&) noexcept;
+
+}  // namespace kantorch

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cmath>
+
+namespace kantorch::cpu {
+
+// A sum with the rounding errors of the additions put back (Knuth's two-sum).
+class CompensatedSum {
+ public:
+  void add(double x) noexcept {
+    const double next = sum_ + x;
+    const double back = next - sum_;
+    lost_ += (sum_ - (next - back)) + (x - back);
+    sum_ = next;
+  }
+  double total() const noexcept { return std::isfinite(sum_) ? sum_ + lost_ : sum_; }
+
+ private:
+  double sum_ = 0;
+  double lost_ = 0;
+};
+
+}  // namespace kantorch::cpu

@@ -1,0 +1,36 @@
+// Lower bounds on the unregularised optimum, and the range of a cost.
+#pragma once
+
+#include "core/exec.hpp"
+#include "core/view.hpp"
+#include "cpu/scaling/cost_rows.hpp"
+
+namespace kantorch::cpu {
+
+// Doubles of scratch that `dual_value` needs.
+constexpr Index dual_value_scratch(Index n, Index m) noexcept {
+  return n + (RowBlocks(n, m).count + 1) * m;
+}
+
+// <a, f'> + <b, g'> mass(a) / mass(b) for g' = the c-transform of f and f' = that of g'; false if
+// it was stopped.
+template <class T, class W>
+bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, double* scratch,
+                const Cpu& exec, double* value) noexcept;
+
+// The smallest and the largest cost over pairs of points with mass; 0 and 0 if there are none.
+// False if it was stopped, as below.
+struct CostRange {
+  double low = 0;
+  double high = 0;
+};
+template <class T>
+bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
+                CostRange* range) noexcept;
+
+// The mean of cost - low over the same pairs, for their smallest cost.
+template <class T>
+bool mean_excess(CostRows<T>& cost, const double* a, const double* b, double low, const Cpu& exec,
+                 double* mean) noexcept;
+
+}  // namespace kantorch::cpu

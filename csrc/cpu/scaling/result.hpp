@@ -1,0 +1,33 @@
+// From potentials in units of eps to the verified result of a problem.
+#pragma once
+
+#include "core/scaling.hpp"
+#include "cpu/scaling/gibbs_passes.hpp"
+
+namespace kantorch::cpu {
+
+// A problem scaled to mass 1. Its potentials F, G are in units of eps.
+struct Normalised {
+  Index n;
+  Index m;
+  double* a;
+  double* b;
+  double mass;    // of a
+  double mass_b;  // of b as given
+  double eps;
+};
+
+// Writes f, g, eps, row_sum, col_sum, value, value_linear and marginal_error of problem k, all
+// measured on the potentials as they are returned. F and G are overwritten. False if it was
+// stopped.
+template <class T>
+bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g, Index k,
+                  const ScalingResult& result) noexcept;
+
+// The result of a problem without mass: a zero plan.
+void write_empty_result(const Normalised& problem, Index k, const ScalingResult& result) noexcept;
+
+// f_i, g_j in the unit of the cost; clamped, so that they are finite.
+double to_units(double x, double rate) noexcept;
+
+}  // namespace kantorch::cpu

@@ -1,0 +1,170 @@
+#include "cpu/sinkhorn/convergence.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "cpu/scaling/bound.hpp"
+#include "cpu/sinkhorn/relaxation.hpp"
+
+namespace kantorch::cpu {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+// Annealing: from eps = spread / first_ratio down by `factor`, some over-relaxed iterations at each
+// level. Below spread / last_ratio potentials in double do not determine the plan, so no level lies
+// there.
+constexpr double first_ratio = 16;
+constexpr double factor = 4;
+constexpr double last_ratio = 1e13;
+constexpr Index level_iterations = 10;
+constexpr double level_omega = 1.5;
+
+// A level that is left farther from its solution than this is brought closer by Newton's method
+// first: the next one would start too far away.
+constexpr double level_error = 0.1;
+// At small eps less than one misplaced point counts as far.
+constexpr double fine_ratio = 3000;
+constexpr Index newton_iterations = 20;
+
+// Without Newton's method: how often a lower error is asked for than the result then shows.
+constexpr int most_attempts = 6;
+
+// What Newton's method costs, in iterations: it takes about five steps of (smaller side)^2 (larger
+// side) + ... flops.
+double newton_cost(Index n, Index m) noexcept {
+  const double small = static_cast<double>(std::min(n, m)),
+               large = static_cast<double>(std::max(n, m));
+  return 5 * (25 + 0.3 * small * (1 + small / (3 * large)));
+}
+
+}  // namespace
+
+template <class T, class Form>
+SinkhornConvergence<T, Form>::SinkhornConvergence(Arena& arena, GibbsPasses<T>& passes, Form& form,
+                                                  Index n, Index m, double* weights) noexcept
+    : passes_(passes), form_(form), newton_(arena, passes, n, m, weights) {}
+
+template <class T, class Form>
+bool SinkhornConvergence<T, Form>::anneal() noexcept {
+  CostRange range;
+  if (!cost_range(passes_.cost_rows(), problem_->a, problem_->b, passes_.exec(), &range))
+    return false;
+  const double half = range.high / 2 - range.low / 2;  // of the spread, which itself may overflow
+  const double rate = passes_.rate();
+  const double ratio = std::min(2 * (half * rate), last_ratio);
+  if (!(ratio > 2 * first_ratio)) return true;
+  // At most a third of the iterations for the levels, and half with Newton's: the rest is for the
+  // end.
+  const double budget = static_cast<double>(max_iter_ - made_) / 3 / level_iterations;
+  double levels = std::ceil(std::log(ratio / first_ratio) / std::log(factor));
+  if (levels > budget) levels = std::floor(budget);
+  if (levels < 1) return true;
+  const double by = std::pow(ratio / first_ratio, 1 / levels);
+  double level_rate = std::min(first_ratio / 2 / half, rate);
+  for (double level = 0; level < levels; ++level) {
+    passes_.set_rate(level_rate);
+    form_.start(problem_->a, problem_->b, f_, g_);
+    double error = 1;
+    for (Index t = 0; t < level_iterations; ++t, ++made_) {
+      if (!form_.step(t < 2 ? 1 : level_omega, &error)) return false;
+    }
+    form_.finish();
+    const bool fine = level_rate * 2 * half > fine_ratio;
+    const double allowed =
+        fine ? 0.1 / static_cast<double>(std::max(problem_->n, problem_->m)) : level_error;
+    if (Form::second_order && error > allowed && made_ < max_iter_ / 2) {
+      Index made = 0;
+      bool stalled = false;
+      if (!newton_.run(problem_->a, problem_->b, f_, g_, allowed / 3,
+                       std::min(newton_iterations, max_iter_ / 2 - made_), &made, &stalled))
+        return false;
+      made_ += made;
+    }
+    const double next = level + 1 < levels ? level_rate * by : rate;
+    for (Index i = 0; i < problem_->n; ++i) f_[i] *= next / level_rate;
+    for (Index j = 0; j < problem_->m; ++j) g_[j] *= next / level_rate;
+    level_rate = next;
+  }
+  passes_.set_rate(rate);
+  return true;
+}
+
+template <class T, class Form>
+bool SinkhornConvergence<T, Form>::relax(double target, bool refined, bool* promising) noexcept {
+  Relaxation relaxation;
+  const double limit = Form::second_order ? newton_cost(problem_->n, problem_->m) : infinity;
+  form_.start(problem_->a, problem_->b, f_, g_);
+  if (refined) form_.refine();
+  *promising = true;
+  for (double error = 1, left = 0; made_ < max_iter_;) {
+    if (!form_.step(relaxation.omega(), &error)) return false;
+    ++made_;
+    if (error <= target) break;
+    if (error < Form::smallest_error) form_.refine();
+    if (relaxation.take(error, target, &left) && left > limit) {
+      *promising = false;
+      break;
+    }
+  }
+  form_.finish();
+  return true;
+}
+
+template <class T, class Form>
+bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, double* g, bool warm,
+                                         double tol, Index max_iter, Index k,
+                                         const ScalingResult& result) noexcept {
+  problem_ = &problem;
+  f_ = f;
+  g_ = g;
+  made_ = 0;
+  max_iter_ = max_iter;
+  if (!warm && !anneal()) return false;
+
+  bool promising = true, stalled = false;
+  double target = 0.7 * tol;
+  for (int attempt = 0;; ++attempt) {
+    if (!Form::second_order || (promising && attempt < 3)) {
+      stalled = attempt >= most_attempts;
+      if (!stalled && !relax(target, attempt > 0, &promising)) return false;
+      if (!promising && made_ < max_iter_) continue;
+    } else {
+      Index made = 0;
+      if (!newton_.run(problem.a, problem.b, f, g, target, max_iter_ - made_, &made, &stalled))
+        return false;
+      made_ += made;
+      // Close enough before they were rounded to the potentials of the result.
+      stalled |= made == 0;
+    }
+    if (!write_result(problem, passes_, f, g, k, result)) return false;
+    const bool reached = result.marginal_error[k] <= tol;
+    if (stalled && !reached && warm && made_ < max_iter_) {
+      // The warm start led nowhere.
+      warm = stalled = false;
+      promising = true;
+      attempt = -1;
+      target = 0.7 * tol;
+      std::fill_n(f, problem.n, 0.0);
+      std::fill_n(g, problem.m, 0.0);
+      if (!anneal()) return false;
+      continue;
+    }
+    if (reached || stalled || made_ >= max_iter_) {
+      result.n_iter[k] = made_;
+      result.status[k] = static_cast<std::int32_t>(reached   ? Status::converged
+                                                   : stalled ? Status::precision_limit
+                                                             : Status::max_iterations);
+      return true;
+    }
+    target /= 4;
+  }
+}
+
+template class SinkhornConvergence<float, ScalingForm<float>>;
+template class SinkhornConvergence<double, ScalingForm<double>>;
+template class SinkhornConvergence<float, LogForm<float>>;
+template class SinkhornConvergence<double, LogForm<double>>;
+
+}  // namespace kantorch::cpu
