@@ -9,8 +9,8 @@ import torch
 
 import kantorch
 from kantorch import ops
-from kantorch.costs import Points, cost_matrix
 from kantorch._result import LineResult
+from kantorch.costs import Points, cost_matrix
 
 
 def solve(x, y, a, b, *, squared, threads=0):

@@ -8,13 +8,13 @@ tensor(0.)
 
 from kantorch import costs as costs
 from kantorch import regularizers as regularizers
+from kantorch._result import OTResult as OTResult
+from kantorch._solve import solve as solve
+from kantorch._solve import solve_sample as solve_sample
 from kantorch.config import show_config as show_config
 from kantorch.errors import ConvergenceError as ConvergenceError
 from kantorch.errors import ConvergenceWarning as ConvergenceWarning
 from kantorch.errors import Status as Status
 from kantorch.ops import core_version as _core_version
-from kantorch._result import OTResult as OTResult
-from kantorch._solve import solve as solve
-from kantorch._solve import solve_sample as solve_sample
 
 __version__ = _core_version()

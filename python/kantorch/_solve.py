@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from kantorch import _check, ops
+from kantorch._result import ExactResult, IpotResult, LineResult, OTResult, SinkhornResult
 from kantorch.costs import Metric, Points, cost_matrix
 from kantorch.ops.problem import check_potentials
-from kantorch._result import ExactResult, IpotResult, LineResult, OTResult, SinkhornResult
 
 Method = Literal["auto", "exact", "sinkhorn", "ipot"]
 RegType = Literal["kl", "entropy"]

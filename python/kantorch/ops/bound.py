@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from kantorch import _core
+from kantorch.ops._define import define
 from kantorch.ops.problem import Problem, contiguous, thread_count, vector_argument
-from kantorch.ops.registration import define
 
 
 def _bound(problem: Problem, f: Tensor, g: Tensor, threads: int) -> Tensor:

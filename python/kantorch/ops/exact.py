@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kantorch import _core
 from kantorch.errors import Status
+from kantorch.ops._define import define
 from kantorch.ops.envelope import mass_gradients
 from kantorch.ops.gibbs import reduce_batch
 from kantorch.ops.problem import (
@@ -20,7 +21,6 @@ from kantorch.ops.problem import (
     warn_unless_converged,
     workspace,
 )
-from kantorch.ops.registration import define
 
 # value, f, g, plan_row, plan_col, plan_mass, marginal_error, n_iter, status
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kantorch import _core
+from kantorch.ops._define import define
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.problem import (
     Problem,
@@ -17,7 +18,6 @@ from kantorch.ops.problem import (
     vector_argument,
     workspace,
 )
-from kantorch.ops.registration import define
 
 
 def _kernel(

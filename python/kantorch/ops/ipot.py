@@ -10,9 +10,11 @@ from torch import Tensor
 
 from kantorch import _core
 from kantorch.ops import scaling
+from kantorch.ops._define import define
 from kantorch.ops.distance import check_points, distances
 from kantorch.ops.envelope import mass_gradients
 from kantorch.ops.gibbs import gibbs, reduce_batch
+from kantorch.ops.point_gradient import point_gradient
 from kantorch.ops.problem import (
     Problem,
     batch_of,
@@ -22,8 +24,6 @@ from kantorch.ops.problem import (
     warn_unless_converged,
 )
 from kantorch.ops.problem import scalars as per_problem
-from kantorch.ops.point_gradient import point_gradient
-from kantorch.ops.registration import define
 
 
 def _kernel(

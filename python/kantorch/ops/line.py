@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kantorch import _core
 from kantorch.errors import Status
+from kantorch.ops._define import define
 from kantorch.ops.envelope import mass_gradients
 from kantorch.ops.exact import Outputs, empty_outputs
 from kantorch.ops.gibbs import reduce_batch
@@ -19,7 +20,6 @@ from kantorch.ops.problem import (
     vector_argument,
     warn_unless_converged,
 )
-from kantorch.ops.registration import define
 
 
 def _shape(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kantorch import _core
+from kantorch.ops._define import define
 from kantorch.ops.distance import distances
 from kantorch.ops.gibbs import gibbs
 from kantorch.ops.problem import (
@@ -18,7 +19,6 @@ from kantorch.ops.problem import (
     thread_count,
     vector_argument,
 )
-from kantorch.ops.registration import define
 
 
 def _kernel(

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from kantorch._check import require_choice
+from kantorch._solve import solve
 from kantorch.regularizers._capture import LayerCapture
 from kantorch.regularizers.neurons import Spatial, neuron_cost
-from kantorch._solve import solve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
