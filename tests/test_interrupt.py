@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 
 import pytest
 
@@ -10,14 +11,29 @@ from scripts import run_script
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
 
-# The promise is 200 ms; a busy machine gets five times that.
+# The promise is 200 ms. Processor time is counted, of all threads: other processes do not add to it.
 LIMIT = 1.0
 
-SCRIPT = """
-import os, signal, threading, time
+# wait_for_core(ident): until that thread has been inside of the compiled core for a while.
+WAIT = """
+import os, signal, sys, threading, time
 import torch
 import kantorch
 
+OPS = os.path.dirname(kantorch.ops.__file__)
+
+def in_core(ident):
+    frame = sys._current_frames().get(ident)
+    return frame is not None and frame.f_code.co_filename.startswith(OPS)
+
+def wait_for_core(ident, give_up=lambda: False):
+    seen = 0
+    while seen < 4 and not give_up():
+        time.sleep(0.01)
+        seen = seen + 1 if in_core(ident) else 0
+"""
+
+SCRIPT = """
 torch.set_num_threads({threads})
 torch.manual_seed(0)
 FOREVER = dict(max_iter=2**40, tol=0.0)
@@ -29,24 +45,26 @@ answers = lambda: torch.stack([kantorch.solve(small).value, kantorch.solve(small
 want = answers()
 
 def measure(name, call):
-    sent = []
+    sent, ended = [], threading.Event()
+    main = threading.get_ident()
     def interrupt():
-        time.sleep(0.4)
-        sent.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-    thread = threading.Thread(target=interrupt, daemon=True)
+        wait_for_core(main, ended.is_set)
+        if not ended.is_set():
+            sent.append(time.process_time())
+            os.kill(os.getpid(), signal.SIGINT)
+    thread = threading.Thread(target=interrupt)
     thread.start()
+    late = float("nan")  # it ended before it was interrupted
     try:
-        call()
-    except KeyboardInterrupt:
-        late = time.perf_counter() - sent[0]
-    else:
-        late = float("nan")  # it ended before it was interrupted
         try:
-            thread.join()
-            time.sleep(0.1)
+            call()
         except KeyboardInterrupt:
-            pass
+            late = time.process_time() - sent[0]
+        ended.set()
+        thread.join()
+        time.sleep(0.01)
+    except KeyboardInterrupt:
+        thread.join()
     assert torch.equal(answers(), want), "the next solve is wrong"
     print(name, late, sep="\t", flush=True)
 
@@ -76,13 +94,13 @@ CALLS = {
 
 def delays(calls, threads=2):
     lines = "\n".join(f"measure({name!r}, lambda: {call})" for name, call in calls.items())
-    text = run_script(SCRIPT.format(threads=threads, calls=lines), timeout=120)
+    text = run_script(WAIT + SCRIPT.format(threads=threads, calls=lines))
     return {name: float(late) for name, late in (line.split("\t") for line in text.splitlines())}
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1 thread", "2 threads"])
 def late(request):
-    """Seconds from the signal to the exception, for every call."""
+    """Processor seconds from the signal to the exception, for every call."""
     return delays(CALLS, request.param)
 
 
@@ -93,73 +111,61 @@ def test_interrupt_ends_a_long_solve(name, late):
 
 def test_interrupt_ends_a_solve_inside_compiled_code():
     solve = "lambda c: kantorch.solve(c, reg=0.01, **FOREVER).value"
-    # Compiling takes a while itself: the signal may then come first, which is no less an interrupt.
     call = f"torch.compile({solve}, backend='aot_eager')(small)"
-    assert delays({"compiled": call})["compiled"] < 2 * LIMIT
+    assert delays({"compiled": call})["compiled"] < LIMIT
 
 
 def test_interrupt_ends_a_large_backward():
     leaf = "torch.rand(4, 500, 500, dtype=torch.float64, requires_grad=True)"
     loss = f"(kantorch.solve({leaf}, reg=0.05, max_iter=5, tol=0.0).plan ** 2).sum()"
     call = f"[loss.backward(retain_graph=True) for loss in [{loss}] for _ in range(10**6)]"
-    assert delays({"backward": call})["backward"] < 2 * LIMIT
+    assert delays({"backward": call})["backward"] < LIMIT
 
 
 def test_other_python_threads_run_during_a_solve():
+    """A solve without end, which only another thread can stop once it has run for a while."""
     code = """
-    import threading, time
-    import torch
-    import kantorch
-    ticks, stop = [], threading.Event()
-    def ticker():
-        while not stop.wait(0.01):
-            ticks.append(time.perf_counter())
-    cost = torch.rand(300, 300)
-    kantorch.solve(cost, reg=0.1)
-    thread = threading.Thread(target=ticker)
+    main, ticks = threading.get_ident(), 0
+    def tick():
+        global ticks
+        wait_for_core(main)
+        for _ in range(50):
+            time.sleep(0.001)
+            ticks += in_core(main)
+        os.kill(os.getpid(), signal.SIGINT)
+    thread = threading.Thread(target=tick)
     thread.start()
-    begin = time.perf_counter()
-    count = 100
-    while time.perf_counter() - begin < 1.0:  # one call that takes at least half a second
-        ticks.clear()
-        start = time.perf_counter()
-        kantorch.solve(cost, reg=0.1, max_iter=count, tol=0.0, num_threads=1)
-        took = time.perf_counter() - start
-        if took > 0.5:
-            break
-        count *= 2
-    stop.set()
-    thread.join()
-    inside = [t for t in ticks if start <= t <= start + took]
-    gaps = [y - x for x, y in zip(inside, inside[1:])]
-    print(len(inside) / took, max(gaps))
+    try:
+        kantorch.solve(torch.rand(300, 300), reg=0.1, max_iter=2**40, tol=0.0, num_threads=1)
+    except KeyboardInterrupt:
+        thread.join()
+    print(ticks)
     """
-    per_second, worst = map(float, run_script(code).split())
-    assert per_second > 20
-    assert worst < 0.5
+    assert int(run_script(WAIT + textwrap.dedent(code))) == 50
 
 
 def test_interrupt_on_the_main_thread_leaves_a_solve_on_another_alone():
     code = """
-    import os, signal, threading, time
-    import torch
-    import kantorch
     cost = torch.rand(50, 50)
-    done = []
-    def work():
-        done.append(kantorch.solve(cost, reg=0.1, max_iter=20000, tol=0.0).value)
-    thread = threading.Thread(target=work)
-    thread.start()
-    time.sleep(0.05)
-    try:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
-    except KeyboardInterrupt:
-        pass
-    while thread.is_alive():
-        time.sleep(0.01)
-    assert len(done) == 1
-    assert torch.equal(done[0], kantorch.solve(cost, reg=0.1, max_iter=20000, tol=0.0).value)
+    def solve(iterations):
+        return kantorch.solve(cost, reg=0.1, max_iter=iterations, tol=0.0).value
+    def interrupted(iterations):
+        done = []
+        thread = threading.Thread(target=lambda: done.append(solve(iterations)))
+        thread.start()
+        wait_for_core(thread.ident, lambda: not thread.is_alive())
+        during = False
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(600)
+        except KeyboardInterrupt:
+            during = in_core(thread.ident)
+        thread.join()
+        assert torch.equal(done[0], solve(iterations))
+        return during
+    iterations = 20000
+    while not interrupted(iterations):  # it was done before the signal
+        iterations *= 4
     print("done")
     """
-    assert "done" in run_script(code)
+    assert "done" in run_script(WAIT + textwrap.dedent(code))
