@@ -11,7 +11,6 @@ from torch import Tensor
 from kantorch import _check, ops
 from kantorch._result import ExactResult, IpotResult, LineResult, OTResult, SinkhornResult
 from kantorch.costs import Metric, Points, cost_matrix
-from kantorch.ops.problem import check_potentials
 
 Method = Literal["auto", "exact", "sinkhorn", "ipot"]
 RegType = Literal["kl", "entropy"]
@@ -155,10 +154,8 @@ def _solve(
 
     if chosen == "exact":
         if isinstance(cost, Points):  # on a line: no iterations to start or to limit
-            if f_init is not None and g_init is not None:
-                check_potentials(f_init, g_init)
             x, y = cost.x.squeeze(-1), cost.y.squeeze(-1)
-            exact = ops.line(x, y, a, b, cost.metric == "sqeuclidean", threads)
+            exact = ops.line(x, y, a, b, f_init, g_init, cost.metric == "sqeuclidean", threads)
             return LineResult.of(cost, a, b, exact, batch is not None)
         exact = ops.exact(cost, a, b, f_init, g_init, iterations, threads)
         return ExactResult.of(cost, a, b, exact, batch is not None)

@@ -144,11 +144,13 @@ def _vmap(
                 batch = inner[0]
 
     folded = []
-    for argument, dim, own in zip(args, in_dims, own_dims, strict=True):
+    vector = own_dims.index(1) if 1 in own_dims else -1
+    for index, (argument, dim, own) in enumerate(zip(args, in_dims, own_dims, strict=True)):
         if not isinstance(argument, Tensor) or own is None:
             folded.append(argument)
             continue
-        if dim is None and argument.ndim == own:
+        # One vector always tells the size: starts, which alone may be mapped, are no part of the batch.
+        if dim is None and argument.ndim == own and index != vector:
             folded.append(argument)
             continue
         mapped = argument.expand(size, *argument.shape) if dim is None else argument.movedim(dim, 0)
