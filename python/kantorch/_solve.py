@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -16,8 +15,6 @@ Method = Literal["auto", "exact", "sinkhorn", "ipot"]
 RegType = Literal["kl", "entropy"]
 
 _DEFAULT_MAX_ITER = 10_000
-# Costs between points of up to this many numbers are stored: a constant, and faster.
-_STORED_POINTS = 2**20
 
 
 def solve(
@@ -231,8 +228,9 @@ def solve_sample(
     if chosen == "exact":
         pointwise = x.shape[-1] == 1
     else:
-        large = math.prod(points.shape) > _STORED_POINTS
-        pointwise = large and not torch._C._are_functorch_transforms_active()
+        # The size of the batch decides nothing: the core and torch round distances differently. Only
+        # the transforms, for which ops between points have no rules, take the cost matrix.
+        pointwise = not torch._C._are_functorch_transforms_active()
     return _solve(
         chosen,
         points if pointwise else cost_matrix(x, y, metric=metric),
