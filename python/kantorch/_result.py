@@ -281,12 +281,14 @@ class LineResult(ExactResult):
 
     def _bound(self) -> Tensor:
         # The potentials are feasible up to the rounding of their own sums.
-        f, g = self._f.detach(), self._g.detach()
-        a, b = self._a.detach().double(), self._b.detach().double()
+        f, g = self._flat(self._f.detach(), 1), self._flat(self._g.detach(), 1)
+        a = self._shared(self._a.detach(), 1).double()
+        b = self._shared(self._b.detach(), 1).double()
         mass = a.sum(-1)
         scale = torch.where(mass > 0, mass / b.sum(-1), 1.0)
         dual = (a * f).sum(-1) + scale * (b * g).sum(-1)
-        return dual - 2.0**-44 * mass * (f.abs().amax(-1) + g.abs().amax(-1))
+        bound = dual - 2.0**-44 * mass * (f.abs().amax(-1) + g.abs().amax(-1))
+        return self._lead(bound)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -336,8 +338,12 @@ class ScalingResult(OTResult):
     @property
     def plan(self) -> Tensor:
         """(.., n, m) The transport plan P; differentiable for Sinkhorn, by implicit differentiation."""
+        return self._lead(self._flat_plan())
+
+    def _flat_plan(self) -> Tensor:
+        """The plan in one batch dimension."""
         self._require_unchanged()
-        plan = ops.gibbs(
+        plan: Tensor = ops.gibbs(
             self._shared(self._matrix(), 2),
             self._flat(self._f, 1),
             self._flat(self._g, 1),
@@ -346,7 +352,7 @@ class ScalingResult(OTResult):
             self._eps.reshape(-1),
             0,
         )
-        return self._lead(plan)
+        return plan
 
     @property
     def marginal_a(self) -> Tensor:
@@ -375,7 +381,8 @@ class SinkhornResult(ScalingResult):
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``."""
         if self._has_graph(self._f):
-            return (self.plan * self._matrix()).sum((-2, -1))
+            paid = self._flat_plan() * self._shared(self._matrix(), 2)
+            return self._lead(paid.sum((-2, -1)))
         return self._value_linear.to(self._cost.dtype)
 
 

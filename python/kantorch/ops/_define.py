@@ -43,7 +43,6 @@ def define(
     own_dims: OwnDims,
     setup_context: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
-    jvp: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """Register `torch.ops.kantorch.<name>` and return the function to call it by.
 
@@ -54,7 +53,6 @@ def define(
         own_dims: see `OwnDims`, one entry an argument, None for what is no tensor.
         setup_context: saves for backward. With `backward`, makes the op differentiable.
         backward: one gradient an argument, None where there is none.
-        jvp: forward-mode derivative; without it forward mode raises.
     """
     name = schema.partition("(")[0]
     qualified = f"kantorch::{name}"
@@ -72,10 +70,13 @@ def define(
         torch.library.register_autograd(
             qualified, backward, setup_context=setup_context, lib=_library
         )
-        function = _function(name, op, setup_context, backward, vmap, jvp)
+        function = _function(name, op, setup_context, backward, vmap)
 
     def call(*args: Any) -> Any:
-        if function is None or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            refuse_compiled_derivatives()
+            return op(*args)
+        if function is None:
             return op(*args)
         if (
             torch._C._are_functorch_transforms_active()
@@ -107,22 +108,52 @@ def _plain(args: tuple[Any, ...]) -> bool:
     return True
 
 
+def refuse_compiled_derivatives() -> None:
+    """Raise where code that is being compiled takes derivatives by `torch.func`, which no op survives.
+
+    Without `fullgraph` the compiler then leaves that code to eager mode, where it works.
+    """
+    if _derivative_is_traced():
+        msg = (
+            "kantorch does not compile code that calls torch.func.grad, vjp, jacrev or jvp: compile "
+            "what they are called on, or use torch.autograd"
+        )
+        raise NotImplementedError(msg)
+
+
+def _derivative_is_traced() -> bool:
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    vmap = torch._C._functorch.TransformType.Vmap
+    return any(transform.key() != vmap for transform in transforms)
+
+
+# The compiler shall run it, not trace it. torch.compiler.assume_constant_result would import the compiler.
+_derivative_is_traced._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def refuse_forward_mode(*_: Any) -> Any:
+    """The forward-mode derivative of every op."""
+    msg = (
+        "kantorch has no forward-mode derivatives (jvp, jacfwd, hessian, dual numbers): use grad, vjp or "
+        "jacrev, and jacrev(jacrev(f)) for a Hessian"
+    )
+    raise NotImplementedError(msg)
+
+
 def _function(
     name: str,
     op: Callable[..., Any],
     setup_context: Callable[..., None],
     backward: Callable[..., Any],
     vmap: Callable[..., Any],
-    jvp: Callable[..., Any] | None,
 ) -> Any:
     members = {
         "forward": staticmethod(lambda *args: op(*args)),
         "setup_context": staticmethod(setup_context),
         "backward": staticmethod(backward),
         "vmap": staticmethod(vmap),
+        "jvp": staticmethod(refuse_forward_mode),
     }
-    if jvp is not None:
-        members["jvp"] = staticmethod(jvp)
     return type(f"_{name.capitalize()}", (torch.autograd.Function,), members)
 
 
