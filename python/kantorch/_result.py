@@ -17,6 +17,7 @@ from typing_extensions import Self
 from kantorch import ops
 from kantorch.costs import Points
 from kantorch.errors import ADVICE, ConvergenceError, Status
+from kantorch.ops.distance import values_are_at_hand
 from kantorch.ops.exact import scatter_plan
 from kantorch.ops.scaling import Outputs
 
@@ -132,16 +133,20 @@ class OTResult(abc.ABC):
         return advice
 
     def __getstate__(self) -> dict[str, Any]:
-        # The tensors of a copy count their in-place changes afresh.
-        return self.__dict__ | {"_versions": None}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> OTResult:
-        # A graph belongs to the tensors that were solved: a copy has none.
+        # A graph belongs to the tensors that were solved: what is made of other tensors has none. Those
+        # count their in-place changes afresh.
         fields = {
-            name: copy.deepcopy(field.detach() if hasattr(field, "detach") else field, memo)
+            name: field.detach() if hasattr(field, "detach") else field
             for name, field in self.__dict__.items()
         }
-        return type(self)(**fields | {"_versions": None})
+        return fields | {"_versions": None}
+
+    def __copy__(self) -> Self:
+        # The tensors are the same, and so are their graph and their changes.
+        return dataclasses.replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(**copy.deepcopy(self.__getstate__(), memo))
 
     def __repr__(self) -> str:
         n, m = self._cost.shape[-2:]
@@ -374,8 +379,15 @@ class SinkhornResult(ScalingResult):
 
     @classmethod
     def _has_graph(cls, f: Tensor) -> bool:
-        # Inside vmap a tensor does not tell whether the one that it maps over requires a gradient.
-        return f.requires_grad or torch._C._are_functorch_transforms_active()
+        # Inside vmap a tensor does not tell whether the one that it maps over requires a gradient, and
+        # in a trace not whether one that it stands for does. TorchScript keeps no grad mode either.
+        if torch.compiler.is_compiling():
+            return f.requires_grad or torch._C._are_functorch_transforms_active()
+        return (
+            f.requires_grad
+            or torch._C._get_tracing_state() is not None
+            or (torch.is_grad_enabled() and not values_are_at_hand())
+        )
 
     @property
     def value_linear(self) -> Tensor:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-_library: Any = torch.library.Library("kantorch", "DEF")  # type: ignore[no-untyped-call]
+from kantorch.ops import _registry
+from kantorch.ops._arguments import layout, require_layout
 
 # The number of dimensions of each tensor argument of a single problem; one more means batched.
 OwnDims = Sequence[int | None]
@@ -41,6 +42,7 @@ def define(
     kernel: Callable[..., Any],
     fake: Callable[..., Any],
     own_dims: OwnDims,
+    double: Sequence[str] = (),
     setup_context: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
@@ -51,25 +53,35 @@ def define(
         kernel: the CPU implementation; allocates its outputs afresh.
         fake: the same shapes and dtypes without values.
         own_dims: see `OwnDims`, one entry an argument, None for what is no tensor.
+        double: arguments that are float64 here and in the dtype that is computed in elsewhere.
         setup_context: saves for backward. With `backward`, makes the op differentiable.
         backward: one gradient an argument, None where there is none.
     """
     name = schema.partition("(")[0]
-    qualified = f"kantorch::{name}"
-    _library.define(schema)
-    _library.impl(name, kernel, "CPU")
-    torch.library.register_fake(qualified, fake, lib=_library)
-    op = getattr(torch.ops.kantorch, name).default
+    names = [part.split()[-1] for part in schema.partition("(")[2].partition(")")[0].split(",")]
+    expected = layout(names, own_dims, double)
+
+    def checked(*args: Any) -> Any:
+        require_layout(name, expected, args)
+        return kernel(*args)
 
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
         return _vmap(call, own_dims, info.batch_size, in_dims, args)
 
-    torch.library.register_vmap(qualified, vmap, lib=_library)
+    def vmap_of_op(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+        # Below vmap torch differentiates an op by its own rule, and finds none for a Function.
+        return _vmap(op, own_dims, info.batch_size, in_dims, args)
+
+    op = _registry.register(
+        schema,
+        kernel=checked,
+        fake=fake,
+        vmap=vmap_of_op,
+        setup_context=setup_context,
+        backward=backward,
+    )
     function: Any = None
     if backward is not None and setup_context is not None:
-        torch.library.register_autograd(
-            qualified, backward, setup_context=setup_context, lib=_library
-        )
         function = _function(name, op, setup_context, backward, vmap)
 
     def call(*args: Any) -> Any:
