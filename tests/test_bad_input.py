@@ -250,7 +250,7 @@ def test_reg_must_be_positive_and_finite(value):
     "value", ["0.1", [0.1], (0.1,), object(), 1j, True], ids=lambda v: type(v).__name__
 )
 def test_reg_must_be_a_number_or_a_tensor(value):
-    with pytest.raises((TypeError, ValueError), match="reg"):
+    with pytest.raises(TypeError, match="reg must be"):
         kantorch.solve(torch.ones(2, 2), reg=value)
 
 
@@ -287,7 +287,7 @@ def test_beta_must_be_positive_and_finite(value):
 
 
 def test_beta_must_be_a_number():
-    with pytest.raises((TypeError, ValueError), match="beta"):
+    with pytest.raises(TypeError, match="beta must be"):
         kantorch.solve(torch.ones(2, 2), method="ipot", beta="0.1")
 
 
@@ -308,7 +308,7 @@ def test_max_iter_may_be_huge(method):
 
 @pytest.mark.parametrize("value", [1.5, "10", [10], 10.0, True], ids=str)
 def test_max_iter_must_be_an_integer(value):
-    with pytest.raises((TypeError, ValueError), match="max_iter"):
+    with pytest.raises(TypeError, match="max_iter must be"):
         kantorch.solve(torch.ones(2, 2), reg=0.1, max_iter=value)
 
 
@@ -330,13 +330,13 @@ def test_num_threads_must_be_positive(value, method):
 
 @pytest.mark.parametrize("value", [1.5, "2", [2]], ids=str)
 def test_num_threads_must_be_an_integer(value):
-    with pytest.raises((TypeError, ValueError), match="num_threads"):
+    with pytest.raises(TypeError, match="num_threads must be"):
         kantorch.solve(torch.ones(2, 2), num_threads=value)
 
 
 @pytest.mark.parametrize("value", ["simplexx", "", "EXACT", None, 3, ["exact"]], ids=str)
 def test_unknown_method_lists_the_choices(value):
-    with pytest.raises((TypeError, ValueError)) as caught:
+    with pytest.raises(ValueError if isinstance(value, str) else TypeError) as caught:
         kantorch.solve(torch.ones(2, 2), method=value)
     for choice in ("method", "auto", "exact", "sinkhorn", "ipot"):
         assert choice in str(caught.value)
@@ -344,7 +344,7 @@ def test_unknown_method_lists_the_choices(value):
 
 @pytest.mark.parametrize("value", ["KL", "l2", None, 3], ids=str)
 def test_unknown_reg_type_lists_the_choices(value):
-    with pytest.raises((TypeError, ValueError)) as caught:
+    with pytest.raises(ValueError if isinstance(value, str) else TypeError) as caught:
         kantorch.solve(torch.ones(2, 2), reg=0.1, reg_type=value)
     for choice in ("reg_type", "kl", "entropy"):
         assert choice in str(caught.value)
@@ -409,7 +409,7 @@ def test_quantized_cost_is_refused():
 
 
 def test_other_devices_are_refused_by_name():
-    with pytest.raises((TypeError, ValueError), match=r"a\b"):
+    with pytest.raises(ValueError, match="a must be on the cost's device cpu, got meta"):
         kantorch.solve(torch.ones(2, 2), torch.ones(2, device="meta"))
 
 
@@ -419,16 +419,12 @@ def test_mixed_devices_are_refused():
     refuse(ValueError, ["a", "cuda", "cpu"], torch.ones(2, 2), torch.ones(2, device="cuda") / 2)
 
 
-def test_huge_costs_are_right_or_refused(rng):
+def test_huge_costs_are_right(rng):
     from problems import planted_tree
 
     problem = planted_tree(rng, 4, 5)
-    try:
-        result = kantorch.solve(problem.cost * 1e305, problem.a, problem.b)
-    except ValueError as error:
-        assert "cost" in str(error)  # noqa: PT017
-    else:
-        torch.testing.assert_close(result.plan, problem.plan)
+    result = kantorch.solve(problem.cost * 1e305, problem.a, problem.b)
+    torch.testing.assert_close(result.plan, problem.plan)
 
 
 @pytest.mark.parametrize("scale", [1e-320, 1e-300, 1e-290, 1e-16])
@@ -452,7 +448,7 @@ def test_tiny_costs_are_right(scale, method):
 def test_too_large_a_plan_is_refused_before_it_is_allocated():
     # Expanded inputs cost no memory; the plan of 2^50 cells would.
     cost = torch.zeros(1).expand(2**14, 2**18, 2**18)
-    with pytest.raises((RuntimeError, MemoryError, ValueError)):
+    with pytest.raises(RuntimeError):
         kantorch.solve(
             cost, reg=1.0, max_iter=1, tol=0.0, potentials_init=(torch.zeros(1), torch.zeros(1))
         )
