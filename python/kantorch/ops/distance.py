@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kantorch.ops.square_distance import is_faster, square_distance
+
 
 def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
     """The costs (n, m) or (B, n, m) between points (n, d) and (m, d), either of them batched."""
@@ -55,8 +57,12 @@ def check_points(x: Tensor, y: Tensor, metric: str) -> None:
             raise ValueError(msg)
 
 
+def _squared(x: Tensor, y: Tensor) -> Tensor:
+    return square_distance(x, y) if is_faster(x, y) else _cdist(x, y).square()
+
+
 def _cdist(x: Tensor, y: Tensor) -> Tensor:
-    # Without inner products: those cancel.
+    # Not torch's inner products: those cancel.
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -67,7 +73,7 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        return _cdist(x, y)
+        return square_distance(x, y).sqrt() if is_faster(x, y) else _cdist(x, y)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -103,7 +109,7 @@ class _SquaredDistance(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        return _cdist(x, y).square()  # in place, compiled gradients were 0 in torch 2.11
+        return _squared(x, y)  # squared in place, compiled gradients were 0 in torch 2.11
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
