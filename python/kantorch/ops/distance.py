@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -24,10 +25,13 @@ def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
     return cost if batched else cost[0]
 
 
-def require_finite(name: str, points: Tensor) -> None:
-    """Raise a ValueError that names the first coordinate that is not finite."""
-    if bool(torch.isfinite(points).all()):
-        return
+def require_finite(name: str, points: Tensor) -> float:
+    """The largest size of a coordinate; a ValueError names the first one that is not finite."""
+    if points.numel() == 0:
+        return 0.0
+    largest = max(abs(extreme.item()) for extreme in torch.aminmax(points))
+    if math.isfinite(largest):
+        return largest
     where = torch.nonzero(~torch.isfinite(points))[0].tolist()
     msg = f"{name} must be finite: {name}{where} = {points[tuple(where)].item()}"
     raise ValueError(msg)
@@ -38,11 +42,9 @@ def check_points(x: Tensor, y: Tensor, metric: str) -> None:
 
     Distances are looked at only if they may overflow.
     """
-    require_finite("x", x)
-    require_finite("y", y)
+    furthest = 2 * max(require_finite("x", x), require_finite("y", y))
     if x.numel() == 0 or y.numel() == 0:
         return
-    furthest = 2 * max(x.abs().max().item(), y.abs().max().item())
     power = 1 if metric in ("cityblock", "chebyshev") else 2
     # Half of the range is room for the rounding of the sum.
     if furthest <= (torch.finfo(x.dtype).max / 2 / x.shape[-1]) ** (1 / power):
