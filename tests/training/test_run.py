@@ -17,7 +17,7 @@ import yaml
 from kantorch.training import NonFiniteError, RunError, run_transfer
 from kantorch.training.lock import folder_lock
 from kantorch.training.runner import Run
-from kantorch.training.units import Unit, all_units, choose_alphas
+from kantorch.training.trials import Trial, all_trials, choose_alphas
 from training.tiny import TINY, tiny
 
 NUMBERS = ("metrics.csv", "results.csv", "test.json")
@@ -38,7 +38,7 @@ def test_a_run_writes_every_file(finished):
         assert (folder / name).stat().st_size > 0
     for name in ("accuracy.png", "trace.png", "alphas.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    assert len(list(folder.glob("logs/*/events.out.tfevents.*"))) == 1 + len(all_units(tiny()))
+    assert len(list(folder.glob("logs/*/events.out.tfevents.*"))) == 1 + len(all_trials(tiny()))
     assert not list(folder.rglob("*.ckpt"))
     assert not list(folder.rglob("*.partial"))
     saved = yaml.safe_load((folder / "config.yaml").read_text())
@@ -46,10 +46,10 @@ def test_a_run_writes_every_file(finished):
     assert saved == tiny().to_mapping()
 
 
-def test_metrics_cover_every_round_of_every_unit(finished):
+def test_metrics_cover_every_round_of_every_trial(finished):
     rows = table(finished[0] / "metrics.csv")
     config = tiny()
-    assert len(rows) == config.rounds * (1 + len(all_units(config)))
+    assert len(rows) == config.rounds * (1 + len(all_trials(config)))
     assert [row["step"] for row in rows[:3]] == ["2", "4", "6"]
     for row in rows[config.rounds :]:
         assert 0 <= float(row["validation_trace_pool"]) <= 1 + 1e-6
@@ -86,17 +86,17 @@ def test_strengths_are_chosen_by_validation_alone():
     config = tiny()
     accuracy = {0.01: (0.5, 0.7), 0.1: (0.9, 0.5)}
     records = {
-        unit: {
+        trial: {
             "history": [
-                {"validation_accuracy": 1.0 if unit.alpha == 0.01 else 0.0},
-                {"validation_accuracy": accuracy.get(unit.alpha, (0, 0))[unit.seed]},
+                {"validation_accuracy": 1.0 if trial.alpha == 0.01 else 0.0},
+                {"validation_accuracy": accuracy.get(trial.alpha, (0, 0))[trial.seed]},
             ]
         }
-        for unit in all_units(config)
+        for trial in all_trials(config)
     }
     assert choose_alphas(config, records)["optimal"] == 0.1
     for seed in (0, 1):  # a tie goes to the smaller strength
-        records[Unit("optimal", 0.1, seed)] = records[Unit("optimal", 0.01, seed)]
+        records[Trial("optimal", 0.1, seed)] = records[Trial("optimal", 0.01, seed)]
     assert choose_alphas(config, records)["optimal"] == 0.01
 
 

@@ -56,7 +56,7 @@ class LastCheckpoint(Checkpoint):
         self.path = folder / LAST
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, except after the last round: what follows it is the unit's record."""
+        """Save, except after the last round: what follows it is the trial's record."""
         if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             trainer.save_checkpoint(self.path)
 
@@ -96,7 +96,7 @@ class GeneratorStates(Callback):
 
 
 class StepCounter(Callback):
-    """Reports each training step, and those a resumed unit need not repeat."""
+    """Reports each training step, and those a resumed trial need not repeat."""
 
     def __init__(self, advance: Callable[[int], object]) -> None:
         self._advance = advance

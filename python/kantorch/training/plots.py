@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from kantorch.training.files import write_atomic
-from kantorch.training.units import Unit, final_accuracy, mean_and_deviation
+from kantorch.training.trials import Trial, final_accuracy, mean_and_deviation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +92,7 @@ def draw_alphas(results: Results, path: Path) -> None:
         means = [
             100
             * statistics.fmean(
-                final_accuracy(results.records[Unit(name, alpha, seed)]) for seed in config.seeds
+                final_accuracy(results.records[Trial(name, alpha, seed)]) for seed in config.seeds
             )
             for alpha in grid
         ]

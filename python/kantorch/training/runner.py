@@ -1,6 +1,6 @@
-"""`run_transfer`: pre-train once, fine-tune every unit, choose strengths, test once, report.
+"""`run_transfer`: pre-train once, fine-tune every trial, choose strengths, test once, report.
 
-A run folder is its own memory: each finished unit leaves a record, an unfinished one its last
+A run folder is its own memory: each finished trial leaves a record, an unfinished one its last
 checkpoint, and the same command goes on from there.
 """
 
@@ -44,11 +44,11 @@ from kantorch.training.files import (
 from kantorch.training.lock import folder_lock
 from kantorch.training.model import HEAD, ConvNet, make_network, with_new_head
 from kantorch.training.transfer import Schedule, TransferModule
-from kantorch.training.units import (
+from kantorch.training.trials import (
     RECORD,
     WEIGHTS,
-    Unit,
-    all_units,
+    Trial,
+    all_trials,
     choose_alphas,
     read_record,
 )
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.yaml"
 TEST = "test.json"
-OWN_FOLDERS = ("source", "units", "logs")
+OWN_FOLDERS = ("source", "trials", "logs")
 
 
 def run_transfer(
@@ -176,11 +176,11 @@ class Run:
         torch.set_num_threads(self.config.num_threads)
         try:
             tasks = Tasks(self.config)
-            units = all_units(self.config)
-            total = self.config.pretrain_steps + len(units) * self.config.steps
+            trials = all_trials(self.config)
+            total = self.config.pretrain_steps + len(trials) * self.config.steps
             with quiet_lightning(), self._bar(total) as bar:
                 source, source_record = self._pretrain(tasks, bar)
-                records = {unit: self._fine_tune(unit, tasks, source, bar) for unit in units}
+                records = {trial: self._fine_tune(trial, tasks, source, bar) for trial in trials}
                 chosen = choose_alphas(self.config, records)
                 test = self._test(tasks, chosen)
         finally:
@@ -225,33 +225,33 @@ class Run:
         return network, record
 
     def _fine_tune(
-        self, unit: Unit, tasks: Tasks, source: ConvNet, bar: tqdm[Any]
+        self, trial: Trial, tasks: Tasks, source: ConvNet, bar: tqdm[Any]
     ) -> dict[str, Any]:
         config = self.config
-        folder = self.folder / "units" / unit.name
+        folder = self.folder / "trials" / trial.name
         finished = read_record(folder)
         if finished is not None:
             bar.update(config.steps)
             return finished
         classes = len(config.target_classes)
-        network = with_new_head(source, classes, unit.seed)
-        regularizer = make_regularizer(config, unit, network, source)
+        network = with_new_head(source, classes, trial.seed)
+        regularizer = make_regularizer(config, trial, network, source)
         module = TransferModule(
             network,
             classes=classes,
             schedule=Schedule(config.steps, config.learning_rate, config.momentum),
-            seed=unit.seed,
+            seed=trial.seed,
             shift=config.shift,
-            name=unit.name,
+            name=trial.name,
             regularizer=regularizer,
-            alpha=unit.alpha,
+            alpha=trial.alpha,
             reference=source,
             layers=config.layers,
         )
         return self._train(
             module,
             folder,
-            tasks.target(unit.seed),
+            tasks.target(trial.seed),
             bar,
             steps=config.steps,
             batch_size=config.batch_size,
@@ -267,19 +267,19 @@ class Run:
         steps: int,
         batch_size: int,
     ) -> dict[str, Any]:
-        """Train one unit, from its last checkpoint if it has one, and record it."""
+        """Train one trial, from its last checkpoint if it has one, and record it."""
         finished = read_record(folder)
         if finished is not None:
             module.network.load_state_dict(read_tensors(folder / WEIGHTS))
             bar.update(steps)
             return finished
-        bar.set_description(module.unit)
+        bar.set_description(module.trial)
         started = time.perf_counter()
         torch.manual_seed(module.seed)
         rounds = self.config.rounds
         trainer = self._trainer(
             rounds,
-            TensorBoardLogger(self.folder, name="logs", version=module.unit),
+            TensorBoardLogger(self.folder, name="logs", version=module.trial),
             [GeneratorStates(), LastCheckpoint(folder), StepCounter(bar.update)],
         )
         stream = BatchStream(
@@ -304,17 +304,17 @@ class Run:
                 raise KeyboardInterrupt from error
             raise
         if trainer.global_step != steps:
-            msg = f"{module.unit} stopped at step {trainer.global_step} of {steps}; run it again"
+            msg = f"{module.trial} stopped at step {trainer.global_step} of {steps}; run it again"
             raise RunError(msg)
         record = {
-            "unit": module.unit,
+            "trial": module.trial,
             "seconds": time.perf_counter() - started,
             "history": module.history,
             "traces": module.traces,
         }
         if is_writer():
             write_tensors(folder / WEIGHTS, module.network.state_dict())
-            # From here on the unit counts as finished.
+            # From here on the trial counts as finished.
             write_json(folder / RECORD, record)
             last.unlink(missing_ok=True)
         return record
@@ -341,24 +341,24 @@ class Run:
             msg = f"accelerator {self.config.accelerator!r} cannot be used: {error}"
             raise RunError(msg) from error
 
-    def _test(self, tasks: Tasks, chosen: dict[str, float]) -> dict[Unit, float]:
-        """Measure the chosen units on the test part: once, after every choice is made."""
-        units = [
-            Unit(name, alpha, seed) for name, alpha in chosen.items() for seed in self.config.seeds
+    def _test(self, tasks: Tasks, chosen: dict[str, float]) -> dict[Trial, float]:
+        """Measure the chosen trials on the test part: once, after every choice is made."""
+        trials = [
+            Trial(name, alpha, seed) for name, alpha in chosen.items() for seed in self.config.seeds
         ]
         path = self.folder / TEST
         if path.exists():
             known = read_json(path)
-            if set(known) != {unit.name for unit in units}:
+            if set(known) != {trial.name for trial in trials}:
                 msg = f"{path} does not fit the chosen strengths; delete it to test again"
                 raise RunError(msg)
-            return {unit: float(known[unit.name]) for unit in units}
+            return {trial: float(known[trial.name]) for trial in trials}
         loader = evaluation_loader(tasks.test())
         accuracies = {}
-        for unit in units:
+        for trial in trials:
             classes = len(self.config.target_classes)
             network = make_network(tasks.in_channels, self.config.channels, classes, 0)
-            weights = self.folder / "units" / unit.name / WEIGHTS
+            weights = self.folder / "trials" / trial.name / WEIGHTS
             network.load_state_dict(read_tensors(weights))
             module = TransferModule(
                 network,
@@ -366,32 +366,32 @@ class Run:
                 schedule=Schedule(1, 1.0, 0.0),
                 seed=0,
                 shift=0,
-                name=unit.name,
+                name=trial.name,
             )
             trainer = self._trainer(1, logger=False, callbacks=[])
             (metrics,) = trainer.test(module, loader, verbose=False)
-            accuracies[unit] = float(metrics["test_accuracy"])
+            accuracies[trial] = float(metrics["test_accuracy"])
         if is_writer():
-            write_json(path, {unit.name: accuracy for unit, accuracy in accuracies.items()})
+            write_json(path, {trial.name: accuracy for trial, accuracy in accuracies.items()})
         return accuracies
 
 
 def make_regularizer(
-    config: TransferConfig, unit: Unit, network: ConvNet, source: ConvNet
+    config: TransferConfig, trial: Trial, network: ConvNet, source: ConvNet
 ) -> nn.Module | None:
-    """Make what a unit multiplies by its alpha, between a network and its starting point."""
-    if unit.regularizer == "none":
+    """Make what a trial multiplies by its alpha, between a network and its starting point."""
+    if trial.regularizer == "none":
         return None
-    if unit.regularizer == "l2":
+    if trial.regularizer == "l2":
         return L2(network)
-    if unit.regularizer == "l2sp":
+    if trial.regularizer == "l2sp":
         # The strength on the head stays what it is while alpha varies.
-        return L2SP(network, source, head=(HEAD,), beta=config.head_beta / unit.alpha)
+        return L2SP(network, source, head=(HEAD,), beta=config.head_beta / trial.alpha)
     return RepresentationTransport(
         network,
         source,
         layers=config.layers,
-        kind=cast("Kind", unit.regularizer),
+        kind=cast("Kind", trial.regularizer),
         solver=config.solver,
         max_iter=config.solver_max_iter if config.solver == "ipot" else None,
         solver_device=None if show_config()["cuda_available"] else "cpu",

@@ -38,7 +38,7 @@ class TransferModule(LightningModule):
         schedule: Of the optimizer.
         seed: Draws the augmentation, as a function of the step alone.
         shift: Images move by up to this many pixels each way.
-        name: Of the unit of work, for error messages.
+        name: Of the trial, for error messages.
         regularizer: Called with the augmented images after the network has seen them.
         alpha: Strength of the penalty.
         reference: The pre-trained network; validation then reports, for `layers`, the trace of the
@@ -71,7 +71,7 @@ class TransferModule(LightningModule):
         self.schedule = schedule
         self.seed = seed
         self.shift = shift
-        self.unit = name
+        self.trial = name
         self.layers = tuple(layers)
         self.history: list[dict[str, float]] = []
         self.traces: dict[str, list[float]] = {}
@@ -111,7 +111,7 @@ class TransferModule(LightningModule):
     def _require_finite(self, name: str, value: float) -> None:
         if not torch.isfinite(torch.tensor(value)):
             msg = (
-                f"{name} must be finite, got {value} in {self.unit} at step {self.global_step} of "
+                f"{name} must be finite, got {value} in {self.trial} at step {self.global_step} of "
                 f"{self.schedule.steps}; a smaller learning rate or alpha may help"
             )
             raise NonFiniteError(msg)

@@ -1,4 +1,4 @@
-"""The units of a run: one training each, recorded when it is done and not before."""
+"""The trials of a run: one training each, recorded when it is done and not before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHTS = "weights.pt"
 
 
 @dataclass(frozen=True)
-class Unit:
+class Trial:
     """One fine-tuning."""
 
     regularizer: str
@@ -29,15 +29,15 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """The unit's folder, below `units`."""
+        """The trial's folder, below `trials`."""
         strength = "" if self.regularizer == "none" else f"-alpha{self.alpha:g}"
         return f"{self.regularizer}{strength}-seed{self.seed}"
 
 
-def all_units(config: TransferConfig) -> list[Unit]:
-    """List the units of a run, seed by seed, so that early results cover every regularizer."""
+def all_trials(config: TransferConfig) -> list[Trial]:
+    """List the trials of a run, seed by seed, so that early results cover every regularizer."""
     return [
-        Unit(regularizer, alpha, seed)
+        Trial(regularizer, alpha, seed)
         for seed in config.seeds
         for regularizer in config.regularizers
         for alpha in config.grid(regularizer)
@@ -45,7 +45,7 @@ def all_units(config: TransferConfig) -> list[Unit]:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return what a finished unit left, or None if it has not finished."""
+    """Return what a finished trial left, or None if it has not finished."""
     path = folder / RECORD
     if not path.exists():
         return None
@@ -61,7 +61,7 @@ def final_accuracy(record: dict[str, Any]) -> float:
     return float(record["history"][-1]["validation_accuracy"])
 
 
-def choose_alphas(config: TransferConfig, records: dict[Unit, dict[str, Any]]) -> dict[str, float]:
+def choose_alphas(config: TransferConfig, records: dict[Trial, dict[str, Any]]) -> dict[str, float]:
     """Choose each regularizer's strength by the mean validation accuracy over the seeds.
 
     Of equals the smallest strength wins. The test part has no say.
@@ -70,7 +70,7 @@ def choose_alphas(config: TransferConfig, records: dict[Unit, dict[str, Any]]) -
     for regularizer in config.regularizers:
         means = {
             alpha: statistics.fmean(
-                final_accuracy(records[Unit(regularizer, alpha, seed)]) for seed in config.seeds
+                final_accuracy(records[Trial(regularizer, alpha, seed)]) for seed in config.seeds
             )
             for alpha in sorted(config.grid(regularizer))
         }
