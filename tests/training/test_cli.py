@@ -40,6 +40,39 @@ def test_an_ascii_terminal_gets_the_same_table(copied):
     assert "lauf-\\" in printed
 
 
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no-backend"])
+def test_pictures_need_no_backend_of_the_environment(copied, backend):
+    """A notebook hands its own on to every process that it starts, installed there or not."""
+    for picture in copied.glob("*.png"):
+        picture.unlink()
+    arguments = [str(copied / "config.yaml"), "--output", str(copied), "--no-progress"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kantorch.cli", "transfer", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "MPLBACKEND": backend},
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(copied.glob("*.png"))) == 3
+
+
+def test_a_users_own_backend_stays_his():
+    code = (
+        "import os, kantorch.training, matplotlib; "
+        "print(matplotlib.rcParams['backend'], os.environ['MPLBACKEND'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "MPLBACKEND": "svg"},
+    )
+    assert done.stdout.split() == ["svg", "svg"]
+
+
 def test_settings_and_records_are_utf8_in_every_locale(tmp_path):
     code = (
         "import sys; from pathlib import Path; from kantorch.training.config import load_yaml; "

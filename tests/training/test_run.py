@@ -100,6 +100,13 @@ def test_strengths_are_chosen_by_validation_alone():
     assert choose_alphas(config, records)["optimal"] == 0.01
 
 
+def test_strengths_that_differ_have_folders_of_their_own():
+    near = (0.1, 0.10000001, 1e-5, 1.00000001e-5)
+    names = {Trial("optimal", alpha, 0).name for alpha in near}
+    assert len(names) == len(near)
+    assert Trial("optimal", 1, 0).name == Trial("optimal", 1.0, 0).name
+
+
 def test_a_repeated_run_gives_the_same_numbers(finished, tmp_path):
     torch.manual_seed(77)
     random.seed(77)

@@ -85,7 +85,7 @@ class Results:
             rows.append(
                 (
                     TITLES[name],
-                    "-" if name == "none" else f"{self.chosen[name]:g}",
+                    "-" if name == "none" else repr(float(self.chosen[name])),
                     _percent(accuracies),
                     gain,
                     _percent(self.validation_accuracies(name)),

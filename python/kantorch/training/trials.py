@@ -30,7 +30,8 @@ class Trial:
     @property
     def name(self) -> str:
         """The trial's folder, below `trials`."""
-        strength = "" if self.regularizer == "none" else f"-alpha{self.alpha:g}"
+        # All digits: strengths that differ may not share a folder.
+        strength = "" if self.regularizer == "none" else f"-alpha{float(self.alpha)!r}"
         return f"{self.regularizer}{strength}-seed{self.seed}"
 
 
