@@ -13,10 +13,8 @@ import torch
 
 from kantorch.training import RunError
 from kantorch.training.files import (
-    TEMPORARY,
     read_json,
     read_tensors,
-    remove_partial,
     write_atomic,
     write_csv,
     write_tensors,
@@ -36,14 +34,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_partial_one(tmp_path, monkeyp
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_partial_files_of_a_killed_run_are_removed(tmp_path):
-    (tmp_path / "deep").mkdir()
-    partial = tmp_path / "deep" / f"last.ckpt{TEMPORARY}"
-    partial.write_bytes(b"half")
-    remove_partial(tmp_path)
-    assert not partial.exists()
 
 
 def test_tensors_survive(tmp_path):

@@ -173,34 +173,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
         run_transfer(tiny(), folder, progress=False)
 
 
-def test_changed_settings_are_refused_with_a_difference(copied):
-    before = numbers(copied)
-    with pytest.raises(RunError, match=r"momentum: 0\.9 -> 0\.5"):
-        run_transfer(tiny(momentum=0.5), copied, progress=False)
-    assert numbers(copied) == before
-
-
-def test_force_starts_afresh(copied):
-    before = numbers(copied)
-    changed = tiny(momentum=0.5)
-    run_transfer(changed, copied, force=True, progress=False)
-    assert numbers(copied) != before
-    assert yaml.safe_load((copied / "config.yaml").read_text())["momentum"] == 0.5
-
-
-def test_force_keeps_a_run_of_the_same_settings(copied, monkeypatch):
-    monkeypatch.setattr(Run, "_trainer", None)
-    before = numbers(copied)
-    run_transfer(tiny(), copied, force=True, progress=False)
-    assert numbers(copied) == before
-
-
-def test_another_world_size_is_refused(copied, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RunError, match="world_size: 1 -> 2"):
-        run_transfer(tiny(), copied, progress=False)
-
-
 def test_a_folder_in_use_is_refused(copied):
     with folder_lock(copied), pytest.raises(RunError, match="another run"):
         run_transfer(tiny(), copied, progress=False)

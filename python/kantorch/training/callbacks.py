@@ -15,14 +15,13 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from kantorch.training.files import read_tensors, write_tensors
+from kantorch.training.folder import LAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from lightning.pytorch import LightningModule, Trainer
     from lightning.pytorch.utilities.types import STEP_OUTPUT
-
-LAST = "last.ckpt"
 
 
 class WholeCheckpointIO(CheckpointIO):

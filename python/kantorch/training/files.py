@@ -120,9 +120,3 @@ def read_tensors(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         msg = f"checkpoint {path} must hold a dictionary, got {type(content).__name__}; delete it"
         raise RunError(msg)
     return content
-
-
-def remove_partial(folder: Path) -> None:
-    """Remove what a killed run left half written."""
-    for path in folder.rglob(f"*{TEMPORARY}"):
-        _discard(path)

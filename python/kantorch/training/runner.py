@@ -6,12 +6,9 @@ checkpoint, and the same command goes on from there.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -22,31 +19,36 @@ from tqdm import tqdm
 
 from kantorch.config import show_config
 from kantorch.regularizers import L2, L2SP, RepresentationTransport
-from kantorch.training import config as settings
 from kantorch.training.callbacks import (
-    LAST,
     GeneratorStates,
     LastCheckpoint,
     StepCounter,
     WholeCheckpointIO,
     quiet_lightning,
 )
-from kantorch.training.data import DIGITS, BatchStream, Tasks, evaluation_loader, train_loader
-from kantorch.training.errors import ConfigError, RunError
+from kantorch.training.data import BatchStream, Tasks, evaluation_loader, train_loader
+from kantorch.training.errors import RunError
 from kantorch.training.files import (
     read_json,
     read_tensors,
-    remove_partial,
-    write_atomic,
     write_json,
     write_tensors,
+)
+from kantorch.training.folder import (
+    LAST,
+    LOGS,
+    RECORD,
+    SOURCE,
+    TEST,
+    TRIALS,
+    WEIGHTS,
+    identity,
+    open_folder,
 )
 from kantorch.training.lock import folder_lock
 from kantorch.training.model import HEAD, ConvNet, make_network, with_new_head
 from kantorch.training.transfer import Schedule, TransferModule
 from kantorch.training.trials import (
-    RECORD,
-    WEIGHTS,
     Trial,
     all_trials,
     choose_alphas,
@@ -54,6 +56,8 @@ from kantorch.training.trials import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lightning.pytorch.loggers import Logger
     from torch import nn
 
@@ -61,10 +65,6 @@ if TYPE_CHECKING:
     from kantorch.training.config import TransferConfig
     from kantorch.training.data import Split
     from kantorch.training.report import Results
-
-CONFIG = "config.yaml"
-TEST = "test.json"
-OWN_FOLDERS = ("source", "trials", "logs")
 
 
 def run_transfer(
@@ -101,63 +101,18 @@ def run_transfer(
     with folder_lock(output, force=force_unlock) as remark:
         if remark:
             tqdm.write(remark, file=sys.stderr)
-        _open_folder(config, output, force=force)
+        open_folder(output, identity(config, world_size()), force=force)
         return Run(config, output, progress=progress).run()
+
+
+def world_size() -> int:
+    """Return the number of processes that train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_writer() -> bool:
     """Tell whether this process is the one that writes files and prints."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _identity(config: TransferConfig) -> dict[str, Any]:
-    """Everything that results depend on and that must not change when a run is resumed."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if min(config.batch_size, config.pretrain_batch_size) < world_size:
-        msg = f"batch_size must be at least the number of processes, {world_size}"
-        raise ConfigError(msg)
-    identity = config.to_mapping() | {"world_size": world_size}
-    if config.data != DIGITS:
-        try:
-            identity["data_sha256"] = hashlib.sha256(Path(config.data).read_bytes()).hexdigest()
-        except OSError as error:
-            msg = f"cannot read the data {config.data}: {error.strerror or error}"
-            raise RunError(msg) from error
-    return identity
-
-
-def _open_folder(config: TransferConfig, folder: Path, *, force: bool) -> None:
-    """Check that the folder is new or of this configuration; with `force`, start it afresh."""
-    path = folder / CONFIG
-    identity = _identity(config)
-    started = [name for name in OWN_FOLDERS if (folder / name).exists()]
-    if path.exists() and not force:
-        changes = settings.difference(settings.load_yaml(path), identity)
-        if changes:
-            listed = "\n  ".join(changes)
-            msg = (
-                f"{folder} holds a run with other settings:\n  {listed}\n"
-                "choose another --output, or start afresh with --force"
-            )
-            raise RunError(msg)
-    elif started and not force:
-        msg = f"{folder} holds {started[0]!r} but no {CONFIG}; choose another --output"
-        raise RunError(msg)
-    elif path.exists() and settings.difference(_known(path), identity):
-        for name in OWN_FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / TEST).unlink(missing_ok=True)
-        path.unlink()
-    remove_partial(folder)
-    if not path.exists():
-        write_atomic(path, settings.dump_yaml(identity).encode())
-
-
-def _known(path: Path) -> dict[str, Any]:
-    try:
-        return settings.load_yaml(path)
-    except RunError:
-        return {}
 
 
 class Run:
@@ -216,7 +171,7 @@ class Run:
         )
         record = self._train(
             module,
-            self.folder / "source",
+            self.folder / SOURCE,
             tasks.source(),
             bar,
             steps=config.pretrain_steps,
@@ -228,7 +183,7 @@ class Run:
         self, trial: Trial, tasks: Tasks, source: ConvNet, bar: tqdm[Any]
     ) -> dict[str, Any]:
         config = self.config
-        folder = self.folder / "trials" / trial.name
+        folder = self.folder / TRIALS / trial.name
         finished = read_record(folder)
         if finished is not None:
             bar.update(config.steps)
@@ -279,7 +234,7 @@ class Run:
         rounds = self.config.rounds
         trainer = self._trainer(
             rounds,
-            TensorBoardLogger(self.folder, name="logs", version=module.trial),
+            TensorBoardLogger(self.folder, name=LOGS, version=module.trial),
             [GeneratorStates(), LastCheckpoint(folder), StepCounter(bar.update)],
         )
         stream = BatchStream(
@@ -358,7 +313,7 @@ class Run:
         for trial in trials:
             classes = len(self.config.target_classes)
             network = make_network(tasks.in_channels, self.config.channels, classes, 0)
-            weights = self.folder / "trials" / trial.name / WEIGHTS
+            weights = self.folder / TRIALS / trial.name / WEIGHTS
             network.load_state_dict(read_tensors(weights))
             module = TransferModule(
                 network,

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from kantorch.training.errors import RunError
 from kantorch.training.files import read_json
+from kantorch.training.folder import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from kantorch.training.config import TransferConfig
-
-RECORD = "record.json"
-WEIGHTS = "weights.pt"
 
 
 @dataclass(frozen=True)
