@@ -11,6 +11,7 @@ import pytest
 
 from kantorch.cli import main
 from kantorch.training.transfer import TransferModule
+from scripts import HANGS
 
 
 def test_transfer_prints_the_table_of_a_finished_run(copied, capsys):
@@ -29,7 +30,7 @@ def test_an_ascii_terminal_gets_the_same_table(copied):
         [sys.executable, "-m", "kantorch.cli", "transfer", *arguments],
         capture_output=True,
         check=False,
-        timeout=100,
+        timeout=HANGS,
         env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
     )
     assert done.returncode == 0, done.stderr
@@ -51,7 +52,7 @@ def test_pictures_need_no_backend_of_the_environment(copied, backend):
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=HANGS,
         env={**os.environ, "MPLBACKEND": backend},
     )
     assert done.returncode == 0, done.stderr
@@ -121,17 +122,43 @@ def test_errors_are_one_message_and_a_status(tmp_path, monkeypatch, capsys, argu
     assert "Traceback" not in error
 
 
-def test_ctrl_c_in_training_has_its_own_status(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("where", ["setup", "training_step", "test_step"])
+def test_ctrl_c_has_its_own_status_and_is_heard_again(copied, monkeypatch, capsys, where):
+    """Lightning ignores further ones while it ends; a notebook lives on."""
+
     def interrupt(*arguments, **named):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TransferModule, "training_step", interrupt)
+    (copied / "test.json").unlink()
+    if where == "training_step":
+        (copied / "trials" / "none-seed0" / "record.json").unlink()
+    monkeypatch.setattr(TransferModule, where, interrupt)
     before = signal.getsignal(signal.SIGINT)
+    config = str(copied / "config.yaml")
     try:
-        assert main(["transfer", "--no-progress", "--output", str(tmp_path)]) == 130
+        assert main(["transfer", config, "--no-progress", "--output", str(copied)]) == 130
+        assert signal.getsignal(signal.SIGINT) is before
     finally:
-        signal.signal(signal.SIGINT, before)  # Lightning ignores further ones
+        signal.signal(signal.SIGINT, before)
     assert "repeat the command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["training_step", "validation_step", "test_step"])
+def test_a_terminated_run_is_no_success(copied, monkeypatch, capsys, where):
+    """A batch system tells the end of its time by SIGTERM."""
+    real = getattr(TransferModule, where)
+
+    def terminated(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **named)
+
+    (copied / "test.json").unlink()
+    (copied / "trials" / "none-seed0" / "record.json").unlink()
+    monkeypatch.setattr(TransferModule, where, terminated)
+    config = str(copied / "config.yaml")
+    assert main(["transfer", config, "--no-progress", "--output", str(copied)]) == 1
+    assert "SIGTERM; repeat the command" in capsys.readouterr().err
+    assert not (copied / "test.json").exists()
 
 
 def test_info_shows_the_configuration(capsys):
@@ -165,7 +192,7 @@ def test_without_any_extra_the_command_says_so():
         "from kantorch.cli import main; sys.exit(main(['transfer']))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=HANGS
     )
     assert done.returncode == 1
     assert "needs lightning, which is not installed" in done.stderr

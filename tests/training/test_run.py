@@ -18,6 +18,7 @@ from kantorch.training import NonFiniteError, RunError, run_transfer
 from kantorch.training.lock import folder_lock
 from kantorch.training.runner import Run
 from kantorch.training.trials import Trial, all_trials, choose_alphas
+from scripts import HANGS
 from training.tiny import TINY, tiny
 
 NUMBERS = ("metrics.csv", "results.csv", "test.json")
@@ -137,7 +138,7 @@ def test_killed_runs_end_with_the_same_numbers(finished, tmp_path, where):
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS,
         check=False,
     )
     assert process.returncode == 0, process.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import signal
+import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from kantorch.training.errors import RunError
 from kantorch.training.files import read_tensors, write_tensors
 from kantorch.training.folder import LAST
 
@@ -114,6 +117,34 @@ class StepCounter(Callback):
     ) -> None:
         """Count one step."""
         self._advance(1)
+
+
+@contextmanager
+def honest_signals(trainer: Trainer) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end what a trainer does as errors, and be heard as before afterwards.
+
+    Lightning makes an exit of Ctrl-C and may leave it ignored; after SIGTERM it exits with status 0,
+    or goes on.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C.
+        RunError: After SIGTERM.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        if not trainer.received_sigterm:
+            raise
+    finally:
+        # None: a handler that Python did not install. Only the main thread may install any.
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+    if trainer.received_sigterm:
+        msg = "terminated by SIGTERM; repeat the command to go on"
+        raise RunError(msg)
 
 
 @contextmanager

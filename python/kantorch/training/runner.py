@@ -24,6 +24,7 @@ from kantorch.training.callbacks import (
     LastCheckpoint,
     StepCounter,
     WholeCheckpointIO,
+    honest_signals,
     quiet_lightning,
 )
 from kantorch.training.data import BatchStream, Tasks, evaluation_loader, train_loader
@@ -246,18 +247,13 @@ class Run:
             world_size=trainer.world_size,
         )
         last = folder / LAST
-        try:
+        with honest_signals(trainer):
             trainer.fit(
                 module,
                 train_loader(split.train, stream),
                 evaluation_loader(split.validation),
                 ckpt_path=last if last.exists() else None,
             )
-        except SystemExit as error:
-            # Lightning turns Ctrl-C into an exit of its own.
-            if trainer.interrupted:
-                raise KeyboardInterrupt from error
-            raise
         if trainer.global_step != steps:
             msg = f"{module.trial} stopped at step {trainer.global_step} of {steps}; run it again"
             raise RunError(msg)
@@ -324,7 +320,8 @@ class Run:
                 name=trial.name,
             )
             trainer = self._trainer(1, logger=False, callbacks=[])
-            (metrics,) = trainer.test(module, loader, verbose=False)
+            with honest_signals(trainer):
+                (metrics,) = trainer.test(module, loader, verbose=False)
             accuracies[trial] = float(metrics["test_accuracy"])
         if is_writer():
             write_json(path, {trial.name: accuracy for trial, accuracy in accuracies.items()})
