@@ -122,3 +122,25 @@ def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="output folder"), folder_lock(tmp_path / "file" / "run"):
         pytest.fail("the lock was given")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"{", b"[1]", b'{"pid": 1}'])
+def test_a_lock_file_that_nobody_can_read_needs_force(tmp_path, content):
+    (tmp_path / "run.lock").write_bytes(content)
+    with pytest.raises(RunError, match=r"run\.lock.*force-unlock"), folder_lock(tmp_path):
+        pytest.fail("the lock was given")
+    with folder_lock(tmp_path, force=True) as remark:
+        assert "unknown" in remark
+    with folder_lock(tmp_path) as remark:
+        assert remark is None
+
+
+def test_a_file_system_without_locks_is_not_called_another_run(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RunError, match=r"cannot lock .*run\.lock: No locks"), folder_lock(tmp_path):
+        pytest.fail("the lock was given")
