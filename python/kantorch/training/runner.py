@@ -29,12 +29,7 @@ from kantorch.training.callbacks import (
 )
 from kantorch.training.data import BatchStream, Tasks, evaluation_loader, train_loader
 from kantorch.training.errors import RunError
-from kantorch.training.files import (
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from kantorch.training.files import write_json, write_tensors
 from kantorch.training.folder import (
     LAST,
     LOGS,
@@ -48,13 +43,9 @@ from kantorch.training.folder import (
 )
 from kantorch.training.lock import folder_lock
 from kantorch.training.model import HEAD, ConvNet, make_network, with_new_head
+from kantorch.training.records import Expected, read_accuracies, read_record, read_weights
 from kantorch.training.transfer import Schedule, TransferModule
-from kantorch.training.trials import (
-    Trial,
-    all_trials,
-    choose_alphas,
-    read_record,
-)
+from kantorch.training.trials import Trial, all_trials, choose_alphas
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +57,9 @@ if TYPE_CHECKING:
     from kantorch.training.config import TransferConfig
     from kantorch.training.data import Split
     from kantorch.training.report import Results
+
+
+TRANSPORTS = ("identity", "uniform", "optimal")
 
 
 def run_transfer(
@@ -156,6 +150,18 @@ class Run:
             dynamic_ncols=True,
         )
 
+    def _expected(self, trial: Trial | None) -> Expected:
+        """What the record of a trial, or of the pre-training, must hold."""
+        config = self.config
+        terms: tuple[str, ...] = ("cross_entropy", "validation_accuracy")
+        if trial is None:
+            return Expected("source", config.pretrain_steps, config.rounds, terms)
+        if trial.regularizer != "none":
+            terms += ("penalty",)
+        terms += tuple(f"validation_trace_{layer}" for layer in config.layers)
+        layers = config.layers if trial.regularizer in TRANSPORTS else ()
+        return Expected(trial.name, config.steps, config.rounds, terms, layers)
+
     def _pretrain(self, tasks: Tasks, bar: tqdm[Any]) -> tuple[ConvNet, dict[str, Any]]:
         config = self.config
         classes = len(config.source_classes)
@@ -175,7 +181,7 @@ class Run:
             self.folder / SOURCE,
             tasks.source(),
             bar,
-            steps=config.pretrain_steps,
+            self._expected(None),
             batch_size=config.pretrain_batch_size,
         )
         return network, record
@@ -185,7 +191,7 @@ class Run:
     ) -> dict[str, Any]:
         config = self.config
         folder = self.folder / TRIALS / trial.name
-        finished = read_record(folder)
+        finished = read_record(folder, self._expected(trial))
         if finished is not None:
             bar.update(config.steps)
             return finished
@@ -209,7 +215,7 @@ class Run:
             folder,
             tasks.target(trial.seed),
             bar,
-            steps=config.steps,
+            self._expected(trial),
             batch_size=config.batch_size,
         )
 
@@ -219,14 +225,15 @@ class Run:
         folder: Path,
         split: Split,
         bar: tqdm[Any],
+        expected: Expected,
         *,
-        steps: int,
         batch_size: int,
     ) -> dict[str, Any]:
         """Train one trial, from its last checkpoint if it has one, and record it."""
-        finished = read_record(folder)
+        steps = expected.steps
+        finished = read_record(folder, expected)
         if finished is not None:
-            module.network.load_state_dict(read_tensors(folder / WEIGHTS))
+            module.network.load_state_dict(read_weights(folder, module.network))
             bar.update(steps)
             return finished
         bar.set_description(module.trial)
@@ -298,19 +305,15 @@ class Run:
             Trial(name, alpha, seed) for name, alpha in chosen.items() for seed in self.config.seeds
         ]
         path = self.folder / TEST
-        if path.exists():
-            known = read_json(path)
-            if set(known) != {trial.name for trial in trials}:
-                msg = f"{path} does not fit the chosen strengths; delete it to test again"
-                raise RunError(msg)
-            return {trial: float(known[trial.name]) for trial in trials}
+        known = read_accuracies(path, [trial.name for trial in trials])
+        if known is not None:
+            return {trial: known[trial.name] for trial in trials}
         loader = evaluation_loader(tasks.test())
         accuracies = {}
         for trial in trials:
             classes = len(self.config.target_classes)
             network = make_network(tasks.in_channels, self.config.channels, classes, 0)
-            weights = self.folder / TRIALS / trial.name / WEIGHTS
-            network.load_state_dict(read_tensors(weights))
+            network.load_state_dict(read_weights(self.folder / TRIALS / trial.name, network))
             module = TransferModule(
                 network,
                 classes=classes,

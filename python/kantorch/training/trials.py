@@ -6,13 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kantorch.training.errors import RunError
-from kantorch.training.files import read_json
-from kantorch.training.folder import RECORD
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from kantorch.training.config import TransferConfig
 
@@ -41,18 +36,6 @@ def all_trials(config: TransferConfig) -> list[Trial]:
         for regularizer in config.regularizers
         for alpha in config.grid(regularizer)
     ]
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return what a finished trial left, or None if it has not finished."""
-    path = folder / RECORD
-    if not path.exists():
-        return None
-    record = read_json(path)
-    if not isinstance(record.get("history"), list) or not record["history"]:
-        msg = f"{path} must hold a 'history'; delete it to compute it again"
-        raise RunError(msg)
-    return record
 
 
 def final_accuracy(record: dict[str, Any]) -> float:
