@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import random
 import statistics
@@ -165,13 +166,26 @@ def interrupted(folder, monkeypatch, steps):
     monkeypatch.setattr(TransferModule, "training_step", real)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
+def saved(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def test_a_damaged_checkpoint_is_named_and_the_advice_helps(finished, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     interrupted(folder, monkeypatch, steps=6 + 3)
     (checkpoint,) = folder.rglob("last.ckpt")
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    with pytest.raises(RunError, match=r"none-seed0/last\.ckpt.*delete it"):
-        run_transfer(tiny(), folder, progress=False)
+    whole = checkpoint.read_bytes()
+    others = torch.load(checkpoint, weights_only=True) | {"trial": "source"}
+    bare = torch.load(folder / "source" / "weights.pt", weights_only=True)
+    for content in (whole[:-100], saved(others), saved(bare)):
+        checkpoint.write_bytes(content)
+        with pytest.raises(RunError, match=r"none-seed0/last\.ckpt.*delete it"):
+            run_transfer(tiny(), folder, progress=False)
+    checkpoint.unlink()
+    run_transfer(tiny(), folder, progress=False)
+    assert numbers(folder) == numbers(finished[0])
 
 
 def test_a_folder_in_use_is_refused(copied):

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 
 class WholeCheckpointIO(CheckpointIO):
-    """Checkpoints that a crash cannot truncate, read back as data and with their checksums."""
+    """Checkpoints that a crash cannot truncate, read back as data and with their checksums.
+
+    Args:
+        trial: Whose they are; a file that is not is refused. None: any dictionary is read.
+    """
+
+    def __init__(self, trial: str | None = None) -> None:
+        self._trial = trial
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -43,7 +50,11 @@ class WholeCheckpointIO(CheckpointIO):
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
         """Read tensors and plain data; anything else is an error that names the file."""
-        return read_tensors(Path(path), "cpu" if map_location is None else map_location)
+        content = read_tensors(Path(path), "cpu" if map_location is None else map_location)
+        if self._trial is not None and content.get("trial") != self._trial:
+            msg = f"{path} is no checkpoint of {self._trial}; delete it to repeat this part"
+            raise RunError(msg)
+        return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete the file."""

@@ -241,6 +241,7 @@ class Run:
         torch.manual_seed(module.seed)
         rounds = self.config.rounds
         trainer = self._trainer(
+            module.trial,
             rounds,
             TensorBoardLogger(self.folder, name=LOGS, version=module.trial),
             [GeneratorStates(), LastCheckpoint(folder), StepCounter(bar.update)],
@@ -277,7 +278,9 @@ class Run:
             last.unlink(missing_ok=True)
         return record
 
-    def _trainer(self, rounds: int, logger: Logger | bool, callbacks: list[Any]) -> Trainer:
+    def _trainer(
+        self, trial: str, rounds: int, logger: Logger | bool, callbacks: list[Any]
+    ) -> Trainer:
         nodes, local = _cluster()
         try:
             return Trainer(
@@ -287,7 +290,7 @@ class Run:
                 max_epochs=rounds,
                 logger=logger,
                 callbacks=callbacks,
-                plugins=[WholeCheckpointIO()],
+                plugins=[WholeCheckpointIO(trial)],
                 default_root_dir=self.folder,
                 enable_progress_bar=False,
                 enable_model_summary=False,
@@ -322,7 +325,7 @@ class Run:
                 shift=0,
                 name=trial.name,
             )
-            trainer = self._trainer(1, logger=False, callbacks=[])
+            trainer = self._trainer(trial.name, 1, logger=False, callbacks=[])
             with honest_signals(trainer):
                 (metrics,) = trainer.test(module, loader, verbose=False)
             accuracies[trial] = float(metrics["test_accuracy"])

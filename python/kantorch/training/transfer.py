@@ -159,7 +159,8 @@ class TransferModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the history and the traces, so that a resumed run has all of it."""
+        """Keep whose it is, the history and the traces, so that a resumed run has all of it."""
+        checkpoint["trial"] = self.trial
         checkpoint["history"] = self.history
         checkpoint["traces"] = self.traces
 
