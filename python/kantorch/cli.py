@@ -61,7 +61,7 @@ def transfer(
         progress: Show a progress bar.
     """
     from kantorch.training import TransferConfig, run_transfer
-    from kantorch.training.config import load_yaml
+    from kantorch.training._yaml import load_yaml
     from kantorch.training.runner import is_writer
 
     given: dict[str, Any] = {

@@ -76,7 +76,7 @@ def test_a_users_own_backend_stays_his():
 
 def test_settings_and_records_are_utf8_in_every_locale(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from kantorch.training.config import load_yaml; "
+        "import sys; from pathlib import Path; from kantorch.training._yaml import load_yaml; "
         "from kantorch.training.files import read_json; p, q = map(Path, sys.argv[1:]); "
         "print(ascii(load_yaml(p)['data'] + read_json(q)['a']))"
     )

@@ -10,8 +10,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
+from kantorch.training._yaml import load_yaml
 from kantorch.training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -193,25 +192,6 @@ _AT_LEAST_ONE = (
     "solver_max_iter",
     "num_threads",
 )
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file with the safe loader."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        msg = f"cannot read the configuration {path}: {error}"
-        raise ConfigError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must hold settings as 'name: value', got {type(content).__name__}"
-        raise ConfigError(msg)
-    return content
-
-
-def dump_yaml(mapping: Mapping[str, Any]) -> str:
-    """Write a mapping as YAML, in its own order."""
-    text: str = yaml.safe_dump(dict(mapping), sort_keys=False, default_flow_style=None, width=88)
-    return text
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kantorch.training import config as settings
+from kantorch.training._yaml import dump_yaml, load_yaml
+from kantorch.training.config import difference
 from kantorch.training.data import DIGITS
 from kantorch.training.errors import ConfigError, RunError
 from kantorch.training.files import TEMPORARY, write_atomic
@@ -87,7 +88,7 @@ def open_folder(folder: Path, wanted: dict[str, Any], *, force: bool) -> None:
         _remove(folder, (CONFIG,))
     remove_partial(folder)
     if not path.exists():
-        write_atomic(path, settings.dump_yaml(wanted).encode())
+        write_atomic(path, dump_yaml(wanted).encode())
 
 
 def _same(folder: Path, wanted: dict[str, Any], *, force: bool) -> bool:
@@ -103,12 +104,12 @@ def _same(folder: Path, wanted: dict[str, Any], *, force: bool) -> bool:
         )
         raise RunError(msg)
     try:
-        known = settings.load_yaml(path)
+        known = load_yaml(path)
     except RunError:
         if force:
             return False
         raise
-    changes = settings.difference(known, wanted)
+    changes = difference(known, wanted)
     if changes and not force:
         listed = "\n  ".join(changes)
         msg = (

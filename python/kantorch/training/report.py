@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kantorch.config import show_config
-from kantorch.training.config import dump_yaml
+from kantorch.training._yaml import dump_yaml
 from kantorch.training.files import write_atomic, write_csv
 from kantorch.training.plots import draw_accuracy, draw_alphas, draw_traces
 from kantorch.training.trials import Trial, final_accuracy, mean_and_deviation
