@@ -38,8 +38,11 @@ class TransferConfig:
     """Settings of `kantorch transfer`.
 
     Attributes:
-        data: "digits" (bundled with scikit-learn), or an .npz file with `images` (N, height, width)
-            or (N, channels, height, width) and integer `labels` (N,).
+        data: "digits" (bundled with scikit-learn), or an .npz file with `images` (N, height,
+            width), (N, channels, height, width) or (N, height, width, channels) and integer
+            `labels` (N,).
+        image_layout: Of images with channels: "channels_first", "channels_last", or "auto", which
+            goes by the one axis of at most four entries.
         source_classes: Labels of the task that is learnt first.
         target_classes: Labels of the task that is fine-tuned on, none of them a source class.
         labels_per_class: Training examples per target class.
@@ -68,6 +71,7 @@ class TransferConfig:
     """
 
     data: str = "digits"
+    image_layout: Literal["auto", "channels_first", "channels_last"] = "auto"
     source_classes: tuple[int, ...] = (0, 1, 2, 3, 4)
     target_classes: tuple[int, ...] = (5, 6, 7, 8, 9)
     labels_per_class: int = 5

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from kantorch.training._yaml import dump_yaml, load_yaml
 from kantorch.training.config import difference
-from kantorch.training.data import DIGITS
 from kantorch.training.errors import ConfigError, RunError
 from kantorch.training.files import TEMPORARY, write_atomic
+from kantorch.training.images import DIGITS
 
 if TYPE_CHECKING:
     from kantorch.training.config import TransferConfig
