@@ -64,7 +64,7 @@ def transfer(
     """
     from kantorch.training import TransferConfig, run_transfer
     from kantorch.training._yaml import load_yaml
-    from kantorch.training.runner import is_writer
+    from kantorch.training.ranks import is_writer
 
     given: dict[str, Any] = {
         "data": data,

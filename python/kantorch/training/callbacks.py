@@ -19,6 +19,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from kantorch.training.errors import RunError
 from kantorch.training.files import read_tensors, write_tensors
 from kantorch.training.folder import LAST
+from kantorch.training.ranks import first_decides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +51,10 @@ class WholeCheckpointIO(CheckpointIO):
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
         """Read tensors and plain data; anything else is an error that names the file."""
-        content = read_tensors(Path(path), "cpu" if map_location is None else map_location)
+        return first_decides(lambda: self._read(Path(path), map_location))
+
+    def _read(self, path: Path, map_location: Any | None) -> dict[str, Any]:
+        content = read_tensors(path, "cpu" if map_location is None else map_location)
         if self._trial is not None and content.get("trial") != self._trial:
             msg = f"{path} is no checkpoint of {self._trial}; delete it to repeat this part"
             raise RunError(msg)

@@ -6,9 +6,10 @@ checkpoint, and the same command goes on from there.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -27,6 +28,7 @@ from kantorch.training.callbacks import (
     honest_signals,
     quiet_lightning,
 )
+from kantorch.training.config import difference
 from kantorch.training.data import BatchStream, Tasks, evaluation_loader, train_loader
 from kantorch.training.errors import RunError
 from kantorch.training.files import write_json, write_tensors
@@ -43,6 +45,14 @@ from kantorch.training.folder import (
 )
 from kantorch.training.lock import folder_lock
 from kantorch.training.model import HEAD, ConvNet, make_network, with_new_head
+from kantorch.training.ranks import (
+    all_values,
+    cluster,
+    first_decides,
+    is_writer,
+    join,
+    world_size,
+)
 from kantorch.training.records import Expected, read_accuracies, read_record, read_weights
 from kantorch.training.transfer import Schedule, TransferModule
 from kantorch.training.trials import Trial, all_trials, choose_alphas
@@ -90,24 +100,30 @@ def run_transfer(
     Source:
         Li et al.: Representation Transfer by Optimal Transport, section 4.2, in small.
     """
-    # Every process trains; one of them writes.
-    if not is_writer():
-        return Run(config, output, progress=False).run()
-    with folder_lock(output, force=force_unlock) as remark:
-        if remark:
-            tqdm.write(remark, file=sys.stderr)
-        open_folder(output, identity(config, world_size()), force=force)
-        return Run(config, output, progress=progress).run()
+    join()
+    with ExitStack() as held:
+        wanted = _common_identity(config)
+
+        def open_it() -> None:
+            remark = held.enter_context(folder_lock(output, force=force_unlock))
+            if remark:
+                tqdm.write(remark, file=sys.stderr)
+            open_folder(output, wanted, force=force)
+
+        first_decides(open_it)
+        return Run(config, output, progress=progress and is_writer()).run()
 
 
-def world_size() -> int:
-    """Return the number of processes that train together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_writer() -> bool:
-    """Tell whether this process is the one that writes files and prints."""
-    return os.environ.get("RANK", "0") == "0"
+def _common_identity(config: TransferConfig) -> dict[str, Any]:
+    """Return the run's identity, the same in every process."""
+    identities = all_values(identity(config, world_size()))
+    for rank, other in enumerate(identities):
+        changes = difference(identities[0], other)
+        if changes:
+            listed = "\n  ".join(changes)
+            msg = f"process {rank} has other settings or data than process 0:\n  {listed}"
+            raise RunError(msg)
+    return identities[0]
 
 
 class Run:
@@ -136,8 +152,7 @@ class Run:
         finally:
             torch.set_num_threads(threads)
         results = Results(self.config, records, chosen, test, source_record, tasks.sizes())
-        if is_writer():
-            write_report(results, self.folder)
+        first_decides(lambda: write_report(results, self.folder))
         return results
 
     def _bar(self, total: int) -> tqdm[Any]:
@@ -191,7 +206,8 @@ class Run:
     ) -> dict[str, Any]:
         config = self.config
         folder = self.folder / TRIALS / trial.name
-        finished = read_record(folder, self._expected(trial))
+        expected = self._expected(trial)
+        finished = first_decides(lambda: read_record(folder, expected))
         if finished is not None:
             bar.update(config.steps)
             return finished
@@ -215,7 +231,7 @@ class Run:
             folder,
             tasks.target(trial.seed),
             bar,
-            self._expected(trial),
+            expected,
             batch_size=config.batch_size,
         )
 
@@ -231,9 +247,11 @@ class Run:
     ) -> dict[str, Any]:
         """Train one trial, from its last checkpoint if it has one, and record it."""
         steps = expected.steps
-        finished = read_record(folder, expected)
+        finished = first_decides(lambda: read_record(folder, expected))
         if finished is not None:
-            module.network.load_state_dict(read_weights(folder, module.network))
+            module.network.load_state_dict(
+                first_decides(lambda: read_weights(folder, module.network))
+            )
             bar.update(steps)
             return finished
         bar.set_description(module.trial)
@@ -255,12 +273,13 @@ class Run:
             world_size=trainer.world_size,
         )
         last = folder / LAST
+        resumed = first_decides(last.exists)
         with honest_signals(trainer):
             trainer.fit(
                 module,
                 train_loader(split.train, stream),
                 evaluation_loader(split.validation),
-                ckpt_path=last if last.exists() else None,
+                ckpt_path=last if resumed else None,
             )
         if trainer.global_step != steps:
             msg = f"{module.trial} stopped at step {trainer.global_step} of {steps}; run it again"
@@ -271,17 +290,20 @@ class Run:
             "history": module.history,
             "traces": module.traces,
         }
-        if is_writer():
+
+        def keep() -> dict[str, Any]:
             write_tensors(folder / WEIGHTS, module.network.state_dict())
             # From here on the trial counts as finished.
             write_json(folder / RECORD, record)
             last.unlink(missing_ok=True)
-        return record
+            return record
+
+        return first_decides(keep)
 
     def _trainer(
         self, trial: str, rounds: int, logger: Logger | bool, callbacks: list[Any]
     ) -> Trainer:
-        nodes, local = _cluster()
+        nodes, local = cluster()
         try:
             return Trainer(
                 accelerator=self.config.accelerator,
@@ -308,15 +330,16 @@ class Run:
             Trial(name, alpha, seed) for name, alpha in chosen.items() for seed in self.config.seeds
         ]
         path = self.folder / TEST
-        known = read_accuracies(path, [trial.name for trial in trials])
+        known = first_decides(lambda: read_accuracies(path, [trial.name for trial in trials]))
         if known is not None:
             return {trial: known[trial.name] for trial in trials}
         loader = evaluation_loader(tasks.test())
-        accuracies = {}
+        accuracies: dict[str, float] = {}
         for trial in trials:
             classes = len(self.config.target_classes)
             network = make_network(tasks.in_channels, self.config.channels, classes, 0)
-            network.load_state_dict(read_weights(self.folder / TRIALS / trial.name, network))
+            weights = partial(read_weights, self.folder / TRIALS / trial.name, network)
+            network.load_state_dict(first_decides(weights))
             module = TransferModule(
                 network,
                 classes=classes,
@@ -328,10 +351,14 @@ class Run:
             trainer = self._trainer(trial.name, 1, logger=False, callbacks=[])
             with honest_signals(trainer):
                 (metrics,) = trainer.test(module, loader, verbose=False)
-            accuracies[trial] = float(metrics["test_accuracy"])
-        if is_writer():
-            write_json(path, {trial.name: accuracy for trial, accuracy in accuracies.items()})
-        return accuracies
+            accuracies[trial.name] = float(metrics["test_accuracy"])
+
+        def keep() -> dict[str, float]:
+            write_json(path, accuracies)
+            return accuracies
+
+        told = first_decides(keep)
+        return {trial: told[trial.name] for trial in trials}
 
 
 def make_regularizer(
@@ -354,10 +381,3 @@ def make_regularizer(
         max_iter=config.solver_max_iter if config.solver == "ipot" else None,
         solver_device=None if show_config()["cuda_available"] else "cpu",
     )
-
-
-def _cluster() -> tuple[int, int]:
-    """Return nodes and processes per node: torchrun's, or one process."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, world // local), local
