@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,15 +35,13 @@ def together(base, *orders):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
         printed, _ = process.communicate(timeout=HANGS)
     finally:
-        if process.poll() is None:  # the children, too
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.terminate()  # torchrun then ends its children
+        process.wait()
     assert process.returncode == 0, printed
     found = [json.loads((base / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert [process["folder"] for process in found] == [True, False]
