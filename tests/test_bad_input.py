@@ -389,12 +389,12 @@ def test_potentials_init_must_fit(init, words, method):
     "init", [3.0, "warm", (torch.ones(2),), (None, None), ([1.0], [2.0]), torch.ones(2)], ids=str
 )
 def test_potentials_init_must_be_a_pair_of_tensors(init):
-    with pytest.raises((TypeError, ValueError), match="potentials_init"):
+    with pytest.raises(TypeError, match="potentials_init"):
         kantorch.solve(torch.ones(2, 3), reg=0.1, potentials_init=init)
 
 
 def test_sparse_cost_is_refused():
-    with pytest.raises((TypeError, ValueError), match="cost"):
+    with pytest.raises(TypeError, match="cost"):
         kantorch.solve(torch.eye(3).to_sparse())
 
 

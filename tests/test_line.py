@@ -14,7 +14,7 @@ from kantorch.costs import Points, cost_matrix
 
 
 def solve(x, y, a, b, *, squared, threads=0):
-    outputs = ops.line(x, y, a, b, squared, threads)
+    outputs = ops.line(x, y, a, b, None, None, squared, threads)
     batched = any(t.ndim == 2 for t in (x, y, a, b))
     points = Points(x.unsqueeze(-1), y.unsqueeze(-1), "sqeuclidean" if squared else "euclidean")
     return LineResult.of(points, a, b, outputs, batched)
@@ -107,9 +107,9 @@ def test_batches_share_what_is_not_batched(squared, rng):
 def test_threads_and_the_unit_of_the_points_change_no_bit(rng):
     x, y = (torch.from_numpy(rng.normal(size=(2, 3000))) for _ in range(2))
     a, b = weights(rng, 3000, 3000, "random")
-    first = ops.line(x, y, a, b, True, 1)
-    assert all(map(torch.equal, first, ops.line(x, y, a, b, True, 2)))
-    scaled = ops.line(x * 2.0**40, y * 2.0**40, a, b, True, 2)
+    first = ops.line(x, y, a, b, None, None, True, 1)
+    assert all(map(torch.equal, first, ops.line(x, y, a, b, None, None, True, 2)))
+    scaled = ops.line(x * 2.0**40, y * 2.0**40, a, b, None, None, True, 2)
     assert torch.equal(scaled[0], first[0] * 2.0**80)
     assert torch.equal(scaled[5], first[5])
 
@@ -118,7 +118,7 @@ def test_threads_and_the_unit_of_the_points_change_no_bit(rng):
 def test_gradients_are_those_of_the_cost_matrix(squared, rng):
     x, y = (torch.from_numpy(rng.normal(size=k)).requires_grad_() for k in (7, 9))
     a, b = (w.requires_grad_() for w in weights(rng, 7, 9, "random"))
-    ours = torch.autograd.grad(ops.line(x, y, a, b, squared, 0)[0].sum(), (x, y, a, b))
+    ours = torch.autograd.grad(ops.line(x, y, a, b, None, None, squared, 0)[0].sum(), (x, y, a, b))
     value = kantorch.solve(costs(x, y, squared), a, b).value
     for gradient, expected in zip(ours, torch.autograd.grad(value, (x, y, a, b)), strict=True):
         torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-12)
@@ -127,7 +127,7 @@ def test_gradients_are_those_of_the_cost_matrix(squared, rng):
 def test_op_follows_the_rules_of_torch(rng):
     x, y = (torch.from_numpy(rng.normal(size=k)).requires_grad_() for k in (4, 5))
     a, b = weights(rng, 4, 5, "random")
-    torch.library.opcheck(torch.ops.kantorch.line.default, (x, y, a, b, True, 1))
+    torch.library.opcheck(torch.ops.kantorch.line.default, (x, y, a, b, None, None, True, 1))
 
 
 def test_float32_points_are_computed_in_float64(rng):
@@ -144,16 +144,16 @@ def test_costs_that_are_not_finite_are_refused(bad):
     x, y = torch.tensor([0.0, bad]).double(), torch.tensor([1.0, 2.0]).double()
     half = torch.full((2,), 0.5, dtype=torch.float64)
     with pytest.raises(ValueError, match="finite"):
-        ops.line(x, y, half, half, True, 1)
+        ops.line(x, y, half, half, None, None, True, 1)
 
 
 def test_weights_are_checked():
     x = torch.zeros(2).double()
     half, off = torch.full((2,), 0.5).double(), torch.tensor([0.5, -0.5]).double()
     with pytest.raises(ValueError, match=r"a must be non-negative: a\[1\] = -0.5"):
-        ops.line(x, x, off, half, True, 1)
+        ops.line(x, x, off, half, None, None, True, 1)
     with pytest.raises(ValueError, match="same total mass"):
-        ops.line(x, x, half, 2 * half, True, 1)
+        ops.line(x, x, half, 2 * half, None, None, True, 1)
 
 
 @pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cityblock", "chebyshev"])

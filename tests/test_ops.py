@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 import pytest
@@ -46,17 +45,13 @@ def everyday_calls(requires_grad, dtype=torch.float64):
     if requires_grad:
         torch.autograd.grad(on_line.value, x)
     y = leaf(4, 2).requires_grad_(requires_grad)
-    for stored in (True, False):  # the cost of few points is stored, unless it is told not to be
-        with pytest.MonkeyPatch.context() as patch:
-            if not stored:
-                patch.setattr(sys.modules["kantorch._solve"], "_STORED_POINTS", 0)
-            for options in ({}, {"reg": 0.3}, {"method": "ipot", "max_iter": 20, "tol": 0.0}):
-                for metric in ("sqeuclidean", "euclidean"):
-                    result = kantorch.solve_sample(x, y, metric=metric, **options)
-                    for name in ("plan", "value_linear", "lower_bound", "potentials"):
-                        getattr(result, name)
-                    if requires_grad:
-                        torch.autograd.grad(result.value, (x, y))
+    for options in ({}, {"reg": 0.3}, {"method": "ipot", "max_iter": 20, "tol": 0.0}):
+        for metric in ("sqeuclidean", "euclidean"):
+            result = kantorch.solve_sample(x, y, metric=metric, **options)
+            for name in ("plan", "value_linear", "lower_bound", "potentials"):
+                getattr(result, name)
+            if requires_grad:
+                torch.autograd.grad(result.value, (x, y))
 
 
 def record(requires_grad, dtype=torch.float64):

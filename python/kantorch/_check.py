@@ -45,12 +45,13 @@ def require_floating(name: str, tensor: Any) -> None:
     if not isinstance(tensor, Tensor):
         msg = f"{name} must be a torch.Tensor, got {type(tensor).__name__}"
         raise TypeError(msg)
+    if tensor.is_nested or tensor.layout != torch.strided:
+        kind = "a nested tensor" if tensor.is_nested else f"layout {tensor.layout}"
+        msg = f"{name} must be a dense tensor, got {kind}"
+        raise TypeError(msg)
     if not tensor.dtype.is_floating_point or tensor.dtype.itemsize < 2:
         msg = f"{name} must be float64, float32, float16 or bfloat16, got {tensor.dtype}"
         raise TypeError(msg)
-    if tensor.layout != torch.strided:
-        msg = f"{name} must be a dense tensor, got layout {tensor.layout}"
-        raise ValueError(msg)
     if tensor.device.type not in ("cpu", "meta"):
         msg = f"{name} must be on the cpu, got {tensor.device}: kantorch has no kernels for it"
         raise ValueError(msg)
@@ -96,7 +97,7 @@ def require_strength(name: str, value: Any, cost: Costs) -> Tensor:
         if value.device != cost.device:
             msg = f"{name} must be on the cost's device {cost.device}, got {value.device}"
             raise ValueError(msg)
-        if value.requires_grad:
+        if _requires_grad(value):
             msg = f"{name} is not differentiated: pass {name}.detach()"
             raise ValueError(msg)
         return value.double()
@@ -105,6 +106,17 @@ def require_strength(name: str, value: Any, cost: Costs) -> Tensor:
         msg = f"{name} must be finite and positive, got {number}"
         raise ValueError(msg)
     return torch.full((), number, dtype=torch.float64, device=cost.device)
+
+
+def _requires_grad(tensor: Tensor) -> bool:
+    """Whether a tensor, or one that a functorch transform has wrapped in it, requires a gradient."""
+    if torch.compiler.is_compiling():
+        return tensor.requires_grad
+    while not tensor.requires_grad:
+        if not torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            return False
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return True
 
 
 def require_number(name: str, value: Any) -> float:

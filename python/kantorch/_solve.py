@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -11,14 +10,11 @@ from torch import Tensor
 from kantorch import _check, ops
 from kantorch._result import ExactResult, IpotResult, LineResult, OTResult, SinkhornResult
 from kantorch.costs import Metric, Points, cost_matrix
-from kantorch.ops.problem import check_potentials
 
 Method = Literal["auto", "exact", "sinkhorn", "ipot"]
 RegType = Literal["kl", "entropy"]
 
 _DEFAULT_MAX_ITER = 10_000
-# Costs between points of up to this many numbers are stored: a constant, and faster.
-_STORED_POINTS = 2**20
 
 
 def solve(
@@ -155,10 +151,8 @@ def _solve(
 
     if chosen == "exact":
         if isinstance(cost, Points):  # on a line: no iterations to start or to limit
-            if f_init is not None and g_init is not None:
-                check_potentials(f_init, g_init)
             x, y = cost.x.squeeze(-1), cost.y.squeeze(-1)
-            exact = ops.line(x, y, a, b, cost.metric == "sqeuclidean", threads)
+            exact = ops.line(x, y, a, b, f_init, g_init, cost.metric == "sqeuclidean", threads)
             return LineResult.of(cost, a, b, exact, batch is not None)
         exact = ops.exact(cost, a, b, f_init, g_init, iterations, threads)
         return ExactResult.of(cost, a, b, exact, batch is not None)
@@ -234,8 +228,9 @@ def solve_sample(
     if chosen == "exact":
         pointwise = x.shape[-1] == 1
     else:
-        large = math.prod(points.shape) > _STORED_POINTS
-        pointwise = large and not torch._C._are_functorch_transforms_active()
+        # The size of the batch decides nothing: the core and torch round distances differently. Only
+        # the transforms, for which ops between points have no rules, take the cost matrix.
+        pointwise = not torch._C._are_functorch_transforms_active()
     return _solve(
         chosen,
         points if pointwise else cost_matrix(x, y, metric=metric),

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "cpu/runtime/flush_subnormals.hpp"
 #include "cpu/runtime/pool.hpp"
 #include "cpu/simd/sinkhorn_start.hpp"
 
@@ -49,6 +50,7 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel, 
   for (double eps = coarsest * mean; eps > finest && rates_fit(eps); eps *= decay) {
     const float rate = static_cast<float>(log2_e / eps);
     const auto rebuild = [&](Index k) {
+      const FlushSubnormals guard;
       for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i)
         kernels.gibbs(screen.row(i), f[i], g.data(), rate, m, kernel + i * (m / 2));
     };
@@ -59,6 +61,7 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel, 
     for (int iteration = 0; iteration < iterations; ++iteration) {
       const bool relaxed = iteration > 0;
       const auto half = [&](Index k) {
+        const FlushSubnormals guard;
         const Index first = k * block;
         float* sum = sums.data() + k * m;
         std::fill(sum, sum + m, 0.0f);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cpu/runtime/block_order.hpp"
+#include "cpu/runtime/flush_subnormals.hpp"
 
 namespace kantorch::cpu {
 namespace {
@@ -68,6 +69,7 @@ bool IpotKernel<T>::build(const double* f0, const double* g0, double rate, Index
   const auto& loops = ipot_kernel_rows<T>();
   double grown[most_blocks];
   if (!parallel_for(blocks(), *exec_, [&](Index block) {
+        const FlushSubnormals guard;
         double top = 0;
         const Index last = std::min(n_, (block + 1) * block_rows);
         for (Index i = block * block_rows; i < last; i += tile_rows) {
@@ -117,6 +119,7 @@ typename IpotKernel<T>::Step IpotKernel<T>::step() noexcept {
   KernelRange<T> ranges[most_blocks];
   BlockOrder<most_blocks> block_order(blocks());
   if (!parallel_for(blocks(), *exec_, [&](Index) {
+        const FlushSubnormals guard;
         const Index block = block_order.take();
         const Index first = block * block_rows;
         const Index count = std::min(padded(n_, tile_rows) - first, block_rows);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/runtime/flush_subnormals.hpp"
 #include "cpu/simd/gibbs_rows.hpp"
 #include "cpu/simd/ipot_rows.hpp"
 
@@ -146,6 +147,7 @@ bool IpotState<T>::log_step() noexcept {
   Index size = strip;          // rows between two questions whether to stop
   while (size > ipot_group && size * m_ > 65536) size /= 2;
   if (!parallel_for(blocks.count, passes_.exec(), [&](Index block) {
+        const FlushSubnormals guard;
         T* col = reinterpret_cast<T*>(passes_.block_row(block));
         double* total = passes_.block_sum(block);
         std::fill_n(col, m_, T{0});

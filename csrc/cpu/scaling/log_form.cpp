@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/runtime/flush_subnormals.hpp"
 #include "cpu/simd/gibbs_rows.hpp"
 #include "cpu/simd/log_rows.hpp"
 #include "cpu/simd/scaling_rows.hpp"
@@ -162,6 +163,7 @@ bool LogForm<T>::step(double omega, double* error) noexcept {
   CostRows<T>& cost = passes_.cost_rows();
   const double rate = passes_.rate() / log_unit<T>;
   const bool finished = parallel_for(blocks.count, passes_.exec(), [&](Index block) {
+    const FlushSubnormals guard;
     T* col = reinterpret_cast<T*>(passes_.block_row(block));
     T* e = cost.of_block(block);
     double* total = passes_.block_sum(block);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/runtime/flush_subnormals.hpp"
 #include "cpu/simd/scaling_rows.hpp"
 
 namespace kantorch::cpu {
@@ -100,6 +101,7 @@ bool ScalingForm<T>::step(double omega, double* error) noexcept {
   const Index stride = row_stride<T>(cols_);
   const RowBlocks& blocks = passes_.blocks();
   const bool finished = parallel_for(blocks.count, passes_.exec(), [&](Index block) {
+    const FlushSubnormals guard;
     T* col = reinterpret_cast<T*>(passes_.block_row(block));
     double* total = passes_.block_sum(block);
     ranges_[block] = {};

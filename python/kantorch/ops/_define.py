@@ -22,6 +22,19 @@ OwnDims = Sequence[int | None]
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
+def _keys(tensor: Tensor) -> int:
+    """What torch's dispatcher would do for a tensor, as a set of bits."""
+    keys: int = torch._C._dispatch_keys(tensor).raw_repr()
+    return keys
+
+
+# Those of a tensor in CPU memory with no bit, wrapper or transform on it, made in or out of inference mode.
+with torch.inference_mode():
+    _PLAIN_KEYS = {_keys(torch.empty(1, device="cpu"))}
+with torch.inference_mode(mode=False):
+    _PLAIN_KEYS.add(_keys(torch.empty(1, device="cpu")))
+
+
 def define(
     schema: str,
     *,
@@ -87,9 +100,7 @@ def _plain(args: tuple[Any, ...]) -> bool:
     for tensor in args:
         if isinstance(tensor, Tensor) and (
             type(tensor) not in _PLAIN
-            or not tensor.is_cpu
-            or not torch._C._has_storage(tensor)  # it wraps others, as in batched gradients
-            or tensor.is_neg()  # the memory holds the negative, which the dispatcher resolves
+            or _keys(tensor) not in _PLAIN_KEYS
             or (recorded and tensor.requires_grad)
         ):
             return False
@@ -133,11 +144,13 @@ def _vmap(
                 batch = inner[0]
 
     folded = []
-    for argument, dim, own in zip(args, in_dims, own_dims, strict=True):
+    vector = own_dims.index(1) if 1 in own_dims else -1
+    for index, (argument, dim, own) in enumerate(zip(args, in_dims, own_dims, strict=True)):
         if not isinstance(argument, Tensor) or own is None:
             folded.append(argument)
             continue
-        if dim is None and argument.ndim == own:
+        # One vector always tells the size: starts, which alone may be mapped, are no part of the batch.
+        if dim is None and argument.ndim == own and index != vector:
             folded.append(argument)
             continue
         mapped = argument.expand(size, *argument.shape) if dim is None else argument.movedim(dim, 0)

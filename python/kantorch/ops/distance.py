@@ -12,12 +12,14 @@ def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
     """The costs (n, m) or (B, n, m) between points (n, d) and (m, d), either of them batched."""
     if metric in ("cityblock", "chebyshev"):
         return torch.cdist(x, y, p=1.0 if metric == "cityblock" else float("inf"))
-    if x.ndim != y.ndim:
-        batch = x.shape[0] if x.ndim == 3 else y.shape[0]
-        x, y = (p if p.ndim == 3 else p.expand(batch, *p.shape) for p in (x, y))
+    batched = x.ndim == 3 or y.ndim == 3
+    # A single problem is a batch of one: torch multiplies single matrices by another routine, and the
+    # gradient of a problem may not depend on the batch it is in.
+    batch = x.shape[0] if x.ndim == 3 else y.shape[0] if batched else 1
+    x, y = (p if p.ndim == 3 else p.expand(batch, *p.shape) for p in (x, y))
     function: Any = _SquaredDistance if metric == "sqeuclidean" else _Distance
     cost: Tensor = function.apply(x, y)
-    return cost
+    return cost if batched else cost[0]
 
 
 def require_finite(name: str, points: Tensor) -> None:

@@ -13,6 +13,7 @@ from kantorch.ops.envelope import mass_gradients
 from kantorch.ops.exact import Outputs, empty_outputs
 from kantorch.ops.gibbs import reduce_batch
 from kantorch.ops.problem import (
+    check_potentials,
     contiguous,
     dtype_of,
     raise_fault,
@@ -27,7 +28,18 @@ def _shape(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[int, int, int]:
     return batch, x.shape[-1], y.shape[-1]
 
 
-def _kernel(x: Tensor, y: Tensor, a: Tensor, b: Tensor, squared: bool, threads: int) -> Any:
+def _kernel(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor,
+    b: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    squared: bool,
+    threads: int,
+) -> Any:
+    if f_init is not None and g_init is not None:  # nothing to start, but they are checked
+        check_potentials(f_init, g_init)
     shape = _shape(x, y, a, b)
     threads = thread_count(threads)
     x, y, a, b = (contiguous(vector) for vector in (x, y, a, b))
@@ -75,12 +87,21 @@ def _check(
     raise_fault(found, cost=False, a=a.ndim == 2, b=b.ndim == 2)
 
 
-def _fake(x: Tensor, y: Tensor, a: Tensor, b: Tensor, squared: bool, threads: int) -> Any:
+def _fake(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor,
+    b: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
+    squared: bool,
+    threads: int,
+) -> Any:
     return empty_outputs(x.device, *_shape(x, y, a, b))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
-    x, y, a, b, ctx.squared, _ = inputs
+    x, y, a, b, _, _, ctx.squared, _ = inputs
     _, f, g, plan_row, plan_col, plan_mass, *rest = output
     ctx.mark_non_differentiable(f, g, plan_row, plan_col, plan_mass, *rest)
     ctx.set_materialize_grads(False)
@@ -91,7 +112,7 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     x, y, a, b, f, g, plan_row, plan_col, plan_mass = ctx.saved_tensors
     grad_value = grads[0]
     if grad_value is None:
-        return (None,) * 6
+        return (None,) * 8
     grad_x = grad_y = None
     if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
         batch = grad_value.shape[0]
@@ -101,7 +122,7 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         flow = grad_value[:, None] * plan_mass * slope
         grad_x = _sum_at(plan_row, flow, x)
         grad_y = _sum_at(plan_col, -flow, y)
-    return grad_x, grad_y, *mass_gradients(grad_value, f, g, a, b), None, None
+    return grad_x, grad_y, *mass_gradients(grad_value, f, g, a, b), *(None,) * 4
 
 
 def _sum_at(index: Tensor, values: Tensor, points: Tensor) -> Tensor:
@@ -110,15 +131,15 @@ def _sum_at(index: Tensor, values: Tensor, points: Tensor) -> Tensor:
     return reduce_batch(sums.to(points.dtype), points)
 
 
-# (x (n,) or (B, n), y, a, b, squared: |x - y|^2 and not |x - y|, threads) -> Outputs of `exact`, of which value is
+# (x (n,) or (B, n), y, a, b, f_init, g_init, squared: |x - y|^2 and not |x - y|, threads) -> Outputs of `exact`, of which value is
 # differentiable.
 line = define(
-    "line(Tensor x, Tensor y, Tensor a, Tensor b, bool squared, int threads) -> ("
+    "line(Tensor x, Tensor y, Tensor a, Tensor b, Tensor? f_init, Tensor? g_init, bool squared, int threads) -> ("
     + ", ".join(["Tensor"] * 9)
     + ")",
     kernel=_kernel,
     fake=_fake,
-    own_dims=(1, 1, 1, 1, None, None),
+    own_dims=(1, 1, 1, 1, 1, 1, None, None),
     setup_context=_setup_context,
     backward=_backward,
 )

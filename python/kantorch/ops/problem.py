@@ -70,7 +70,7 @@ def panels(points: Tensor) -> Tensor:
     """
     *lead, m, d = points.shape
     filled = torch.nn.functional.pad(points, (0, 0, 0, -m % 16))
-    return filled.reshape(*lead, -1, 16, d).mT.contiguous()
+    return filled.reshape(*lead, (m + 15) // 16, 16, d).mT.contiguous()
 
 
 def scalars(values: Tensor, batch: int) -> Tensor:
