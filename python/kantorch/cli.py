@@ -64,10 +64,11 @@ def transfer(
     """
     from kantorch.training import TransferConfig, run_transfer
     from kantorch.training._yaml import load_yaml
+    from kantorch.training.files import unicode_name
     from kantorch.training.ranks import is_writer
 
     given: dict[str, Any] = {
-        "data": data,
+        "data": None if data is None else unicode_name(data),
         "image_layout": image_layout,
         "seeds": None if seeds is None else list(range(seeds)),
         "labels_per_class": labels_per_class,

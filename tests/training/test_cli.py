@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import yaml
 
 from kantorch.cli import main
 from kantorch.training.transfer import TransferModule
 from scripts import HANGS
+from training.tiny import tiny
 
 
 def test_transfer_prints_the_table_of_a_finished_run(copied, capsys):
@@ -92,6 +95,53 @@ def test_settings_and_records_are_utf8_in_every_locale(tmp_path):
         env={**os.environ, **locale},
     )
     assert done.stdout.strip() == r"'\u03b1.npz\u03b1'"
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+UMLAUT = "\N{LATIN SMALL LETTER U WITH DIAERESIS}"
+
+
+@pytest.fixture
+def named_data(tmp_path):
+    """Settings, in UTF-8, of a tiny run on data whose name is not ASCII; and that name."""
+    data = tmp_path / f"{UMLAUT}.npz"
+    images = np.random.default_rng(1).random((120, 9, 9))
+    np.savez(data, images=images, labels=np.repeat(np.arange(4), 30))
+    own = {"source_classes": (0, 1), "target_classes": (2, 3), "regularizers": ("none",)}
+    settings = tiny(data=str(data), seeds=(0,), **own).to_mapping()
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True), "utf-8")
+    return tmp_path / "own.yaml", data
+
+
+def transfer(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "kantorch.cli", "transfer", "--no-progress", *map(str, arguments)],
+        capture_output=True,
+        check=False,
+        timeout=HANGS,
+        env={**os.environ, **environment},
+    )
+
+
+def test_names_that_a_locale_cannot_show_are_names_of_files(named_data, tmp_path):
+    """A run goes on in another locale, and from the file or the command line alike."""
+    settings, data = named_data
+    folder = tmp_path / "run"
+    for locale in (ASCII, {"PYTHONUTF8": "1"}):
+        for option in ((), ("--data", data)):
+            done = transfer(settings, "--output", folder, *option, **locale)
+            assert done.returncode == 0, done.stderr
+    assert str(data) in (folder / "report.md").read_text("utf-8")
+    assert yaml.safe_load((folder / "config.yaml").read_text("utf-8"))["data"] == str(data)
+
+
+def test_a_folder_that_tensorboard_cannot_name_is_refused(named_data, tmp_path):
+    settings, _ = named_data
+    done = transfer(settings, "--output", tmp_path / UMLAUT, **ASCII)
+    assert done.returncode == 1
+    assert b"TensorBoard cannot write" in done.stderr
+    assert b"PYTHONUTF8=1" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_options_win_over_the_file(copied, capsys):

@@ -60,6 +60,19 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def unicode_name(name: str) -> str:
+    """Return a file's name as text, the same in every locale, where it is UTF-8 on the disk.
+
+    A name that comes from the system in an ASCII locale holds its bytes as lone surrogates.
+    """
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def system_path(name: str) -> Path:
+    """Return the path of a name that stands in settings, which are UTF-8 in every locale."""
+    return Path(os.fsdecode(name.encode("utf-8", "surrogateescape")))
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object atomically."""
     write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())

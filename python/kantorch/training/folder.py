@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kantorch.training._yaml import dump_yaml, load_yaml
 from kantorch.training.config import difference
 from kantorch.training.errors import ConfigError, RunError
-from kantorch.training.files import TEMPORARY, write_atomic
+from kantorch.training.files import TEMPORARY, system_path, write_atomic
 from kantorch.training.images import DIGITS
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def identity(config: TransferConfig, world_size: int) -> dict[str, Any]:
     found = config.to_mapping() | {"world_size": world_size}
     if config.data != DIGITS:
         try:
-            found["data_sha256"] = hashlib.sha256(Path(config.data).read_bytes()).hexdigest()
-        except (OSError, ValueError) as error:  # ValueError: a null character in the name
+            found["data_sha256"] = hashlib.sha256(system_path(config.data).read_bytes()).hexdigest()
+        except (OSError, ValueError) as error:  # ValueError: no name of a file
             reason = getattr(error, "strerror", None) or error
             msg = f"cannot read the data {config.data}: {reason}"
             raise RunError(msg) from error

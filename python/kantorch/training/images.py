@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kantorch.training.errors import ConfigError, RunError
+from kantorch.training.files import system_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 DIGITS = "digits"
@@ -40,8 +42,8 @@ def load_images(data: str, layout: str) -> tuple[NDArray[np.float64], NDArray[np
 
         bundle = load_digits()
         return bundle.images[:, None].astype(np.float64), bundle.target.astype(np.int64)
-    path = Path(data)
     try:
+        path = system_path(data)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             images, labels = archive["images"], archive["labels"]
     except Exception as error:

@@ -113,7 +113,7 @@ def write_report(results: Results, folder: Path) -> None:
     draw_accuracy(results, folder / "accuracy.png")
     draw_traces(results, folder / "trace.png")
     draw_alphas(results, folder / "alphas.png")
-    write_atomic(folder / "report.md", _report(results).encode())
+    write_atomic(folder / "report.md", _report(results).encode(errors="backslashreplace"))
 
 
 def _metric_rows(results: Results) -> list[dict[str, Any]]:

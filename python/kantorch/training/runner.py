@@ -261,7 +261,7 @@ class Run:
         trainer = self._trainer(
             module.trial,
             rounds,
-            TensorBoardLogger(self.folder, name=LOGS, version=module.trial),
+            self._logger(module.trial),
             [GeneratorStates(), LastCheckpoint(folder), StepCounter(bar.update)],
         )
         stream = BatchStream(
@@ -299,6 +299,17 @@ class Run:
             return record
 
         return first_decides(keep)
+
+    def _logger(self, trial: str) -> Logger:
+        try:
+            str(self.folder).encode()
+        except UnicodeEncodeError as error:
+            msg = (
+                f"TensorBoard cannot write below {self.folder}, whose name Python cannot read in "
+                "this locale: set PYTHONUTF8=1 or choose another --output"
+            )
+            raise RunError(msg) from error
+        return TensorBoardLogger(self.folder, name=LOGS, version=trial)
 
     def _trainer(
         self, trial: str, rounds: int, logger: Logger | bool, callbacks: list[Any]
