@@ -36,6 +36,7 @@ def edit(path, change):
         (lambda r: r.update(trial="optimal-alpha0.01-seed1"), "trial"),
         (lambda r: r.pop("seconds"), "seconds"),
         (lambda r: r.update(seconds=-1), "seconds"),
+        (lambda r: r.update(seconds=10**400), "seconds"),
         (lambda r: r.update(traces=[1]), "traces"),
         (lambda r: r["traces"]["pool"].pop(), "traces"),
         (lambda r: r["traces"]["pool"].__setitem__(0, None), "traces"),

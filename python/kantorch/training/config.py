@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -133,8 +133,10 @@ class TransferConfig:
             rule = f"hold different names of {', '.join(choices)}"
             valid = values and set(values) <= set(choices) and len(set(values)) == len(values)
             _require(bool(valid), name, rule, values)
-        valid = self.seeds and len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0
-        _require(bool(valid), "seeds", "hold different integers >= 0", self.seeds)
+        valid = self.seeds and len(set(self.seeds)) == len(self.seeds)
+        valid = valid and min(self.seeds) >= 0 and max(self.seeds) < _SEEDS
+        _require(bool(valid), "seeds", "hold different integers >= 0, < 2^63", self.seeds)
+        _require(self.data_seed < _SEEDS, "data_seed", "be < 2^63", self.data_seed)
         for name in ("steps", "pretrain_steps"):
             rule = f"be a multiple of rounds ({self.rounds})"
             _require(getattr(self, name) % self.rounds == 0, name, rule, getattr(self, name))
@@ -183,6 +185,7 @@ class TransferConfig:
         return (0.0,) if regularizer == "none" else self.alphas[regularizer]
 
 
+_SEEDS = 2**63  # torch's generators take no more
 _LAYERS = ("block1", "block2", "block3", "pool")
 _HINTS = typing.get_type_hints(TransferConfig)
 _AT_LEAST_ONE = (
@@ -237,7 +240,7 @@ def _matches(value: object, hint: Any) -> bool:
     if isinstance(value, bool):
         return hint is bool
     if hint is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
     return isinstance(hint, (type, types.UnionType)) and isinstance(value, hint)
 
 
