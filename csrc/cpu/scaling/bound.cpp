@@ -25,6 +25,7 @@ struct Part {
   CompensatedSum mass;
   CompensatedSum dual;
   double size = 0;  // the sum of the terms' absolute values
+  double lost = 0;  // at most, of products that underflow
 
   template <class W>
   Part(const W* weight, const double* x, Index count) noexcept {
@@ -36,6 +37,7 @@ struct Part {
       dual.add(term);
       dual.add(std::fma(w, x[i], -term));
       size += std::abs(term);
+      if (x[i] != 0 && std::abs(term) < 0x1p-960) lost += std::numeric_limits<double>::denorm_min();
     }
   }
 };
@@ -57,12 +59,11 @@ double rounded_down(const W* a, const double* f, Index n, const W* b, const doub
   sum.add(more);
   const double value = sum.total();
   // A compensated sum of k terms of total size s loses (k epsilon)^2 s at most, besides its last
-  // rounding (Ogita, Rump, Oishi, 2005). Products lose something where they underflow.
-  const auto terms = static_cast<double>(2 * (n + m));
-  const double deep = terms * rounding * (terms * rounding);
-  const double error = rows.size * rounding + (rows.size + 2 * cols.size) * deep +
-                       4 * std::abs(more) * rounding + 3 * std::abs(value) * rounding +
-                       terms * std::numeric_limits<double>::denorm_min();
+  // rounding (Ogita, Rump, Oishi, 2005).
+  const double terms = static_cast<double>(2 * (n + m)) * rounding;
+  const double error = rows.size * rounding + (rows.size + 2 * cols.size) * terms * terms +
+                       4 * std::abs(more) * rounding + 3 * std::abs(value) * rounding + rows.lost +
+                       2 * cols.lost;
   return value - error;
 }
 
