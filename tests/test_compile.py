@@ -187,3 +187,63 @@ def test_solve_sample_is_traced(rng):
     want = torch.autograd.grad(loss(x), x)[0]
     got = torch.autograd.grad(compiled(loss)(x), x)[0]
     torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-13)
+
+
+DERIVATIVES = {
+    "grad": lambda f: torch.func.grad(f),
+    "vmap(grad)": lambda f: torch.func.vmap(torch.func.grad(f)),
+    "grad(vmap)": lambda f: torch.func.grad(lambda c: torch.func.vmap(f)(c).sum()),
+    "jacrev": lambda f: torch.func.jacrev(f),
+    "vjp": lambda f: lambda c: torch.func.vjp(f, c)[1](torch.ones((), dtype=c.dtype))[0],
+}
+
+
+def solver_of(method):
+    """Between points for "points" and "line"; the mean over a batch, so that every transform takes it."""
+    if method in ("points", "line"):
+        y = torch.linspace(0, 1, 8, dtype=torch.float64).reshape(-1, 1 if method == "line" else 2)
+        return lambda x: kantorch.solve_sample(x, y).value.mean()
+    return lambda c: laws.solve(method, c, **options(method)).value.mean()
+
+
+# The compiler itself reads the gradients of tensors that are no leaves.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("name", DERIVATIVES)
+@pytest.mark.parametrize("method", ["exact", "sinkhorn", "ipot", "points", "line"])
+def test_derivatives_inside_a_full_graph_are_refused_by_name_and_else_left_to_eager_mode(
+    method, name, rng
+):
+    shape = {"points": (4, 2), "line": (4, 1)}.get(method, (4, 5))
+    function = DERIVATIVES[name](solver_of(method))
+    inputs = torch.from_numpy(rng.uniform(size=(3, *shape)))
+    if "vmap" not in name:
+        inputs = inputs[0]
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="kantorch does not compile code that"):
+        compiled(function)(inputs)
+    torch._dynamo.reset()
+    torch.testing.assert_close(
+        torch.compile(function, backend="aot_eager")(inputs), function(inputs)
+    )
+
+
+@pytest.mark.parametrize("method", ["exact", "sinkhorn", "ipot", "points", "line"])
+def test_vmap_is_compiled(method, rng):
+    shape = {"points": (4, 2), "line": (4, 1)}.get(method, (4, 5))
+    inputs = torch.from_numpy(rng.uniform(size=(3, *shape))).requires_grad_()
+    function = torch.func.vmap(solver_of(method))
+    got, want = compiled(function)(inputs), function(inputs)
+    torch.testing.assert_close(got, want)
+    for one, other in zip(
+        torch.autograd.grad(got.sum(), inputs), torch.autograd.grad(want.sum(), inputs), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("method", ["exact", "sinkhorn", "ipot", "points", "line"])
+def test_forward_mode_is_refused_by_name_inside_a_full_graph(method, rng):
+    shape = {"points": (4, 2), "line": (4, 1)}.get(method, (4, 5))
+    point = torch.from_numpy(rng.uniform(size=shape))
+    solve = solver_of(method)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="kantorch does not compile code that"):
+        compiled(lambda c: torch.func.jvp(solve, (c,), (c,))[1])(point)

@@ -124,3 +124,67 @@ def test_public_names_are_documented():
         "ConvergenceError",
     ):
         assert inspect.getdoc(getattr(kantorch, name)), name
+
+
+def test_a_package_that_was_removed_can_be_imported_again():
+    code = """
+    import sys, warnings
+    import torch
+    import kantorch as first
+    cost = torch.rand(4, 5, requires_grad=True)
+    want = {}
+    for options in ({}, {"reg": 0.1}, {"method": "ipot", "max_iter": 9, "tol": 0.0}):
+        value = first.solve(cost, **options).value
+        want[str(options)] = value, torch.autograd.grad(value, cost)[0]
+    for again in range(2):
+        for name in [name for name in sys.modules if name.split(".")[0] == "kantorch"]:
+            del sys.modules[name]
+        import kantorch
+        assert kantorch is not first and kantorch.solve is not first.solve
+        for module in (kantorch, first):  # whoever still holds the first one can go on with it
+            for options in ({}, {"reg": 0.1}, {"method": "ipot", "max_iter": 9, "tol": 0.0}):
+                result = module.solve(cost, **options)
+                value, gradient = want[str(options)]
+                assert torch.equal(result.value, value)
+                assert torch.equal(torch.autograd.grad(result.value, cost)[0], gradient)
+                assert torch.equal(torch.vmap(lambda c: module.solve(c, **options).value)(cost[None])[0], value)
+        # The ops follow the package of today: what it warns of can be told by its own class.
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            kantorch.solve(torch.rand(30, 30, requires_grad=True), reg=1e-3, max_iter=1)
+        assert [w.category for w in caught] == [kantorch.ConvergenceWarning]
+    print("done")
+    """
+    assert "done" in run_script(code)
+
+
+def test_every_module_can_be_reloaded():
+    code = """
+    import importlib, sys
+    import torch
+    import kantorch
+    import kantorch.regularizers
+    for name in [name for name in sys.modules if name.split(".")[0] == "kantorch"]:
+        if not name.endswith("._core"):
+            importlib.reload(sys.modules[name])
+    importlib.reload(kantorch)
+    cost = torch.rand(4, 5, requires_grad=True)
+    kantorch.solve(cost, reg=0.1).plan.sum().backward()
+    torch.vmap(lambda c: kantorch.solve(c))(cost[None]).plan
+    print("done")
+    """
+    assert "done" in run_script(code)
+
+
+def test_another_version_of_an_op_is_an_import_error_that_says_so():
+    code = """
+    import kantorch
+    from kantorch.ops import _registry
+    rule = lambda *args: None
+    try:
+        _registry.register("exact(Tensor cost) -> Tensor", kernel=rule, fake=rule, vmap=rule,
+                           setup_context=None, backward=None)
+    except ImportError as error:
+        print(error)
+    """
+    assert run_script(code).startswith("another version of kantorch has registered exact(Tensor")

@@ -125,3 +125,28 @@ def test_a_traced_solve_solves_what_it_is_given(options):
     first, second = torch.rand(2, 4, 5, generator=draw)
     traced = torch.jit.trace(lambda c: kantorch.solve(c, **options).value, first)
     torch.testing.assert_close(traced(second), kantorch.solve(second, **options).value)
+
+
+@pytest.mark.parametrize("fault", ["dtype", "shape"])
+def test_tensors_that_do_not_agree_are_refused_before_they_are_read(fault):
+    def broken(tensor):
+        if fault == "dtype":
+            return tensor.to(torch.float32 if tensor.dtype == torch.float64 else torch.float64)
+        return tensor.narrow(-1, 0, tensor.shape[-1] - 1)
+
+    kind = TypeError if fault == "dtype" else ValueError
+    for func, args, kwargs in distinct(record(requires_grad=True)):
+        assert not kwargs
+        found = [k for k, v in enumerate(args) if isinstance(v, torch.Tensor)]
+        for k in found:
+            if fault == "shape" and args[k].ndim == 0:
+                continue
+            wrong = list(args)
+            wrong[k] = broken(args[k]).detach()
+            with pytest.raises(kind, match=rf"^{func.name()}: \w+ must"):
+                func(*wrong)
+            if func._schema.arguments[k].name in ("reg", "beta", "eps"):
+                continue  # whose only size is that of the batch, by which vmap takes its dimension
+            with pytest.raises(kind, match=rf"^{func.name()}: \w+ must"):
+                # Mapped, so that it comes by the rule for vmap.
+                torch.vmap(lambda t: func(*wrong[:k], t, *wrong[k + 1 :]))(wrong[k][None])  # noqa: B023

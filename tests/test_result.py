@@ -16,6 +16,7 @@ import laws
 import oracle
 import problems
 from kantorch import Status
+from solvers import OPTIONS, SOLVERS, draw, solver
 
 
 def options(method):
@@ -318,12 +319,45 @@ def test_what_a_result_hands_out_may_be_changed(method):
         assert torch.equal(getattr(result, name), kept), name
 
 
-@pytest.mark.parametrize("options", [{}, {"reg": 0.1}, {"method": "ipot"}])
-def test_a_deep_copy_of_a_result_with_a_graph_has_its_numbers_and_no_graph(options):
-    cost = torch.rand(4, 5, requires_grad=True)
-    x = torch.rand(6, 2, requires_grad=True)
-    for result in (kantorch.solve(cost * 2, **options), kantorch.solve_sample(x * 2, x, **options)):
-        twin = copy.deepcopy(result)
-        torch.testing.assert_close(twin.plan, result.plan.detach())
-        torch.testing.assert_close(twin.lower_bound, result.lower_bound)
-        assert not twin.value.requires_grad
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda result: pickle.loads(pickle.dumps(result)),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("twin", COPIES)
+def test_a_copy_of_a_result_with_a_graph_has_its_numbers_and_no_graph(twin, name):
+    shape, solve = solver(name)
+    result = solve(draw(*shape).requires_grad_() * 2)
+    twin = COPIES[twin](result)
+    assert type(twin) is type(result)
+    for field in laws.FIELDS:
+        got, want = getattr(twin, field), getattr(result, field)
+        assert not got.requires_grad, field
+        torch.testing.assert_close(got, want.detach(), rtol=1e-14, atol=1e-16)
+    assert result.value.requires_grad
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_shallow_copy_shares_tensors_graph_and_their_changes(name):
+    shape, solve = solver(name)
+    leaf = draw(*shape).requires_grad_()
+    given = leaf * 2
+    result = solve(given)
+    twin = copy.copy(result)
+    laws.assert_same_bits(twin, result)
+    assert twin.value is result.value
+    torch.autograd.grad(twin.value, leaf, retain_graph=True)
+    with torch.no_grad():
+        given.mul_(2)
+    changed = "cost" if name in OPTIONS else "x"
+    if name in (
+        "line",
+        "exact points",
+    ):  # which look at no points again, but at what they made of them
+        assert torch.equal(twin.lower_bound, result.lower_bound)
+        return
+    for one in (result, twin):
+        with pytest.raises(RuntimeError, match=f"^{changed} was changed in place"):
+            _ = one.lower_bound

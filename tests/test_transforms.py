@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.func import grad, hessian, jacrev, jvp, vmap
+from torch.func import grad, jacrev, vmap
 
 import kantorch
 import laws
@@ -150,23 +150,6 @@ def test_second_derivatives_of_sinkhorn_agree(rng):
     step = torch.from_numpy(rng.normal(size=(3, 4)))
     change = (grad(energy)(cost + 1e-5 * step) - grad(energy)(cost - 1e-5 * step)) / 2e-5
     torch.testing.assert_close((want * step).sum((-2, -1)), change, rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
-def test_forward_mode_is_refused(method, rng):
-    cost, a, b = (t[0] for t in random_batch(rng, 1, 3, 4))
-    # Never a silent zero: torch itself refuses what has no forward rule, in words with "jvp".
-    with pytest.raises(NotImplementedError, match="jvp"):
-        jvp(lambda c: value(method)(c, a, b), (cost,), (cost,))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
-def test_func_hessian_is_refused(rng):
-    """It needs the forward mode; `jacrev(jacrev(...))` does not."""
-    cost, a, b = (t[0] for t in random_batch(rng, 1, 3, 4))
-    # torch's own refusal, as above.
-    with pytest.raises(NotImplementedError, match="jvp"):
-        hessian(lambda c: kantorch.solve(c, a, b, reg=0.3).value)(cost)
 
 
 def test_batched_upstream_gradients(method, rng):

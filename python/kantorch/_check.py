@@ -65,7 +65,10 @@ def computed(tensor: Tensor) -> Tensor:
 def require_weights(name: str, weights: Any, size: int, cost: Costs, dtype: torch.dtype) -> Tensor:
     """Check weights (size,) or (B, size) in the cost's own dtype; None means uniform ones."""
     if weights is None:
-        return torch.full((size,), 1.0 / size, dtype=cost.dtype, device=cost.device)
+        count: Any = size
+        if isinstance(count, Tensor):  # in a trace, where quotients of sizes would be float32
+            count = count.double()
+        return torch.full((size,), 1.0 / count, dtype=cost.dtype, device=cost.device)
     require_floating(name, weights)
     if weights.dtype != dtype:
         msg = f"{name} must have the cost's dtype {dtype}, got {weights.dtype}"

@@ -17,6 +17,7 @@ from typing_extensions import Self
 from kantorch import ops
 from kantorch.costs import Points
 from kantorch.errors import ADVICE, ConvergenceError, Status
+from kantorch.ops.distance import values_are_at_hand
 from kantorch.ops.exact import scatter_plan
 from kantorch.ops.scaling import Outputs
 
@@ -132,16 +133,20 @@ class OTResult(abc.ABC):
         return advice
 
     def __getstate__(self) -> dict[str, Any]:
-        # The tensors of a copy count their in-place changes afresh.
-        return self.__dict__ | {"_versions": None}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> OTResult:
-        # A graph belongs to the tensors that were solved: a copy has none.
+        # A graph belongs to the tensors that were solved: what is made of other tensors has none. Those
+        # count their in-place changes afresh.
         fields = {
-            name: copy.deepcopy(field.detach() if hasattr(field, "detach") else field, memo)
+            name: field.detach() if hasattr(field, "detach") else field
             for name, field in self.__dict__.items()
         }
-        return type(self)(**fields | {"_versions": None})
+        return fields | {"_versions": None}
+
+    def __copy__(self) -> Self:
+        # The tensors are the same, and so are their graph and their changes.
+        return dataclasses.replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(**copy.deepcopy(self.__getstate__(), memo))
 
     def __repr__(self) -> str:
         n, m = self._cost.shape[-2:]
@@ -283,20 +288,23 @@ class LineResult(ExactResult):
         # The core adds potentials up from steps of the cost along the plan, which would be feasible without
         # rounding. Each step is off by a few roundings of its terms, whose sum over all steps is at most a
         # small multiple of the largest cost; the sums here are off by some roundings of their terms.
-        f, g = self._f.detach(), self._g.detach()
-        a, b = self._a.detach().double(), self._b.detach().double()
+        f, g = self._flat(self._f.detach(), 1), self._flat(self._g.detach(), 1)
+        a = self._shared(self._a.detach(), 1).double()
+        b = self._shared(self._b.detach(), 1).double()
         mass = a.sum(-1)
         scale = torch.where(mass > 0, mass / b.sum(-1), 1.0)
         dual = (a * f).sum(-1) + scale * (b * g).sum(-1)
         size = (a * f.abs()).sum(-1) + scale * (b * g.abs()).sum(-1)
         potentials = f.abs().amax(-1) + g.abs().amax(-1)
-        return dual - 2.0**-44 * size - 2.0**-47 * mass * (self._farthest() + potentials)
+        bound = dual - 2.0**-44 * size - 2.0**-47 * mass * (self._farthest() + potentials)
+        return self._lead(bound)
 
     def _farthest(self) -> Tensor:
-        """(..) The largest cost."""
+        """The largest cost, of all problems or of each."""
         assert isinstance(self._cost, Points)
         (x_low, x_high), (y_low, y_high) = (
-            p.detach().double().squeeze(-1).aminmax(dim=-1) for p in (self._cost.x, self._cost.y)
+            self._shared(p.detach().squeeze(-1), 1).double().aminmax(dim=-1)
+            for p in (self._cost.x, self._cost.y)
         )
         distance = torch.maximum(x_high - y_low, y_high - x_low)
         return distance.square() if self._cost.metric == "sqeuclidean" else distance
@@ -349,8 +357,12 @@ class ScalingResult(OTResult):
     @property
     def plan(self) -> Tensor:
         """(.., n, m) The transport plan P; differentiable for Sinkhorn, by implicit differentiation."""
+        return self._lead(self._flat_plan())
+
+    def _flat_plan(self) -> Tensor:
+        """The plan in one batch dimension."""
         self._require_unchanged()
-        plan = ops.gibbs(
+        plan: Tensor = ops.gibbs(
             self._shared(self._matrix(), 2),
             self._flat(self._f, 1),
             self._flat(self._g, 1),
@@ -359,7 +371,7 @@ class ScalingResult(OTResult):
             self._eps.reshape(-1),
             0,
         )
-        return self._lead(plan)
+        return plan
 
     @property
     def marginal_a(self) -> Tensor:
@@ -381,14 +393,22 @@ class SinkhornResult(ScalingResult):
 
     @classmethod
     def _has_graph(cls, f: Tensor) -> bool:
-        # Inside vmap a tensor does not tell whether the one that it maps over requires a gradient.
-        return f.requires_grad or torch._C._are_functorch_transforms_active()
+        # Inside vmap a tensor does not tell whether the one that it maps over requires a gradient, and
+        # in a trace not whether one that it stands for does. TorchScript keeps no grad mode either.
+        if torch.compiler.is_compiling():
+            return f.requires_grad or torch._C._are_functorch_transforms_active()
+        return (
+            f.requires_grad
+            or torch._C._get_tracing_state() is not None
+            or (torch.is_grad_enabled() and not values_are_at_hand())
+        )
 
     @property
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``."""
         if self._has_graph(self._f):
-            return (self.plan * self._matrix()).sum((-2, -1))
+            paid = self._flat_plan() * self._shared(self._matrix(), 2)
+            return self._lead(paid.sum((-2, -1)))
         return self._value_linear.to(self._cost.dtype)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree
 
 from kantorch import _check
-from kantorch.ops.distance import distances, require_finite
+from kantorch.ops.distance import distances, require_finite, values_are_at_hand
 from kantorch.ops.problem import METRICS
 
 Metric = Literal["sqeuclidean", "euclidean", "cityblock", "chebyshev"]
@@ -38,7 +40,7 @@ def cost_matrix(x: Tensor, y: Tensor, *, metric: Metric = "sqeuclidean") -> Tens
     tensor([[5.]])
     """
     points = Points.of(x, y, metric)
-    if not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active():
+    if values_are_at_hand():
         require_finite("x", points.x)
         require_finite("y", points.y)
     return points.matrix()
@@ -111,3 +113,16 @@ class Points:
     def device(self) -> torch.device:
         """Where the points are."""
         return self.x.device
+
+
+def _flatten(points: Points) -> tuple[list[Tensor], str]:
+    return [points.x, points.y], points.metric
+
+
+def _unflatten(clouds: Iterable[Any], metric: Any) -> Points:
+    x, y = clouds
+    return Points(x, y, metric)
+
+
+# A node, so that results that hold points can be returned by functions under vmap.
+_pytree.register_pytree_node(Points, _flatten, _unflatten)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-_library: Any = torch.library.Library("kantorch", "DEF")  # type: ignore[no-untyped-call]
+from kantorch.ops import _registry
+from kantorch.ops._arguments import layout, require_layout
 
 # The number of dimensions of each tensor argument of a single problem; one more means batched.
 OwnDims = Sequence[int | None]
@@ -41,9 +42,9 @@ def define(
     kernel: Callable[..., Any],
     fake: Callable[..., Any],
     own_dims: OwnDims,
+    double: Sequence[str] = (),
     setup_context: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
-    jvp: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """Register `torch.ops.kantorch.<name>` and return the function to call it by.
 
@@ -52,30 +53,42 @@ def define(
         kernel: the CPU implementation; allocates its outputs afresh.
         fake: the same shapes and dtypes without values.
         own_dims: see `OwnDims`, one entry an argument, None for what is no tensor.
+        double: arguments that are float64 here and in the dtype that is computed in elsewhere.
         setup_context: saves for backward. With `backward`, makes the op differentiable.
         backward: one gradient an argument, None where there is none.
-        jvp: forward-mode derivative; without it forward mode raises.
     """
     name = schema.partition("(")[0]
-    qualified = f"kantorch::{name}"
-    _library.define(schema)
-    _library.impl(name, kernel, "CPU")
-    torch.library.register_fake(qualified, fake, lib=_library)
-    op = getattr(torch.ops.kantorch, name).default
+    names = [part.split()[-1] for part in schema.partition("(")[2].partition(")")[0].split(",")]
+    expected = layout(names, own_dims, double)
+
+    def checked(*args: Any) -> Any:
+        require_layout(name, expected, args)
+        return kernel(*args)
 
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
         return _vmap(call, own_dims, info.batch_size, in_dims, args)
 
-    torch.library.register_vmap(qualified, vmap, lib=_library)
+    def vmap_of_op(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+        # Below vmap torch differentiates an op by its own rule, and finds none for a Function.
+        return _vmap(op, own_dims, info.batch_size, in_dims, args)
+
+    op = _registry.register(
+        schema,
+        kernel=checked,
+        fake=fake,
+        vmap=vmap_of_op,
+        setup_context=setup_context,
+        backward=backward,
+    )
     function: Any = None
     if backward is not None and setup_context is not None:
-        torch.library.register_autograd(
-            qualified, backward, setup_context=setup_context, lib=_library
-        )
-        function = _function(name, op, setup_context, backward, vmap, jvp)
+        function = _function(name, op, setup_context, backward, vmap)
 
     def call(*args: Any) -> Any:
-        if function is None or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            refuse_compiled_derivatives()
+            return op(*args)
+        if function is None:
             return op(*args)
         if (
             torch._C._are_functorch_transforms_active()
@@ -107,22 +120,52 @@ def _plain(args: tuple[Any, ...]) -> bool:
     return True
 
 
+def refuse_compiled_derivatives() -> None:
+    """Raise where code that is being compiled takes derivatives by `torch.func`, which no op survives.
+
+    Without `fullgraph` the compiler then leaves that code to eager mode, where it works.
+    """
+    if _derivative_is_traced():
+        msg = (
+            "kantorch does not compile code that calls torch.func.grad, vjp, jacrev or jvp: compile "
+            "what they are called on, or use torch.autograd"
+        )
+        raise NotImplementedError(msg)
+
+
+def _derivative_is_traced() -> bool:
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    vmap = torch._C._functorch.TransformType.Vmap
+    return any(transform.key() != vmap for transform in transforms)
+
+
+# The compiler shall run it, not trace it. torch.compiler.assume_constant_result would import the compiler.
+_derivative_is_traced._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def refuse_forward_mode(*_: Any) -> Any:
+    """The forward-mode derivative of every op."""
+    msg = (
+        "kantorch has no forward-mode derivatives (jvp, jacfwd, hessian, dual numbers): use grad, vjp or "
+        "jacrev, and jacrev(jacrev(f)) for a Hessian"
+    )
+    raise NotImplementedError(msg)
+
+
 def _function(
     name: str,
     op: Callable[..., Any],
     setup_context: Callable[..., None],
     backward: Callable[..., Any],
     vmap: Callable[..., Any],
-    jvp: Callable[..., Any] | None,
 ) -> Any:
     members = {
         "forward": staticmethod(lambda *args: op(*args)),
         "setup_context": staticmethod(setup_context),
         "backward": staticmethod(backward),
         "vmap": staticmethod(vmap),
+        "jvp": staticmethod(refuse_forward_mode),
     }
-    if jvp is not None:
-        members["jvp"] = staticmethod(jvp)
     return type(f"_{name.capitalize()}", (torch.autograd.Function,), members)
 
 

@@ -7,12 +7,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from kantorch.ops._define import refuse_compiled_derivatives, refuse_forward_mode
 from kantorch.ops.square_distance import is_faster, square_distance
 
 
 def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
     """The costs (n, m) or (B, n, m) between points (n, d) and (m, d), either of them batched."""
+    if torch.compiler.is_compiling():
+        refuse_compiled_derivatives()
+    elif forward_ad._current_level >= 0:  # no public way to ask
+        identity: Any = _WithoutForwardMode
+        x, y = identity.apply(x), identity.apply(y)
     if metric in ("cityblock", "chebyshev"):
         return torch.cdist(x, y, p=1.0 if metric == "cityblock" else float("inf"))
     batched = x.ndim == 3 or y.ndim == 3
@@ -23,6 +30,16 @@ def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
     function: Any = _SquaredDistance if metric == "sqeuclidean" else _Distance
     cost: Tensor = function.apply(x, y)
     return cost if batched else cost[0]
+
+
+def values_are_at_hand() -> bool:
+    """Whether values may be looked at: not while code is traced or transformed."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+    )
 
 
 def require_finite(name: str, points: Tensor) -> float:
@@ -66,6 +83,28 @@ def _squared(x: Tensor, y: Tensor) -> Tensor:
 def _cdist(x: Tensor, y: Tensor) -> Tensor:
     # Not torch's inner products: those cancel.
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+class _WithoutForwardMode(torch.autograd.Function):
+    """The identity. The compiler takes no function with a jvp, so the distances have none."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(points: Tensor) -> Tensor:
+        return points.view_as(points)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        refuse_forward_mode(ctx, *tangents)
 
 
 class _Distance(torch.autograd.Function):

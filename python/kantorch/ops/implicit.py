@@ -121,6 +121,7 @@ implicit = define(
     kernel=_kernel,
     fake=_fake,
     own_dims=(2, 1, 1, 1, 1, 0, 1, 1, None, None),
+    double=("x", "y"),
     setup_context=_setup_context,
     backward=_backward,
 )

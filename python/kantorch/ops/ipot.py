@@ -230,6 +230,10 @@ def _points_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     need_x, need_y, need_a, need_b = ctx.needs_input_grad[:4]
     scale = grad_value.to(x.dtype)[:, None]
     grad_x = grad_y = grad_a = grad_b = None
+    if torch.is_grad_enabled() and (need_x or need_y):
+        of_x, of_y = _points_gradients_with_graph(ctx, f, g, a * scale, b, eps)
+        grad_x, grad_y = reduce_batch(of_x, x), reduce_batch(of_y, y)
+        need_x = need_y = False
     if need_x:
         grad_x = reduce_batch(
             point_gradient(x, y, f, g, a * scale, b, eps, ctx.metric, ctx.threads), x
@@ -242,6 +246,18 @@ def _points_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         log_u, log_v = scaling_potentials_points(x, y, f, g, a, b, eps, ctx.metric)
         grad_a, grad_b = mass_gradients(grad_value, log_u, log_v, a, b)
     return grad_x, grad_y, grad_a, grad_b, *(None,) * 7
+
+
+def _points_gradients_with_graph(
+    ctx: Any, f: Tensor, g: Tensor, a: Tensor, b: Tensor, eps: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Those in x and y, to be differentiated again at a constant plan; costs and plan are stored."""
+    x, y = (p if p.requires_grad else p.detach().requires_grad_() for p in ctx.saved_tensors[:2])
+    clouds = [p.expand(f.shape[0], *p.shape[-2:]) for p in (x, y)]
+    cost = distances(clouds[0], clouds[1], ctx.metric)
+    plan = gibbs(cost.detach(), f, g, a, b, eps, ctx.threads)
+    of_x, of_y = torch.autograd.grad(cost, clouds, plan, create_graph=True)
+    return of_x, of_y
 
 
 # (cost, f, g, a, b, eps) -> (eps log U, eps log V), the paper's scalings as potentials. At zero mass, where they are
