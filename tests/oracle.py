@@ -64,14 +64,20 @@ class RationalOptimum:
     g: list[Fraction]
 
 
-def rational(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> RationalOptimum:
+def _fraction(value: float | Fraction) -> Fraction:
+    return value if isinstance(value, Fraction) else Fraction(float(value))
+
+
+def rational(
+    cost: np.ndarray | list[list[Fraction]], a: np.ndarray, b: np.ndarray
+) -> RationalOptimum:
     """The optimum in integer arithmetic: floats are dyadic, so scaled by a power of two they are integers.
 
     Successive shortest paths with potentials. b is rescaled to the mass of a as the contract says, which
     rounds nothing either: supplies are multiplied by sum b and demands by sum a.
     """
-    n, m = cost.shape
-    flat, unit = _integers([Fraction(float(c)) for c in np.ravel(cost)])
+    n, m = len(cost), len(cost[0])
+    flat, unit = _integers([_fraction(c) for row in cost for c in row])
     c = [flat[i * m : (i + 1) * m] for i in range(n)]
     sa, unit_a = _integers([Fraction(float(v)) for v in a])
     sb, _ = _integers([Fraction(float(v)) for v in b])

@@ -139,12 +139,39 @@ def test_float32_points_are_computed_in_float64(rng):
     torch.testing.assert_close(result.value, exact.value.float(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e200])
-def test_costs_that_are_not_finite_are_refused(bad):
-    x, y = torch.tensor([0.0, bad]).double(), torch.tensor([1.0, 2.0]).double()
-    half = torch.full((2,), 0.5, dtype=torch.float64)
-    with pytest.raises(ValueError, match="finite"):
-        ops.line(x, y, half, half, None, None, True, 1)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_points_that_are_not_finite_are_named(bad):
+    x, y = torch.tensor([[0.0], [bad]]), torch.tensor([[1.0], [2.0]])
+    with pytest.raises(ValueError, match=rf"^x must be finite: x\[1, 0\] = {bad}"):
+        kantorch.solve_sample(x, y)
+    with pytest.raises(ValueError, match=rf"^y must be finite: y\[1, 0\] = {bad}"):
+        kantorch.solve_sample(y, x)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "metric", "far"),
+    [
+        (torch.float32, "sqeuclidean", 1e25),
+        (torch.float32, "euclidean", 3e38),
+        (torch.float64, "sqeuclidean", 1e200),
+        (torch.float64, "cityblock", 1.5e308),
+    ],
+)
+def test_costs_that_are_not_finite_are_named(dtype, metric, far):
+    x = torch.tensor([0.0, 1.0, far], dtype=dtype)[:, None]
+    y = torch.tensor([1.0, -far], dtype=dtype)[:, None]
+    first = [2, 1] if metric in ("euclidean", "cityblock") else [0, 1]
+    with pytest.raises(ValueError, match=rf"^cost must be finite: cost\[{first[0]}, 1\] = inf"):
+        kantorch.solve_sample(x, y, metric=metric)
+    batch = (torch.stack([torch.zeros_like(points), points]) for points in (x, y))
+    with pytest.raises(ValueError, match=rf"^cost must be finite: cost\[1, {first[0]}, 1\] = inf"):
+        kantorch.solve_sample(*batch, metric=metric)
+    # Each problem is judged by its own points.
+    low, high = torch.full_like(x, -far), torch.full_like(y, far)
+    result = kantorch.solve_sample(
+        torch.stack([low, -low]), torch.stack([-high, high]), metric=metric
+    )
+    assert result.value.tolist() == [0, 0]
 
 
 def test_weights_are_checked():

@@ -44,6 +44,7 @@ def everyday_calls(requires_grad, dtype=torch.float64):
     on_line = kantorch.solve_sample(x[:, :1], leaf(4, 1).requires_grad_(requires_grad))
     if requires_grad:
         torch.autograd.grad(on_line.value, x)
+    kantorch.costs.cost_matrix(leaf(256, 64).detach(), leaf(64, 64).detach())
     y = leaf(4, 2).requires_grad_(requires_grad)
     for options in ({}, {"reg": 0.3}, {"method": "ipot", "max_iter": 20, "tol": 0.0}):
         for metric in ("sqeuclidean", "euclidean"):

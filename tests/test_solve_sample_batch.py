@@ -30,7 +30,14 @@ def answer(x, y, metric, method):
 # A problem of up to 2^20 numbers is stored by the core, a larger one is not, whatever the batch holds.
 @pytest.mark.parametrize(
     ("batch", "n", "m", "d"),
-    [(3, 7, 5, 1), (270, 7, 5, 3), (20, 256, 250, 2), (3, 40, 33, 70), (2, 1030, 1024, 2)],
+    [
+        (3, 7, 5, 1),
+        (270, 7, 5, 3),
+        (20, 256, 250, 2),
+        (3, 40, 33, 70),
+        (3, 130, 120, 80),
+        (2, 1030, 1024, 2),
+    ],
 )
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_batch_changes_no_bit_of_its_problems(metric, batch, n, m, d, method, dtype, rng):

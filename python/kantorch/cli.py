@@ -22,6 +22,7 @@ def transfer(
     *,
     output: Path = Path("runs/transfer"),
     data: str | None = None,
+    image_layout: Literal["auto", "channels_first", "channels_last"] | None = None,
     seeds: int | None = None,
     labels_per_class: int | None = None,
     regularizers: str | None = None,
@@ -48,6 +49,7 @@ def transfer(
         config: YAML file of settings, as config.yaml in a run folder; the options below win.
         output: The run folder.
         data: "digits", or an .npz file with `images` and integer `labels`.
+        image_layout: Of images with channels: "auto" goes by the one axis of at most four entries.
         seeds: Number of fine-tunings per regularizer and strength.
         labels_per_class: Training examples per target class.
         regularizers: Comma-separated, of none, l2, l2sp, identity, uniform, optimal.
@@ -61,11 +63,13 @@ def transfer(
         progress: Show a progress bar.
     """
     from kantorch.training import TransferConfig, run_transfer
-    from kantorch.training.config import load_yaml
-    from kantorch.training.runner import is_writer
+    from kantorch.training._yaml import load_yaml
+    from kantorch.training.files import unicode_name
+    from kantorch.training.ranks import is_writer
 
     given: dict[str, Any] = {
-        "data": data,
+        "data": None if data is None else unicode_name(data),
+        "image_layout": image_layout,
         "seeds": None if seeds is None else list(range(seeds)),
         "labels_per_class": labels_per_class,
         "regularizers": None if regularizers is None else _names(regularizers),

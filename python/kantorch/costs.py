@@ -18,10 +18,11 @@ Metric = Literal["sqeuclidean", "euclidean", "cityblock", "chebyshev"]
 
 
 def cost_matrix(x: Tensor, y: Tensor, *, metric: Metric = "sqeuclidean") -> Tensor:
-    """The costs between all pairs of two sets of points, from coordinate differences.
+    """The costs between all pairs of two sets of points.
 
-    No inner products are taken, so nothing cancels for points that are close together or far from the
-    origin. At zero distance the subgradient is 0.
+    They come from differences of coordinates, or from inner products about the centre where these lose
+    no digits, so nothing cancels for points that are close together or far from the origin. At zero
+    distance the subgradient is 0.
 
     Args:
         x: (n, d) or (B, n, d), finite; float16 and bfloat16 are computed in float32.

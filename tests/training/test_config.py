@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kantorch.training import ConfigError, TransferConfig
-from kantorch.training.config import difference, dump_yaml
+from kantorch.training._yaml import dump_yaml, load_yaml
+from kantorch.training.config import difference
 from training.tiny import TINY, tiny
 
 
@@ -25,6 +26,9 @@ def test_settings_survive_yaml(tmp_path):
         ("seeds", ()),
         ("seeds", (0, 0)),
         ("seeds", (-1,)),
+        ("seeds", (2**63,)),
+        ("data_seed", 2**63),
+        pytest.param("learning_rate", 10**400, id="an integer beyond floats"),
         ("seeds", 3),
         ("test_fraction", 1.0),
         ("momentum", 1.0),
@@ -65,8 +69,57 @@ def test_an_unknown_setting_is_named_with_a_near_one():
         TransferConfig.from_mapping({"step_s": 3})
 
 
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.e-3", ".1e-2", "+1e-3", "0.001", "1.0e-3"])
+def test_powers_of_ten_are_numbers(tmp_path, text):
+    """As in JSON and YAML 1.2; YAML 1.1, which PyYAML reads, wants a point and a sign."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"learning_rate: {text}\nalphas: {{optimal: [{text}, 1e1]}}\n")
+    found = load_yaml(path)
+    assert found == {"learning_rate": 0.001, "alphas": {"optimal": [0.001, 10.0]}}
+
+
+@pytest.mark.parametrize("name", ["1e-3", "1e3", "on", "1", "~", "e3", "1e", "a: b"])
+def test_names_that_look_like_numbers_come_back_as_names(tmp_path, name):
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_yaml({"data": name}))
+    assert load_yaml(path) == {"data": name}
+
+
 @pytest.mark.parametrize(
-    "text", ["- 1\n", "a: [1\n", "!!python/object/apply:os.system ['touch pwned']\n", ""]
+    ("text", "words"),
+    [
+        ("steps: 6\nseeds: [0]\nsteps: 12\n", r"'steps' .*line 3"),
+        ("alphas: {l2: [1.0], 'l2': [2.0]}\n", "'l2' .*line 1"),
+    ],
+)
+def test_a_setting_that_is_given_twice_is_refused(tmp_path, text, words):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"(?s)config\.yaml.*{words}"):
+        load_yaml(path)
+
+
+def test_a_merged_setting_may_be_given_again(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("alphas: &a {l2: [1.0]}\nx: {<<: *a, l2: [2.0]}\n")
+    assert load_yaml(path)["x"] == {"l2": [2.0]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- 1\n",
+        "a: [1\n",
+        "!!python/object/apply:os.system ['touch pwned']\n",
+        "",
+        "a: &a [*a]\n",
+        "a: 2001-99-99\n",
+        "a: !!bool x\n",
+        "? [1]\n: 2\n",
+        "a: " + "[" * 10_000,
+        "a: 1\n---\na: 2\n",
+        "a: \0\n",
+    ],
 )
 def test_files_that_are_no_settings_are_refused(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)

@@ -100,6 +100,47 @@ def test_own_data_is_read_from_npz(tmp_path, rng):
     assert tasks.target(0).train.tensors[0].shape == (4, 1, 9, 9)
 
 
+def colour(n=120, height=9, width=8, channels=3):
+    """Labelled images whose channels differ, channels first."""
+    rng = np.random.default_rng(4)
+    images = rng.random((n, channels, height, width)) + 5 * np.arange(channels)[:, None, None]
+    return images, np.repeat(np.arange(4), n // 4)
+
+
+def first_images(path, images, labels, **settings):
+    np.savez(path, images=images, labels=labels)
+    own = {"data": str(path), "source_classes": (0, 1), "target_classes": (2, 3)}
+    return Tasks(tiny(**own, **settings)).target(0).train.tensors[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_with_channels_last_are_the_same_images(tmp_path, channels):
+    images, labels = colour(channels=channels)
+    last = np.ascontiguousarray(np.moveaxis(images, 1, -1))
+    first = first_images(tmp_path / "first.npz", images, labels)
+    assert first.shape == (4, channels, 9, 8)
+    assert torch.equal(first, first_images(tmp_path / "last.npz", last, labels))
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(9, 8, 10), (4, 4, 3), (9, 3, 3)])
+def test_a_layout_that_the_shape_leaves_open_is_asked_for(tmp_path, height, width, channels):
+    images, labels = colour(height=height, width=width, channels=channels)
+    last = np.ascontiguousarray(np.moveaxis(images, 1, -1))
+    path = tmp_path / "data.npz"
+    words = rf"data\.npz: images of shape \(120, {channels}, {height}, {width}\).*image_layout"
+    with pytest.raises(ConfigError, match=words):
+        first_images(path, images, labels)
+    first = first_images(path, images, labels, image_layout="channels_first")
+    assert first.shape == (4, channels, height, width)
+    assert torch.equal(first, first_images(path, last, labels, image_layout="channels_last"))
+
+
+def test_images_too_small_for_the_network_are_named(tmp_path):
+    images, labels = colour(height=8, width=1)
+    with pytest.raises(RunError, match=r"images .*2 x 2 pixels.*\(120, 3, 8, 1\)"):
+        first_images(tmp_path / "a.npz", images, labels, image_layout="channels_first")
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
@@ -115,6 +156,10 @@ def test_own_data_is_read_from_npz(tmp_path, rng):
             {"images": np.array([{}] * 4, dtype=object), "labels": np.zeros(4, dtype=int)},
             "Object arrays cannot be loaded",
         ),
+        ({"images": np.full((4, 3, 3), "a"), "labels": np.zeros(4, dtype=int)}, "<U1"),
+        ({"images": np.full((4, 3, 3), 1j), "labels": np.zeros(4, dtype=int)}, "complex128"),
+        ({"images": np.zeros((4, 3, 3)), "labels": np.full(4, 2**63, dtype=np.uint64)}, "int64"),
+        ({"images": np.zeros((0, 3, 3)), "labels": np.zeros(0, dtype=int)}, r"\(0, 3, 3\)"),
     ],
 )
 def test_bad_data_names_the_fault(tmp_path, arrays, words):
@@ -122,4 +167,21 @@ def test_bad_data_names_the_fault(tmp_path, arrays, words):
     if arrays is not None:
         np.savez(path, **arrays)
     with pytest.raises(RunError, match=words):
+        Tasks(tiny(data=str(path)))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "one array", "no archive"])
+def test_damaged_data_is_named(tmp_path, damage):
+    path = tmp_path / "data.npz"
+    images, labels = colour()
+    np.savez_compressed(path, images=images, labels=labels)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    if damage == "one array":
+        with path.open("wb") as file:
+            np.save(file, images)
+    else:
+        shorter = path.read_bytes()[:-100]
+        path.write_bytes({"cut": shorter, "flipped": content, "empty": b""}.get(damage, b"hello"))
+    with pytest.raises(RunError, match=r"data must be .*data\.npz"):
         Tasks(tiny(data=str(path)))

@@ -13,10 +13,8 @@ import torch
 
 from kantorch.training import RunError
 from kantorch.training.files import (
-    TEMPORARY,
     read_json,
     read_tensors,
-    remove_partial,
     write_atomic,
     write_csv,
     write_tensors,
@@ -36,14 +34,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_partial_one(tmp_path, monkeyp
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_partial_files_of_a_killed_run_are_removed(tmp_path):
-    (tmp_path / "deep").mkdir()
-    partial = tmp_path / "deep" / f"last.ckpt{TEMPORARY}"
-    partial.write_bytes(b"half")
-    remove_partial(tmp_path)
-    assert not partial.exists()
 
 
 def test_tensors_survive(tmp_path):
@@ -131,4 +121,26 @@ def test_a_lock_of_another_host_needs_force(tmp_path):
 def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="output folder"), folder_lock(tmp_path / "file" / "run"):
+        pytest.fail("the lock was given")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"{", b"[1]", b'{"pid": 1}'])
+def test_a_lock_file_that_nobody_can_read_needs_force(tmp_path, content):
+    (tmp_path / "run.lock").write_bytes(content)
+    with pytest.raises(RunError, match=r"run\.lock.*force-unlock"), folder_lock(tmp_path):
+        pytest.fail("the lock was given")
+    with folder_lock(tmp_path, force=True) as remark:
+        assert "unknown" in remark
+    with folder_lock(tmp_path) as remark:
+        assert remark is None
+
+
+def test_a_file_system_without_locks_is_not_called_another_run(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RunError, match=r"cannot lock .*run\.lock: No locks"), folder_lock(tmp_path):
         pytest.fail("the lock was given")

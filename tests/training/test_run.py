@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import random
 import statistics
@@ -17,7 +18,8 @@ import yaml
 from kantorch.training import NonFiniteError, RunError, run_transfer
 from kantorch.training.lock import folder_lock
 from kantorch.training.runner import Run
-from kantorch.training.units import Unit, all_units, choose_alphas
+from kantorch.training.trials import Trial, all_trials, choose_alphas
+from scripts import HANGS
 from training.tiny import TINY, tiny
 
 NUMBERS = ("metrics.csv", "results.csv", "test.json")
@@ -38,7 +40,7 @@ def test_a_run_writes_every_file(finished):
         assert (folder / name).stat().st_size > 0
     for name in ("accuracy.png", "trace.png", "alphas.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    assert len(list(folder.glob("logs/*/events.out.tfevents.*"))) == 1 + len(all_units(tiny()))
+    assert len(list(folder.glob("logs/*/events.out.tfevents.*"))) == 1 + len(all_trials(tiny()))
     assert not list(folder.rglob("*.ckpt"))
     assert not list(folder.rglob("*.partial"))
     saved = yaml.safe_load((folder / "config.yaml").read_text())
@@ -46,10 +48,10 @@ def test_a_run_writes_every_file(finished):
     assert saved == tiny().to_mapping()
 
 
-def test_metrics_cover_every_round_of_every_unit(finished):
+def test_metrics_cover_every_round_of_every_trial(finished):
     rows = table(finished[0] / "metrics.csv")
     config = tiny()
-    assert len(rows) == config.rounds * (1 + len(all_units(config)))
+    assert len(rows) == config.rounds * (1 + len(all_trials(config)))
     assert [row["step"] for row in rows[:3]] == ["2", "4", "6"]
     for row in rows[config.rounds :]:
         assert 0 <= float(row["validation_trace_pool"]) <= 1 + 1e-6
@@ -86,18 +88,25 @@ def test_strengths_are_chosen_by_validation_alone():
     config = tiny()
     accuracy = {0.01: (0.5, 0.7), 0.1: (0.9, 0.5)}
     records = {
-        unit: {
+        trial: {
             "history": [
-                {"validation_accuracy": 1.0 if unit.alpha == 0.01 else 0.0},
-                {"validation_accuracy": accuracy.get(unit.alpha, (0, 0))[unit.seed]},
+                {"validation_accuracy": 1.0 if trial.alpha == 0.01 else 0.0},
+                {"validation_accuracy": accuracy.get(trial.alpha, (0, 0))[trial.seed]},
             ]
         }
-        for unit in all_units(config)
+        for trial in all_trials(config)
     }
     assert choose_alphas(config, records)["optimal"] == 0.1
     for seed in (0, 1):  # a tie goes to the smaller strength
-        records[Unit("optimal", 0.1, seed)] = records[Unit("optimal", 0.01, seed)]
+        records[Trial("optimal", 0.1, seed)] = records[Trial("optimal", 0.01, seed)]
     assert choose_alphas(config, records)["optimal"] == 0.01
+
+
+def test_strengths_that_differ_have_folders_of_their_own():
+    near = (0.1, 0.10000001, 1e-5, 1.00000001e-5)
+    names = {Trial("optimal", alpha, 0).name for alpha in near}
+    assert len(names) == len(near)
+    assert Trial("optimal", 1, 0).name == Trial("optimal", 1.0, 0).name
 
 
 def test_a_repeated_run_gives_the_same_numbers(finished, tmp_path):
@@ -130,7 +139,7 @@ def test_killed_runs_end_with_the_same_numbers(finished, tmp_path, where):
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS,
         check=False,
     )
     assert process.returncode == 0, process.stderr
@@ -157,41 +166,26 @@ def interrupted(folder, monkeypatch, steps):
     monkeypatch.setattr(TransferModule, "training_step", real)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
+def saved(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def test_a_damaged_checkpoint_is_named_and_the_advice_helps(finished, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     interrupted(folder, monkeypatch, steps=6 + 3)
     (checkpoint,) = folder.rglob("last.ckpt")
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    with pytest.raises(RunError, match=r"none-seed0/last\.ckpt.*delete it"):
-        run_transfer(tiny(), folder, progress=False)
-
-
-def test_changed_settings_are_refused_with_a_difference(copied):
-    before = numbers(copied)
-    with pytest.raises(RunError, match=r"momentum: 0\.9 -> 0\.5"):
-        run_transfer(tiny(momentum=0.5), copied, progress=False)
-    assert numbers(copied) == before
-
-
-def test_force_starts_afresh(copied):
-    before = numbers(copied)
-    changed = tiny(momentum=0.5)
-    run_transfer(changed, copied, force=True, progress=False)
-    assert numbers(copied) != before
-    assert yaml.safe_load((copied / "config.yaml").read_text())["momentum"] == 0.5
-
-
-def test_force_keeps_a_run_of_the_same_settings(copied, monkeypatch):
-    monkeypatch.setattr(Run, "_trainer", None)
-    before = numbers(copied)
-    run_transfer(tiny(), copied, force=True, progress=False)
-    assert numbers(copied) == before
-
-
-def test_another_world_size_is_refused(copied, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RunError, match="world_size: 1 -> 2"):
-        run_transfer(tiny(), copied, progress=False)
+    whole = checkpoint.read_bytes()
+    others = torch.load(checkpoint, weights_only=True) | {"trial": "source"}
+    bare = torch.load(folder / "source" / "weights.pt", weights_only=True)
+    for content in (whole[:-100], saved(others), saved(bare)):
+        checkpoint.write_bytes(content)
+        with pytest.raises(RunError, match=r"none-seed0/last\.ckpt.*delete it"):
+            run_transfer(tiny(), folder, progress=False)
+    checkpoint.unlink()
+    run_transfer(tiny(), folder, progress=False)
+    assert numbers(folder) == numbers(finished[0])
 
 
 def test_a_folder_in_use_is_refused(copied):

@@ -35,7 +35,7 @@ bool Assignment<T>::fits(const Instance<T>& instance) noexcept {
 
 template <class T>
 Assigned Assignment<T>::run(const Instance<T>& instance, const Screen& screen, bool cold,
-                            const Cpu& exec) {
+                            Index limit, const Cpu& exec) {
   const Index n = instance.n();
   const std::size_t size = static_cast<std::size_t>(n);
   col_of.assign(size, none);
@@ -44,7 +44,7 @@ Assigned Assignment<T>::run(const Instance<T>& instance, const Screen& screen, b
   g.resize(size);
   prices_.assign(static_cast<std::size_t>(screen.stride), 0.0f);
   buffer_.resize(n == instance.cost.cols ? 0 : size);
-  scans = 0;
+  scans_ = augmentations = 0;
   constexpr std::size_t levels = std::size(auction_scans);
   double eps = coarsest * mean_of(screen, n);
   for (std::size_t level = 0; level < levels; ++level, eps *= decay) {
@@ -53,12 +53,24 @@ Assigned Assignment<T>::run(const Instance<T>& instance, const Screen& screen, b
     if (state != Assigned::yes) return state;
   }
   for (Index j = 0; j < n; ++j) g[j] = screen.g[j] + prices_[j];
-  if (!reduce(instance, exec)) return Assigned::interrupted;
+  start_.assign(size, none);
+  if (!cold) start_ = row_of_;
+  const Assigned reduced = reduce(instance, limit, exec);
+  if (reduced == Assigned::interrupted) return reduced;
   for (Node i = 0; i < n; ++i)
     if (col_of[i] != none) f[i] = instance(i, col_of[i]) - g[col_of[i]];
+  if (reduced == Assigned::max_iterations) {
+    fill_up(instance);
+    return reduced;
+  }
   for (const Node i : free_) {
+    if (augmentations == limit) {
+      fill_up(instance);
+      return Assigned::max_iterations;
+    }
     if (!augment(instance, i, exec)) return Assigned::interrupted;
-    if (scans > all_scans * n) return Assigned::too_hard;
+    ++augmentations;
+    if (scans_ > all_scans * n) return Assigned::too_hard;
   }
   for (Node i = 0; i < n; ++i) f[i] = instance(i, col_of[i]) - g[col_of[i]];
   return Assigned::yes;
@@ -86,8 +98,8 @@ Assigned Assignment<T>::auction(const Screen& screen, float eps, double scans_pe
       free_.back() = row_of_[j];
     }
     row_of_[j] = i;
-    if (++scans > enough) return Assigned::too_hard;
-    if (scans % poll == 0 && exec.stopped()) return Assigned::interrupted;
+    if (++scans_ > enough) return Assigned::too_hard;
+    if (scans_ % poll == 0 && exec.stopped()) return Assigned::interrupted;
   }
   return Assigned::yes;
 }
@@ -95,7 +107,7 @@ Assigned Assignment<T>::auction(const Screen& screen, float eps, double scans_pe
 // Bids without epsilon, so that every assigned row has its cheapest column; rows between which such
 // bids cannot decide stay free.
 template <class T>
-bool Assignment<T>::reduce(const Instance<T>& instance, const Cpu& exec) {
+Assigned Assignment<T>::reduce(const Instance<T>& instance, Index limit, const Cpu& exec) {
   const auto& kernels = assignment_table().rows(T{});
   const Node n = static_cast<Node>(f.size());
   std::fill(row_of_.begin(), row_of_.end(), none);
@@ -105,7 +117,7 @@ bool Assignment<T>::reduce(const Instance<T>& instance, const Cpu& exec) {
   std::vector<Node> left;
   for (int pass = 0; pass < 2; ++pass) {
     left.clear();
-    const Index enough = scans + 4 * n;
+    const Index enough = scans_ + 4 * n;
     while (!free_.empty()) {
       const Node i = free_.back();
       free_.pop_back();
@@ -117,20 +129,24 @@ bool Assignment<T>::reduce(const Instance<T>& instance, const Cpu& exec) {
       const bool decided = best.second > best.first;
       if (other != none && !decided) {
         left.push_back(i);
-        ++scans;
+        ++scans_;
         continue;
+      }
+      if (other == none && start_[j] != i) {
+        if (augmentations == limit) return Assigned::max_iterations;
+        ++augmentations;
       }
       if (decided) g[j] -= best.second - best.first;
       assign(i, j);
       if (other != none) {
         col_of[other] = none;
-        (scans < enough ? free_ : left).push_back(other);
+        (scans_ < enough ? free_ : left).push_back(other);
       }
-      if (++scans % poll == 0 && exec.stopped()) return false;
+      if (++scans_ % poll == 0 && exec.stopped()) return Assigned::interrupted;
     }
     free_.assign(left.rbegin(), left.rend());
   }
-  return true;
+  return Assigned::yes;
 }
 
 template <class T>
@@ -142,7 +158,7 @@ bool Assignment<T>::augment(const Instance<T>& instance, Node free, const Cpu& e
   open_g_ = g;
   done_.clear();
   done_distance_.clear();
-  ++scans;
+  ++scans_;
   f[free] = reduced_cost_table().rows(T{}).least(instance.row(free, buffer_.data()), instance.scale,
                                                  instance.base, g.data(), instance.m());
   double length = 0;
@@ -163,7 +179,7 @@ bool Assignment<T>::augment(const Instance<T>& instance, Node free, const Cpu& e
     distance_[j] = infinity;
     open_g_[j] = -infinity;
     i = row_of_[j];
-    if (++scans % poll == 0 && exec.stopped()) return false;
+    if (++scans_ % poll == 0 && exec.stopped()) return false;
   }
   f[free] += length;
   for (std::size_t k = 0; k < done_.size(); ++k) {
@@ -178,6 +194,25 @@ bool Assignment<T>::augment(const Instance<T>& instance, Node free, const Cpu& e
     j = next;
   }
   return true;
+}
+
+// Any column for each row without one: what is nearest in the sense of the potentials.
+template <class T>
+void Assignment<T>::fill_up(const Instance<T>& instance) noexcept {
+  const Index n = instance.n();
+  for (Node i = 0; i < n; ++i) {
+    if (col_of[i] != none) continue;
+    Node nearest = none;
+    double least = infinity;
+    for (Node j = 0; j < n; ++j) {
+      if (row_of_[j] != none) continue;
+      const double reduced = instance(i, j) - g[j];
+      if (nearest != none && !(reduced < least)) continue;
+      nearest = j;
+      least = reduced;
+    }
+    assign(i, nearest);
+  }
 }
 
 template class Assignment<float>;

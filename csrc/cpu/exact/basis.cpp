@@ -20,15 +20,45 @@ struct Amount {
   }
 };
 
-// A cell of a row, ordered for a heap with the smallest value on top.
-struct Cheapest {
-  double value;
-  Node row;
-  Node col;
+// A float as an integer in the same order.
+std::uint32_t ordered(float value) noexcept {
+  std::uint32_t word;
+  std::memcpy(&word, &value, sizeof(word));
+  return word >> 31 != 0 ? ~word : word | 0x80000000u;
+}
 
-  bool operator<(const Cheapest& other) const noexcept {
-    return value > other.value || (value == other.value && row > other.row);
+// The cheapest cell of every row, and of all of these the cheapest: a tree of knock-out rounds with
+// no branch that could be guessed wrong, as a heap has at every level.
+class CheapestCells {
+ public:
+  explicit CheapestCells(Node n) : columns_(static_cast<std::size_t>(n)) {
+    while (leaves_ < static_cast<std::size_t>(n)) leaves_ *= 2;
+    winners_.assign(2 * leaves_, ~std::uint64_t{0});
   }
+
+  // The row of the cheapest cell, the first of several.
+  Node row() const noexcept { return static_cast<Node>(winners_[1]); }
+  Node column(Node row) const noexcept { return columns_[row]; }
+
+  void set(Node row, Smallest cell) noexcept {
+    columns_[row] = static_cast<Node>(cell.index);
+    const std::uint64_t value = ordered(static_cast<float>(cell.value));
+    change(row, value << 32 | static_cast<std::uint32_t>(row));
+  }
+  void drop(Node row) noexcept { change(row, ~std::uint64_t{0}); }
+
+ private:
+  void change(Node row, std::uint64_t player) noexcept {
+    for (std::size_t at = leaves_ + static_cast<std::size_t>(row); at > 1; at /= 2) {
+      winners_[at] = player;
+      player = std::min(player, winners_[at ^ 1]);
+    }
+    winners_[1] = player;
+  }
+
+  std::size_t leaves_ = 1;
+  std::vector<std::uint64_t> winners_;  // of value and row; the children of k are 2 k and 2 k + 1
+  std::vector<Node> columns_;
 };
 
 // Rows and columns with what they still have to give and get. Since no part of the rows has just
@@ -88,10 +118,7 @@ std::vector<Node> nearly_sorted(const std::vector<float>& values) {
   const std::size_t size = values.size();
   const int shift = 32 - (size < 4096 ? 10 : 13);
   const auto key_of = [shift](float value) {
-    std::uint32_t word;
-    std::memcpy(&word, &value, sizeof(word));
-    word = word >> 31 != 0 ? ~word : word | 0x80000000u;
-    return static_cast<std::uint16_t>(word >> shift);
+    return static_cast<std::uint16_t>(ordered(value) >> shift);
   };
   const std::uint16_t absent = key_of(screen_absent);
   std::vector<std::uint16_t> keys(size);
@@ -214,37 +241,32 @@ bool fill_cheapest_first(const Screen& screen, const Shortlist& shortlist, Node 
   std::vector<float> shut(static_cast<std::size_t>(screen.stride), 0.0f);
   for (Node j = 0; j < m; ++j)
     if (!allocation.col_open(j)) shut[j] = -screen_absent;
-  const auto cheapest = [&](Node i) -> Cheapest {
+  const auto cheapest = [&](Node i) -> Smallest {
     if (!shortlist.empty()) {
       const Node* columns = &shortlist.columns[i * shortlist_size];
       const Smallest best =
           kernels.shortlist_smallest(&shortlist.values[i * shortlist_size], columns, shut.data());
-      if (best.value < screen_absent / 2) return {best.value, i, columns[best.index]};
+      if (best.value < screen_absent / 2) return {best.value, columns[best.index]};
     }
-    const Smallest best =
-        kernels.screen_smallest(screen.row(i), shut.data(), screen.stride, 2 * screen_absent);
-    return {best.value, i, static_cast<Node>(best.index)};
+    return kernels.screen_smallest(screen.row(i), shut.data(), screen.stride, 2 * screen_absent);
   };
 
-  // A heap of the open rows. Columns are shut meanwhile, so a row's cell may be out of date; but it
-  // is not cheaper than the heap says.
-  std::vector<Cheapest> heap;
-  heap.reserve(static_cast<std::size_t>(n));
+  // Columns are shut meanwhile, so a row's cell may be out of date; but the row has none cheaper.
+  CheapestCells cells(n);
   for (Node i = 0; i < n; ++i)
-    if (allocation.row_open(i)) heap.push_back(cheapest(i));
-  std::make_heap(heap.begin(), heap.end());
+    if (allocation.row_open(i)) cells.set(i, cheapest(i));
   for (Index step = 0; !allocation.complete(); ++step) {
     if (step % 64 == 63 && exec.stopped()) return false;
-    std::pop_heap(heap.begin(), heap.end());
-    const Cheapest cell = heap.back();
-    heap.pop_back();
-    if (allocation.col_open(cell.col)) {
-      allocation.use(cell.row, cell.col);
-      if (!allocation.col_open(cell.col)) shut[cell.col] = -screen_absent;
-      if (!allocation.row_open(cell.row)) continue;
+    const Node i = cells.row(), j = cells.column(i);
+    if (allocation.col_open(j)) {
+      allocation.use(i, j);
+      if (!allocation.col_open(j)) shut[j] = -screen_absent;
+      if (!allocation.row_open(i)) {
+        cells.drop(i);
+        continue;
+      }
     }
-    heap.push_back(cheapest(cell.row));
-    std::push_heap(heap.begin(), heap.end());
+    cells.set(i, cheapest(i));
   }
   return true;
 }

@@ -68,7 +68,7 @@ struct Worker {
  private:
   Stop optimize(const double* f_init, const double* g_init, Index max_iter, const Cpu& exec,
                 Index& iterations);
-  Assigned assign(bool cold, const Cpu& exec);
+  Assigned assign(bool cold, Index limit, const Cpu& exec);
   double error_bound(double slack) const noexcept;
   bool cap_costs(const MatrixView<T>& cost, double highest, const Cpu& exec);
 };
@@ -138,11 +138,13 @@ Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_i
     return Stop::interrupted;
   }
   const bool cold = f_init == nullptr || g_init == nullptr;
-  if (max_iter < 0 && Assignment<T>::fits(instance)) {
-    const Assigned state = assign(cold, exec);
+  if (Assignment<T>::fits(instance)) {
+    const Assigned state = assign(cold, max_iter, exec);
     if (state == Assigned::interrupted) return Stop::interrupted;
-    iterations = assignment.scans;
+    iterations = assignment.augmentations;
     if (state == Assigned::yes) return Stop::optimal;
+    if (state == Assigned::max_iterations) return Stop::max_iterations;
+    if (max_iter >= 0) max_iter -= iterations;
   }
   shortlist.clear();
   const bool worthwhile = cold && std::min(instance.n(), instance.m()) >= least_annealed;
@@ -161,10 +163,11 @@ Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_i
 
 // An assignment that passes the verification, or too_hard.
 template <class T>
-Assigned Worker<T>::assign(bool cold, const Cpu& exec) {
-  const Assigned state = assignment.run(instance, screen, cold, exec);
-  if (state != Assigned::yes) return state;
+Assigned Worker<T>::assign(bool cold, Index limit, const Cpu& exec) {
+  const Assigned state = assignment.run(instance, screen, cold, limit, exec);
+  if (state != Assigned::yes && state != Assigned::max_iterations) return state;
   assign_permutation(assignment.col_of, assignment.f, assignment.g, support);
+  if (state == Assigned::max_iterations) return state;
   std::vector<Node> suspects;
   switch (verify(instance, support.f.data(), support.g.data(), exec, suspects)) {
     case Verdict::feasible:

@@ -82,7 +82,7 @@ bool Instance<T>::prepare(const MatrixView<T>& given_cost, const double* given_a
 template <class T>
 bool Instance<T>::set_scale(const Cpu& exec) {
   const auto& kernels = reduced_cost_table().rows(T{});
-  std::vector<T> lows(rows.size());
+  lows.resize(rows.size());
   std::vector<T> highs(rows.size());
   const bool complete = for_rows(*this, exec, [&](Index i, const T* row) {
     lows[i] = highs[i] = row[0];

@@ -30,6 +30,7 @@ struct Instance {
   std::vector<Node> cols;
   std::vector<double> a;
   std::vector<double> b;
+  std::vector<T> lows;  // the least costs of the working rows
   double scale = 1;
   double base = 0;
   int exponent = 0;    // scale = 2^-exponent
@@ -45,9 +46,8 @@ struct Instance {
   // The least cost of the working points, in the unit of the cost.
   double lowest() const noexcept { return std::ldexp(base, exponent); }
 
-  double operator()(Index i, Index j) const noexcept {
-    return static_cast<double>(cost.row(rows[i])[cols[j]]) * scale - base;
-  }
+  double working(T c) const noexcept { return static_cast<double>(c) * scale - base; }
+  double operator()(Index i, Index j) const noexcept { return working(cost.row(rows[i])[cols[j]]); }
 
   // Asks for an entry that will be read soon: far apart, they are not in the cache.
   void prefetch(Index i, Index j) const noexcept {

@@ -93,7 +93,7 @@ class Simplex {
     Node col;
     double cost;
   };
-  static constexpr Index list_size = 32;
+  static constexpr Index list_size = 48;
 
   // The best arc of a row or, of a long row, of a segment: were a few long rows scanned whole, a
   // scan of the matrix would find no more arcs than it has rows.

@@ -13,7 +13,8 @@ namespace {
 
 constexpr double log2_e = 1.4426950408889634;
 constexpr double coarsest = 0.1;  // eps / mean cost
-constexpr double decay = 0.25;
+constexpr double decay = 0.25;    // as in `sharpen`
+constexpr int sharpened = 2;      // levels after one with a kernel from the costs
 constexpr int iterations = 6;
 
 // Whether costs of about 1 can be divided by eps in float32.
@@ -47,12 +48,18 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel, 
 
   // Ever fewer cells of a row matter: down to a few.
   const double finest = mean / std::sqrt(static_cast<double>(n * instance.m()));
-  for (double eps = coarsest * mean; eps > finest && rates_fit(eps); eps *= decay) {
+  int level = 0;
+  for (double eps = coarsest * mean; eps > finest && rates_fit(eps); eps *= decay, ++level) {
     const float rate = static_cast<float>(log2_e / eps);
     const auto rebuild = [&](Index k) {
       const FlushSubnormals guard;
-      for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i)
-        kernels.gibbs(screen.row(i), f[i], g.data(), rate, m, kernel + i * (m / 2));
+      for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i) {
+        std::uint32_t* const row = kernel + i * (m / 2);
+        if (level % (sharpened + 1) == 0)
+          kernels.gibbs(screen.row(i), f[i], g.data(), rate, m, row);
+        else
+          kernels.sharpen(row, u[i], v.data(), m);
+      }
     };
     if (!parallel_for(blocks, threads, rebuild)) return false;
     std::fill(u.begin(), u.end(), 1.0f);

@@ -46,11 +46,13 @@ bool start_potentials(const Instance<T>& instance, const double* f_init, const d
     }
     const double top = *std::max_element(screen.g.begin(), screen.g.end());
     for (double& g : screen.g) g = std::isfinite(top) ? std::max(g - top, -4.0) : 0;
-  }
-  if (!for_rows(instance, exec, [&](Index i, const T* row) {
-        screen.f[i] = kernels.least(row, instance.scale, instance.base, screen.g.data(), m);
-      })) {
-    return false;
+    if (!for_rows(instance, exec, [&](Index i, const T* row) {
+          screen.f[i] = kernels.least(row, instance.scale, instance.base, screen.g.data(), m);
+        })) {
+      return false;
+    }
+  } else {
+    for (Index i = 0; i < n; ++i) screen.f[i] = instance.working(instance.lows[i]);
   }
   screen.g.assign(static_cast<std::size_t>(m), infinity);
   if (m != instance.cost.cols) {

@@ -13,6 +13,14 @@ class CompensatedSum {
     lost_ += (sum_ - (next - back)) + (x - back);
     sum_ = next;
   }
+  void add(const CompensatedSum& other) noexcept {
+    add(other.sum_);
+    lost_ += other.lost_;
+  }
+  void subtract(const CompensatedSum& other) noexcept {
+    add(-other.sum_);
+    lost_ -= other.lost_;
+  }
   double total() const noexcept { return std::isfinite(sum_) ? sum_ + lost_ : sum_; }
 
  private:

@@ -1,12 +1,15 @@
 #include "cpu/scaling/bound.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <utility>
 
 #include "core/bound.hpp"
+#include "cpu/runtime/compensated_sum.hpp"
 #include "cpu/simd/gibbs_rows.hpp"
 
 namespace kantorch::cpu {
@@ -14,16 +17,66 @@ namespace {
 
 constexpr double top = std::numeric_limits<double>::max();
 
-template <class W>
-double inner(const W* weight, const double* x, Index size, double* mass) noexcept {
-  double sum = 0;
-  *mass = 0;
-  for (Index i = 0; i < size; ++i) {
-    const double w = static_cast<double>(weight[i]);
-    *mass += w;
-    sum += w * x[i];
+// Half a unit in the last place, with room for what rounds in the sums of such errors.
+constexpr double rounding = 0x1.01p-53;
+
+// The mass of one side and its part of the dual, in about twice the working precision.
+struct Part {
+  CompensatedSum mass;
+  CompensatedSum dual;
+  double size = 0;  // the sum of the terms' absolute values
+  double lost = 0;  // at most, of products that underflow
+
+  template <class W>
+  Part(const W* weight, const double* x, Index count) noexcept {
+    for (Index i = 0; i < count; ++i) {
+      const auto w = static_cast<double>(weight[i]);
+      if (!(w > 0)) continue;
+      const double term = w * x[i];
+      mass.add(w);
+      dual.add(term);
+      dual.add(std::fma(w, x[i], -term));
+      size += std::abs(term);
+      if (x[i] != 0 && std::abs(term) < 0x1p-960) lost += std::numeric_limits<double>::denorm_min();
+    }
   }
-  return sum;
+};
+
+// <a, f> + <b, g> mass(a) / mass(b), rounded down by all that may be wrong with it, where g is what
+// it is and f was rounded once. Not finite if it overflows.
+template <class W>
+double rounded_down(const W* a, const double* f, Index n, const W* b, const double* g,
+                    Index m) noexcept {
+  const Part rows(a, f, n), cols(b, g, m);
+  const double mass_b = cols.mass.total();
+  if (!(mass_b > 0)) return 0;
+  // The ratio of the masses is nearly 1, and its distance from that known to many digits.
+  CompensatedSum excess = rows.mass;
+  excess.subtract(cols.mass);
+  const double more = cols.dual.total() * (excess.total() / mass_b);
+  CompensatedSum sum = rows.dual;
+  sum.add(cols.dual);
+  sum.add(more);
+  const double value = sum.total();
+  // A compensated sum of k terms of total size s loses (k epsilon)^2 s at most, besides its last
+  // rounding (Ogita, Rump, Oishi, 2005).
+  const double terms = static_cast<double>(2 * (n + m)) * rounding;
+  const double error = rows.size * rounding + (rows.size + 2 * cols.size) * terms * terms +
+                       4 * std::abs(more) * rounding + 3 * std::abs(value) * rounding + rows.lost +
+                       2 * cols.lost;
+  return value - error;
+}
+
+// A bound for distances rounded to T as one for the distances themselves, which are smaller by the
+// rounding of dims sums of products at most, and not negative.
+template <class T>
+double below_rounded_distances(double bound, const T* a, Index n, Index dims) noexcept {
+  const auto terms = static_cast<double>(dims + 6);
+  const double mass = std::accumulate(a, a + n, 0.0);
+  bound -= terms * mass * static_cast<double>(std::numeric_limits<T>::denorm_min());
+  return bound > 0
+             ? bound * (1 - terms * static_cast<double>(std::numeric_limits<T>::epsilon() / 2))
+             : bound;
 }
 
 }  // namespace
@@ -58,16 +111,21 @@ bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, doub
       g_new[j] = std::min(g_new[j], low[block * m + j]);
     g_new[j] = std::max(g_new[j], -top);
   }
-  if (!parallel_for(blocks.count, exec, [&](Index block) {
-        blocks.each(block, exec, [&](Index i) {
-          f_new[i] = std::clamp(rows.smallest(cost.row(i, block), g_new, m), -top, top);
-        });
-      })) {
-    return false;
-  }
-  double mass_a, mass_b;
-  const double along_a = inner(a, f_new, n, &mass_a), along_b = inner(b, g_new, m, &mass_b);
-  *value = mass_b > 0 ? along_a + along_b * (mass_a / mass_b) : 0;
+  const auto transform = [&] {
+    return parallel_for(blocks.count, exec, [&](Index block) {
+      blocks.each(block, exec, [&](Index i) {
+        f_new[i] = std::min(rows.smallest(cost.row(i, block), g_new, m), top);
+      });
+    });
+  };
+  if (!transform()) return false;
+  *value = rounded_down(a, f_new, n, b, g_new, m);
+  if (std::isfinite(*value)) return true;
+  // Costs or potentials at the end of the range: rows alone give a bound as well.
+  for (Index j = 0; j < m; ++j) g_new[j] = b[j] > 0 ? 0 : -top;
+  if (!transform()) return false;
+  *value = rounded_down(a, f_new, n, b, g_new, m);
+  if (std::isnan(*value)) *value = -std::numeric_limits<double>::infinity();
   return true;
 }
 
@@ -157,8 +215,12 @@ Outcome dual_bound(const BoundProblem<T>& problem, double* bound, const Cpu& exe
         cpu::Arena arena(memory.get() + slot * bytes);
         auto [scratch, rows] = scratch_of(arena);
         stored ? rows.bind(problem.cost[k]) : rows.bind(problem.points[k]);
-        return cpu::dual_value(rows, problem.a[k], problem.b[k], problem.f[k], scratch,
-                               cpu::for_passes(inner, n, m), bound + k);
+        if (!cpu::dual_value(rows, problem.a[k], problem.b[k], problem.f[k], scratch,
+                             cpu::for_passes(inner, n, m), bound + k))
+          return false;
+        if (!stored)
+          bound[k] = cpu::below_rounded_distances(bound[k], problem.a[k], n, problem.points.dims);
+        return true;
       });
   return finished ? Outcome::done : Outcome::interrupted;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "cpu/simd/pack.hpp"
 
@@ -185,61 +186,52 @@ inline Pack<float> joined(Pack<double> x, Pack<double> y) noexcept {
 #endif
 }
 
-template <class T>
-inline T sum_of(const T* x, Index size) noexcept {
-  return size == 1 ? x[0] : sum_of(x, size / 2) + sum_of(x + size / 2, size / 2);
-}
+// What an operation makes of the two halves of a vector, and of the halves of that, until `left`
+// numbers are left: in registers, as a short row would spend most of its time in memory here.
+template <class T, Index size>
+struct Halves {
+  typedef T Vector __attribute__((vector_size(size * sizeof(T))));
 
-#if defined(__GNUC__) || defined(__clang__)
-// Halves the vector until it is 16 bytes long.
-template <class T, int bytes>
-struct Halving {
-  static T sum(const T* x) noexcept {
-    typedef T Half __attribute__((vector_size(bytes / 2)));
-    Half low, high;
-    std::memcpy(&low, x, sizeof(Half));
-    std::memcpy(&high, x + bytes / 2 / sizeof(T), sizeof(Half));
-    low = low + high;
-    T buffer[bytes / 2 / sizeof(T)];
-    std::memcpy(buffer, &low, sizeof(Half));
-    return Halving<T, bytes / 2>::sum(buffer);
+  template <class Operation, Index... lane>
+  static auto once(Vector x, const Operation& operation,
+                   std::integer_sequence<Index, lane...>) noexcept {
+    return operation(__builtin_shufflevector(x, x, lane...),
+                     __builtin_shufflevector(x, x, (lane + size / 2)...));
+  }
+
+  template <Index left, class Operation>
+  static auto fold(Vector x, const Operation& operation) noexcept {
+    if constexpr (size == left) {
+      return x;
+    } else {
+      return Halves<T, size / 2>::template fold<left>(
+          once(x, operation, std::make_integer_sequence<Index, size / 2>{}), operation);
+    }
   }
 };
-template <class T>
-struct Halving<T, 16> {
-  static T sum(const T* x) noexcept { return sum_of(x, 16 / static_cast<Index>(sizeof(T))); }
-};
-template <class T>
-inline T sum(Pack<T> x) noexcept {
-  T buffer[Pack<T>::size];
-  x.store(buffer);
-  return Halving<T, KANTORCH_VECTOR_BYTES>::sum(buffer);
-}
-#else
-template <class T>
-inline T sum(Pack<T> x) noexcept {
-  return sum_of(x.v, Pack<T>::size);
-}
-#endif
 
-// The better of two halves, until one lane is left.
-template <class T, class Better>
-inline T tournament(Pack<T> x, Better&& better) noexcept {
-  T best[Pack<T>::size];
-  x.store(best);
-  for (Index half = Pack<T>::size / 2; half > 0; half /= 2)
-    for (Index i = 0; i < half; ++i) best[i] = better(best[i], best[i + half]);
-  return best[0];
+inline double sum(Pack<double> x) noexcept {
+  const auto add = [](auto low, auto high) { return low + high; };
+  const auto two = Halves<double, Pack<double>::size>::fold<2>(x.v, add);
+  return two[0] + two[1];
+}
+inline float sum(Pack<float> x) noexcept {
+  const auto add = [](auto low, auto high) { return low + high; };
+  const auto four = Halves<float, Pack<float>::size>::fold<4>(x.v, add);
+  return (four[0] + four[1]) + (four[2] + four[3]);
 }
 
 template <class T>
 inline T largest(Pack<T> x) noexcept {
-  return tournament(x, [](T y, T z) { return y > z ? y : z; });
+  const auto larger = [](auto low, auto high) { return low > high ? low : high; };
+  const auto two = Halves<T, Pack<T>::size>::template fold<2>(x.v, larger);
+  return larger(two[0], two[1]);
 }
-
 template <class T>
 inline T smallest(Pack<T> x) noexcept {
-  return tournament(x, [](T y, T z) { return y < z ? y : z; });
+  const auto smaller = [](auto low, auto high) { return low < high ? low : high; };
+  const auto two = Halves<T, Pack<T>::size>::template fold<2>(x.v, smaller);
+  return smaller(two[0], two[1]);
 }
 
 }  // namespace KANTORCH_SIMD

@@ -81,6 +81,19 @@ void gibbs(const float* cost, float f, const float* g, float rate, Index m,
   for (Index j = 0; j < m; j += 2 * width) pack(entries(j), entries(j + width), kernel + j / 2);
 }
 
+void sharpen(std::uint32_t* kernel, float u, const float* v, Index m) noexcept {
+  const P us = P::all(u), top = P::all(0x1p60f);
+  const auto fourth = [&](P k, Index j) {
+    const P entry = k * us * P::load(v + j);
+    const P square = entry * entry;
+    return min(square * square, top);
+  };
+  for (Index j = 0; j < m; j += 2 * width) {
+    const Pair k = unpack(kernel + j / 2);
+    pack(fourth(k.low, j), fourth(k.high, j + width), kernel + j / 2);
+  }
+}
+
 template <int count>
 void tile(const std::uint32_t* kernel, Index m, const float* w, const float* a, bool relaxed,
           float* u, float* sums) noexcept {
@@ -129,7 +142,7 @@ void columns(const float* sums, const float* b, Index m, bool relaxed, float* v,
 }  // namespace
 
 extern const SinkhornStartTable sinkhorn_start_table;
-const SinkhornStartTable sinkhorn_start_table = {gibbs, rows, columns};
+const SinkhornStartTable sinkhorn_start_table = {gibbs, sharpen, rows, columns};
 
 }  // namespace KANTORCH_SIMD
 }  // namespace kantorch::cpu

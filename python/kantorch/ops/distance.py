@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from kantorch.ops._define import refuse_compiled_derivatives, refuse_forward_mode
+from kantorch.ops.square_distance import is_faster, square_distance
 
 
 def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
@@ -40,10 +42,13 @@ def values_are_at_hand() -> bool:
     )
 
 
-def require_finite(name: str, points: Tensor) -> None:
-    """Raise a ValueError that names the first coordinate that is not finite."""
-    if bool(torch.isfinite(points).all()):
-        return
+def require_finite(name: str, points: Tensor) -> float:
+    """The largest size of a coordinate; a ValueError names the first one that is not finite."""
+    if points.numel() == 0:
+        return 0.0
+    largest = max(abs(extreme.item()) for extreme in torch.aminmax(points))
+    if math.isfinite(largest):
+        return largest
     where = torch.nonzero(~torch.isfinite(points))[0].tolist()
     msg = f"{name} must be finite: {name}{where} = {points[tuple(where)].item()}"
     raise ValueError(msg)
@@ -54,11 +59,9 @@ def check_points(x: Tensor, y: Tensor, metric: str) -> None:
 
     Distances are looked at only if they may overflow.
     """
-    require_finite("x", x)
-    require_finite("y", y)
+    furthest = 2 * max(require_finite("x", x), require_finite("y", y))
     if x.numel() == 0 or y.numel() == 0:
         return
-    furthest = 2 * max(x.abs().max().item(), y.abs().max().item())
     power = 1 if metric in ("cityblock", "chebyshev") else 2
     # Half of the range is room for the rounding of the sum.
     if furthest <= (torch.finfo(x.dtype).max / 2 / x.shape[-1]) ** (1 / power):
@@ -73,8 +76,12 @@ def check_points(x: Tensor, y: Tensor, metric: str) -> None:
             raise ValueError(msg)
 
 
+def _squared(x: Tensor, y: Tensor) -> Tensor:
+    return square_distance(x, y) if is_faster(x, y) else _cdist(x, y).square()
+
+
 def _cdist(x: Tensor, y: Tensor) -> Tensor:
-    # Without inner products: those cancel.
+    # Not torch's inner products: those cancel.
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -107,7 +114,7 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        return _cdist(x, y)
+        return square_distance(x, y).sqrt() if is_faster(x, y) else _cdist(x, y)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -143,7 +150,7 @@ class _SquaredDistance(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        return _cdist(x, y).square()  # in place, compiled gradients were 0 in torch 2.11
+        return _squared(x, y)  # squared in place, compiled gradients were 0 in torch 2.11
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kantorch import _core
 from kantorch.errors import Status
 from kantorch.ops._define import define
+from kantorch.ops.distance import require_finite
 from kantorch.ops.envelope import mass_gradients
 from kantorch.ops.exact import Outputs, empty_outputs
 from kantorch.ops.gibbs import reduce_batch
@@ -72,19 +74,33 @@ def _check(
     shape: tuple[int, int, int],
     threads: int,
 ) -> None:
-    (x_low, x_high), (y_low, y_high) = (
-        (float(bound) for bound in points.aminmax()) for points in (x, y)
-    )
-    farthest = max(x_high - y_low, y_high - x_low)
-    largest = farthest * farthest if squared else farthest
-    if not largest < float("inf"):
-        msg = f"the costs between x and y must be finite, the largest is {largest}"
-        raise ValueError(msg)
+    require_finite("x", x.unsqueeze(-1))
+    require_finite("y", y.unsqueeze(-1))
+    _check_costs(x, y, squared)
     cost = (0, *shape, 0, 0)  # there is none
     found = _core.check(
         dtype_of(x), cost, vector_argument(a), vector_argument(b), 0, shape[0], threads
     )
     raise_fault(found, cost=False, a=a.ndim == 2, b=b.ndim == 2)
+
+
+def _check_costs(x: Tensor, y: Tensor, squared: bool) -> None:
+    """Raise a ValueError that names the first cost that is not finite in the points' dtype."""
+
+    def costs(x: Tensor, y: Tensor) -> Tensor:
+        distance = (x - y).abs()
+        return distance.square() if squared else distance
+
+    # Of all costs of a point the largest is that of an end of the other side.
+    y_low, y_high = y.aminmax(dim=-1, keepdim=True)
+    largest = torch.maximum(costs(x, y_low), costs(x, y_high))
+    if bool(torch.isfinite(largest).all()):
+        return
+    *k, i = torch.nonzero(~torch.isfinite(largest))[0].tolist()
+    row = costs(x[tuple(k) if x.ndim == 2 else ()][i], y[tuple(k) if y.ndim == 2 else ()])
+    j = int(torch.nonzero(~torch.isfinite(row))[0])
+    msg = f"cost must be finite: cost{[*k, i, j]} = {row[j].item()}"
+    raise ValueError(msg)
 
 
 def _fake(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import signal
+import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,10 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from kantorch.training.errors import RunError
 from kantorch.training.files import read_tensors, write_tensors
+from kantorch.training.folder import LAST
+from kantorch.training.ranks import first_decides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,11 +27,16 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
     from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-LAST = "last.ckpt"
-
 
 class WholeCheckpointIO(CheckpointIO):
-    """Checkpoints that a crash cannot truncate, read back as data and with their checksums."""
+    """Checkpoints that a crash cannot truncate, read back as data and with their checksums.
+
+    Args:
+        trial: Whose they are; a file that is not is refused. None: any dictionary is read.
+    """
+
+    def __init__(self, trial: str | None = None) -> None:
+        self._trial = trial
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -41,7 +51,14 @@ class WholeCheckpointIO(CheckpointIO):
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
         """Read tensors and plain data; anything else is an error that names the file."""
-        return read_tensors(Path(path), "cpu" if map_location is None else map_location)
+        return first_decides(lambda: self._read(Path(path), map_location))
+
+    def _read(self, path: Path, map_location: Any | None) -> dict[str, Any]:
+        content = read_tensors(path, "cpu" if map_location is None else map_location)
+        if self._trial is not None and content.get("trial") != self._trial:
+            msg = f"{path} is no checkpoint of {self._trial}; delete it to repeat this part"
+            raise RunError(msg)
+        return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete the file."""
@@ -56,7 +73,7 @@ class LastCheckpoint(Checkpoint):
         self.path = folder / LAST
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, except after the last round: what follows it is the unit's record."""
+        """Save, except after the last round: what follows it is the trial's record."""
         if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             trainer.save_checkpoint(self.path)
 
@@ -96,7 +113,7 @@ class GeneratorStates(Callback):
 
 
 class StepCounter(Callback):
-    """Reports each training step, and those a resumed unit need not repeat."""
+    """Reports each training step, and those a resumed trial need not repeat."""
 
     def __init__(self, advance: Callable[[int], object]) -> None:
         self._advance = advance
@@ -115,6 +132,34 @@ class StepCounter(Callback):
     ) -> None:
         """Count one step."""
         self._advance(1)
+
+
+@contextmanager
+def honest_signals(trainer: Trainer) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end what a trainer does as errors, and be heard as before afterwards.
+
+    Lightning makes an exit of Ctrl-C and may leave it ignored; after SIGTERM it exits with status 0,
+    or goes on.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C.
+        RunError: After SIGTERM.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        if not trainer.received_sigterm:
+            raise
+    finally:
+        # None: a handler that Python did not install. Only the main thread may install any.
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+    if trainer.received_sigterm:
+        msg = "terminated by SIGTERM; repeat the command to go on"
+        raise RunError(msg)
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
+from kantorch.training._yaml import load_yaml
 from kantorch.training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,8 +38,11 @@ class TransferConfig:
     """Settings of `kantorch transfer`.
 
     Attributes:
-        data: "digits" (bundled with scikit-learn), or an .npz file with `images` (N, height, width)
-            or (N, channels, height, width) and integer `labels` (N,).
+        data: "digits" (bundled with scikit-learn), or an .npz file with `images` (N, height,
+            width), (N, channels, height, width) or (N, height, width, channels) and integer
+            `labels` (N,).
+        image_layout: Of images with channels: "channels_first", "channels_last", or "auto", which
+            goes by the one axis of at most four entries.
         source_classes: Labels of the task that is learnt first.
         target_classes: Labels of the task that is fine-tuned on, none of them a source class.
         labels_per_class: Training examples per target class.
@@ -69,6 +71,7 @@ class TransferConfig:
     """
 
     data: str = "digits"
+    image_layout: Literal["auto", "channels_first", "channels_last"] = "auto"
     source_classes: tuple[int, ...] = (0, 1, 2, 3, 4)
     target_classes: tuple[int, ...] = (5, 6, 7, 8, 9)
     labels_per_class: int = 5
@@ -130,8 +133,10 @@ class TransferConfig:
             rule = f"hold different names of {', '.join(choices)}"
             valid = values and set(values) <= set(choices) and len(set(values)) == len(values)
             _require(bool(valid), name, rule, values)
-        valid = self.seeds and len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0
-        _require(bool(valid), "seeds", "hold different integers >= 0", self.seeds)
+        valid = self.seeds and len(set(self.seeds)) == len(self.seeds)
+        valid = valid and min(self.seeds) >= 0 and max(self.seeds) < _SEEDS
+        _require(bool(valid), "seeds", "hold different integers >= 0, < 2^63", self.seeds)
+        _require(self.data_seed < _SEEDS, "data_seed", "be < 2^63", self.data_seed)
         for name in ("steps", "pretrain_steps"):
             rule = f"be a multiple of rounds ({self.rounds})"
             _require(getattr(self, name) % self.rounds == 0, name, rule, getattr(self, name))
@@ -180,6 +185,7 @@ class TransferConfig:
         return (0.0,) if regularizer == "none" else self.alphas[regularizer]
 
 
+_SEEDS = 2**63  # torch's generators take no more
 _LAYERS = ("block1", "block2", "block3", "pool")
 _HINTS = typing.get_type_hints(TransferConfig)
 _AT_LEAST_ONE = (
@@ -193,25 +199,6 @@ _AT_LEAST_ONE = (
     "solver_max_iter",
     "num_threads",
 )
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file with the safe loader."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        msg = f"cannot read the configuration {path}: {error}"
-        raise ConfigError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must hold settings as 'name: value', got {type(content).__name__}"
-        raise ConfigError(msg)
-    return content
-
-
-def dump_yaml(mapping: Mapping[str, Any]) -> str:
-    """Write a mapping as YAML, in its own order."""
-    text: str = yaml.safe_dump(dict(mapping), sort_keys=False, default_flow_style=None, width=88)
-    return text
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -253,7 +240,7 @@ def _matches(value: object, hint: Any) -> bool:
     if isinstance(value, bool):
         return hint is bool
     if hint is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
     return isinstance(hint, (type, types.UnionType)) and isinstance(value, hint)
 
 

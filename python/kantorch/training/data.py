@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from kantorch.training.errors import ConfigError, RunError
+from kantorch.training.errors import ConfigError
+from kantorch.training.images import load_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kantorch.training.config import TransferConfig
 
-DIGITS = "digits"
 EVALUATION_BATCH = 512
 
 
@@ -41,12 +40,13 @@ class Tasks:
 
     Raises:
         RunError: If the data cannot be read.
-        ConfigError: If a class has too few examples for the setting that is named.
+        ConfigError: If a class has too few examples for the setting that is named, or the shape of
+            the images leaves their layout open.
     """
 
     def __init__(self, config: TransferConfig) -> None:
         self.config = config
-        images, labels = _load(config.data)
+        images, labels = load_images(config.data, config.image_layout)
         self._by_class = {int(c): np.flatnonzero(labels == c) for c in np.unique(labels)}
         for name in ("source_classes", "target_classes"):
             for label in getattr(config, name):
@@ -173,34 +173,3 @@ def evaluation_loader(dataset: TensorDataset) -> DataLoader[tuple[Tensor, ...]]:
         for start in range(0, len(dataset), EVALUATION_BATCH)
     ]
     return DataLoader(dataset, sampler=batches, batch_size=None, generator=torch.Generator())
-
-
-def _load(data: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (N, channels, height, width), float64, and integer labels (N,)."""
-    if data == DIGITS:
-        from sklearn.datasets import load_digits
-
-        bundle = load_digits()
-        return bundle.images[:, None].astype(np.float64), bundle.target.astype(np.int64)
-    path = Path(data)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            images, labels = archive["images"], archive["labels"]
-    except (OSError, ValueError, KeyError) as error:
-        msg = (
-            f"data must be {DIGITS!r} or an .npz file with the arrays 'images' and 'labels', "
-            f"got {data!r}: {error}"
-        )
-        raise RunError(msg) from error
-    images = images[:, None] if images.ndim == 3 else images
-    if images.ndim != 4 or labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-        msg = (
-            f"{path} must hold images (N, height, width) or (N, channels, height, width) and "
-            f"integer labels (N,), got {images.shape} and {labels.shape} {labels.dtype}"
-        )
-        raise RunError(msg)
-    images = images.astype(np.float64)
-    if not np.isfinite(images).all():
-        msg = f"{path} must hold finite images"
-        raise RunError(msg)
-    return images, labels.astype(np.int64)

@@ -60,6 +60,19 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def unicode_name(name: str) -> str:
+    """Return a file's name as text, the same in every locale, where it is UTF-8 on the disk.
+
+    A name that comes from the system in an ASCII locale holds its bytes as lone surrogates.
+    """
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def system_path(name: str) -> Path:
+    """Return the path of a name that stands in settings, which are UTF-8 in every locale."""
+    return Path(os.fsdecode(name.encode("utf-8", "surrogateescape")))
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object atomically."""
     write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
@@ -95,8 +108,15 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def read_tensors(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+def read_tensors(
+    path: Path, map_location: Any = "cpu", cure: str = "delete it to repeat this part"
+) -> dict[str, Any]:
     """Read a checkpoint: tensors and plain data only, with its checksums verified.
+
+    Args:
+        path: The file.
+        map_location: As `torch.load` takes it.
+        cure: What is to be done if that fails, for the message.
 
     Raises:
         RunError: If the file is missing, truncated, damaged, or holds code.
@@ -112,17 +132,15 @@ def read_tensors(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     except Exception as error:
         # Whatever a hostile or broken file makes torch raise, the user's next step is the same.
         msg = (
-            f"cannot read checkpoint {path}: {type(error).__name__}: {str(error).splitlines()[0]}; "
-            "it is damaged or not a checkpoint: delete it to repeat this part"
+            f"cannot read checkpoint {path}: {type(error).__name__}: {_first_line(error)}; "
+            f"it is damaged or not a checkpoint: {cure}"
         )
         raise RunError(msg) from error
     if not isinstance(content, dict):
-        msg = f"checkpoint {path} must hold a dictionary, got {type(content).__name__}; delete it"
+        msg = f"checkpoint {path} must hold a dictionary, got {type(content).__name__}; {cure}"
         raise RunError(msg)
     return content
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what a killed run left half written."""
-    for path in folder.rglob(f"*{TEMPORARY}"):
-        _discard(path)
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "for no reason that it gives")

@@ -18,7 +18,7 @@ except ImportError:  # pragma: no cover - not on this platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import TextIO
+    from typing import BinaryIO
 
 NAME = "run.lock"
 
@@ -29,17 +29,17 @@ def folder_lock(folder: Path, *, force: bool = False) -> Iterator[str | None]:
 
     The file names the holder's host and process; `flock` decides whether it lives, so that a
     recycled process id cannot be mistaken for it. The kernel knows only its own host: a lock of
-    another host counts as held, unless `force`.
+    another host, or one that cannot be read, counts as held, unless `force`.
 
     Args:
         folder: The run folder; made if absent.
-        force: Take over a lock that another host left.
+        force: Take over a lock that another host left, or one that cannot be read.
 
     Yields:
         A remark if a lock was left behind by a run that died, else None.
 
     Raises:
-        RunError: If another run holds the lock, or the folder cannot be written.
+        RunError: If another run holds the lock, or the folder cannot be written or locked.
     """
     path = folder / NAME
     try:
@@ -48,46 +48,53 @@ def folder_lock(folder: Path, *, force: bool = False) -> Iterator[str | None]:
     except OSError as error:
         msg = f"cannot write the output folder {folder}: {error.strerror or error}"
         raise RunError(msg) from error
-    with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "r+b") as file:
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = _holder(file.read())
+        except BlockingIOError as error:
             msg = (
-                f"another run uses {folder}: {_name(holder)} (lock file {path}); "
+                f"another run uses {folder}: {_name(_holder(file.read()))} (lock file {path}); "
                 "wait for it or choose another --output"
             )
             raise RunError(msg) from error
+        except OSError as error:  # of a network's file system without locks, say
+            msg = f"cannot lock {path}: {error.strerror or error}; choose another --output"
+            raise RunError(msg) from error
         holder = _holder(file.read())
-        if holder and holder["host"] != socket.gethostname() and not force:
+        if holder is not None and holder.get("host") != socket.gethostname() and not force:
             msg = (
                 f"{folder} is locked by {_name(holder)} (lock file {path}), and this host cannot "
                 "tell whether that run lives; if it does not, repeat with --force-unlock"
             )
             raise RunError(msg)
-        _write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        _write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         try:
-            yield f"took over the stale lock of {_name(holder)}" if holder else None
+            yield None if holder is None else f"took over the stale lock of {_name(holder)}"
         finally:
             # Emptied, not deleted: a deleted file could be locked by one run and made by the next.
-            _write(file, "")
+            _write(file, b"")
 
 
-def _write(file: TextIO, text: str) -> None:
+def _write(file: BinaryIO, content: bytes) -> None:
     file.seek(0)
     file.truncate()
-    file.write(text)
+    file.write(content)
     file.flush()
 
 
-def _holder(text: str) -> dict[str, object]:
+def _holder(content: bytes) -> dict[str, object] | None:
+    """Return who wrote a lock file: None if nobody, empty if it cannot be read."""
+    if not content.strip():
+        return None
     try:
-        content = json.loads(text)
-    except ValueError:
+        found = json.loads(content)
+    except ValueError:  # a UnicodeDecodeError, too
         return {}
-    return content if isinstance(content, dict) and "host" in content else {}
+    return found if isinstance(found, dict) and "host" in found else {}
 
 
-def _name(holder: dict[str, object]) -> str:
-    return f"process {holder.get('pid', '?')} on host {holder.get('host', '?')}"
+def _name(holder: dict[str, object] | None) -> str:
+    if not holder:
+        return "an unknown process"
+    return f"process {holder.get('pid', '?')} on host {holder['host']}"

@@ -6,14 +6,14 @@ import io
 import statistics
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
+from kantorch.training._matplotlib import agg_figure
 from kantorch.training.files import write_atomic
-from kantorch.training.units import Unit, final_accuracy, mean_and_deviation
+from kantorch.training.trials import Trial, final_accuracy, mean_and_deviation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kantorch.training._matplotlib import Figure
     from kantorch.training.report import Results
 
 COLOURS = {
@@ -28,7 +28,7 @@ COLOURS = {
 
 def draw_accuracy(results: Results, path: Path) -> None:
     """Test accuracy per regularizer: mean, standard deviation, and every seed as a point."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = agg_figure(7, 4)
     axes = figure.subplots()
     names = results.config.regularizers
     for place, name in enumerate(names):
@@ -55,7 +55,7 @@ def draw_traces(results: Results, path: Path) -> None:
     Thin line: the plan of each mini-batch, for the optimal regularizer.
     """
     layers = results.config.layers
-    figure = Figure(figsize=(7, 3.6 * len(layers)), layout="constrained")
+    figure = agg_figure(7, 3.6 * len(layers))
     for axes, layer in zip(figure.subplots(len(layers), squeeze=False)[:, 0], layers, strict=True):
         for name in results.config.regularizers:
             records = results.chosen_records(name)
@@ -84,7 +84,7 @@ def draw_traces(results: Results, path: Path) -> None:
 
 def draw_alphas(results: Results, path: Path) -> None:
     """Mean validation accuracy against the strength; the chosen one is ringed."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = agg_figure(7, 4)
     axes = figure.subplots()
     config = results.config
     for name in config.regularizers:
@@ -92,7 +92,7 @@ def draw_alphas(results: Results, path: Path) -> None:
         means = [
             100
             * statistics.fmean(
-                final_accuracy(results.records[Unit(name, alpha, seed)]) for seed in config.seeds
+                final_accuracy(results.records[Trial(name, alpha, seed)]) for seed in config.seeds
             )
             for alpha in grid
         ]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kantorch.config import show_config
-from kantorch.training.config import dump_yaml
+from kantorch.training._yaml import dump_yaml
 from kantorch.training.files import write_atomic, write_csv
 from kantorch.training.plots import draw_accuracy, draw_alphas, draw_traces
-from kantorch.training.units import Unit, final_accuracy, mean_and_deviation
+from kantorch.training.trials import Trial, final_accuracy, mean_and_deviation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,29 +38,29 @@ class Results:
 
     Attributes:
         config: The settings.
-        records: What each unit left, with its history by round.
+        records: What each trial left, with its history by round.
         chosen: The strength of each regularizer, chosen on validation examples.
-        test: Test accuracy, in [0, 1], of each chosen unit.
+        test: Test accuracy, in [0, 1], of each chosen trial.
         source: The record of the pre-training.
         sizes: Number of examples of each part.
     """
 
     config: TransferConfig
-    records: dict[Unit, dict[str, Any]]
+    records: dict[Trial, dict[str, Any]]
     chosen: dict[str, float]
-    test: dict[Unit, float]
+    test: dict[Trial, float]
     source: dict[str, Any]
     sizes: dict[str, int]
 
     def chosen_records(self, regularizer: str) -> list[dict[str, Any]]:
         """Return the records, per seed, at the chosen strength."""
         alpha = self.chosen[regularizer]
-        return [self.records[Unit(regularizer, alpha, seed)] for seed in self.config.seeds]
+        return [self.records[Trial(regularizer, alpha, seed)] for seed in self.config.seeds]
 
     def test_accuracies(self, regularizer: str) -> list[float]:
         """Return the test accuracy per seed at the chosen strength."""
         alpha = self.chosen[regularizer]
-        return [self.test[Unit(regularizer, alpha, seed)] for seed in self.config.seeds]
+        return [self.test[Trial(regularizer, alpha, seed)] for seed in self.config.seeds]
 
     def validation_accuracies(self, regularizer: str) -> list[float]:
         """Return the validation accuracy per seed at the chosen strength."""
@@ -85,7 +85,7 @@ class Results:
             rows.append(
                 (
                     TITLES[name],
-                    "-" if name == "none" else f"{self.chosen[name]:g}",
+                    "-" if name == "none" else repr(float(self.chosen[name])),
                     _percent(accuracies),
                     gain,
                     _percent(self.validation_accuracies(name)),
@@ -113,38 +113,38 @@ def write_report(results: Results, folder: Path) -> None:
     draw_accuracy(results, folder / "accuracy.png")
     draw_traces(results, folder / "trace.png")
     draw_alphas(results, folder / "alphas.png")
-    write_atomic(folder / "report.md", _report(results).encode())
+    write_atomic(folder / "report.md", _report(results).encode(errors="backslashreplace"))
 
 
 def _metric_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per unit and round."""
+    """One row per trial and round."""
     rows = [
         {"stage": "source", "regularizer": "none", "alpha": 0.0, "seed": "", **row}
         for row in results.source["history"]
     ]
-    for unit, record in results.records.items():
+    for trial, record in results.records.items():
         key = {
             "stage": "target",
-            "regularizer": unit.regularizer,
-            "alpha": unit.alpha,
-            "seed": unit.seed,
+            "regularizer": trial.regularizer,
+            "alpha": trial.alpha,
+            "seed": trial.seed,
         }
         rows += [key | row for row in record["history"]]
     return rows
 
 
 def _result_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per unit, with the test accuracy of those that were chosen."""
+    """One row per trial, with the test accuracy of those that were chosen."""
     return [
         {
-            "regularizer": unit.regularizer,
-            "alpha": unit.alpha,
-            "seed": unit.seed,
+            "regularizer": trial.regularizer,
+            "alpha": trial.alpha,
+            "seed": trial.seed,
             "validation_accuracy": final_accuracy(record),
-            "chosen": int(unit in results.test),
-            "test_accuracy": results.test.get(unit, ""),
+            "chosen": int(trial in results.test),
+            "test_accuracy": results.test.get(trial, ""),
         }
-        for unit, record in results.records.items()
+        for trial, record in results.records.items()
     ]
 
 

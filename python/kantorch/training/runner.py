@@ -1,17 +1,15 @@
-"""`run_transfer`: pre-train once, fine-tune every unit, choose strengths, test once, report.
+"""`run_transfer`: pre-train once, fine-tune every trial, choose strengths, test once, report.
 
-A run folder is its own memory: each finished unit leaves a record, an unfinished one its last
+A run folder is its own memory: each finished trial leaves a record, an unfinished one its last
 checkpoint, and the same command goes on from there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 import sys
 import time
-from pathlib import Path
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -22,38 +20,46 @@ from tqdm import tqdm
 
 from kantorch.config import show_config
 from kantorch.regularizers import L2, L2SP, RepresentationTransport
-from kantorch.training import config as settings
 from kantorch.training.callbacks import (
-    LAST,
     GeneratorStates,
     LastCheckpoint,
     StepCounter,
     WholeCheckpointIO,
+    honest_signals,
     quiet_lightning,
 )
-from kantorch.training.data import DIGITS, BatchStream, Tasks, evaluation_loader, train_loader
-from kantorch.training.errors import ConfigError, RunError
-from kantorch.training.files import (
-    read_json,
-    read_tensors,
-    remove_partial,
-    write_atomic,
-    write_json,
-    write_tensors,
+from kantorch.training.config import difference
+from kantorch.training.data import BatchStream, Tasks, evaluation_loader, train_loader
+from kantorch.training.errors import RunError
+from kantorch.training.files import write_json, write_tensors
+from kantorch.training.folder import (
+    LAST,
+    LOGS,
+    RECORD,
+    SOURCE,
+    TEST,
+    TRIALS,
+    WEIGHTS,
+    identity,
+    open_folder,
 )
 from kantorch.training.lock import folder_lock
 from kantorch.training.model import HEAD, ConvNet, make_network, with_new_head
-from kantorch.training.transfer import Schedule, TransferModule
-from kantorch.training.units import (
-    RECORD,
-    WEIGHTS,
-    Unit,
-    all_units,
-    choose_alphas,
-    read_record,
+from kantorch.training.ranks import (
+    all_values,
+    cluster,
+    first_decides,
+    is_writer,
+    join,
+    world_size,
 )
+from kantorch.training.records import Expected, read_accuracies, read_record, read_weights
+from kantorch.training.transfer import Schedule, TransferModule
+from kantorch.training.trials import Trial, all_trials, choose_alphas
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lightning.pytorch.loggers import Logger
     from torch import nn
 
@@ -62,9 +68,8 @@ if TYPE_CHECKING:
     from kantorch.training.data import Split
     from kantorch.training.report import Results
 
-CONFIG = "config.yaml"
-TEST = "test.json"
-OWN_FOLDERS = ("source", "units", "logs")
+
+TRANSPORTS = ("identity", "uniform", "optimal")
 
 
 def run_transfer(
@@ -95,69 +100,30 @@ def run_transfer(
     Source:
         Li et al.: Representation Transfer by Optimal Transport, section 4.2, in small.
     """
-    # Every process trains; one of them writes.
-    if not is_writer():
-        return Run(config, output, progress=False).run()
-    with folder_lock(output, force=force_unlock) as remark:
-        if remark:
-            tqdm.write(remark, file=sys.stderr)
-        _open_folder(config, output, force=force)
-        return Run(config, output, progress=progress).run()
+    join()
+    with ExitStack() as held:
+        wanted = _common_identity(config)
+
+        def open_it() -> None:
+            remark = held.enter_context(folder_lock(output, force=force_unlock))
+            if remark:
+                tqdm.write(remark, file=sys.stderr)
+            open_folder(output, wanted, force=force)
+
+        first_decides(open_it)
+        return Run(config, output, progress=progress and is_writer()).run()
 
 
-def is_writer() -> bool:
-    """Tell whether this process is the one that writes files and prints."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _identity(config: TransferConfig) -> dict[str, Any]:
-    """Everything that results depend on and that must not change when a run is resumed."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if min(config.batch_size, config.pretrain_batch_size) < world_size:
-        msg = f"batch_size must be at least the number of processes, {world_size}"
-        raise ConfigError(msg)
-    identity = config.to_mapping() | {"world_size": world_size}
-    if config.data != DIGITS:
-        try:
-            identity["data_sha256"] = hashlib.sha256(Path(config.data).read_bytes()).hexdigest()
-        except OSError as error:
-            msg = f"cannot read the data {config.data}: {error.strerror or error}"
-            raise RunError(msg) from error
-    return identity
-
-
-def _open_folder(config: TransferConfig, folder: Path, *, force: bool) -> None:
-    """Check that the folder is new or of this configuration; with `force`, start it afresh."""
-    path = folder / CONFIG
-    identity = _identity(config)
-    started = [name for name in OWN_FOLDERS if (folder / name).exists()]
-    if path.exists() and not force:
-        changes = settings.difference(settings.load_yaml(path), identity)
+def _common_identity(config: TransferConfig) -> dict[str, Any]:
+    """Return the run's identity, the same in every process."""
+    identities = all_values(identity(config, world_size()))
+    for rank, other in enumerate(identities):
+        changes = difference(identities[0], other)
         if changes:
             listed = "\n  ".join(changes)
-            msg = (
-                f"{folder} holds a run with other settings:\n  {listed}\n"
-                "choose another --output, or start afresh with --force"
-            )
+            msg = f"process {rank} has other settings or data than process 0:\n  {listed}"
             raise RunError(msg)
-    elif started and not force:
-        msg = f"{folder} holds {started[0]!r} but no {CONFIG}; choose another --output"
-        raise RunError(msg)
-    elif path.exists() and settings.difference(_known(path), identity):
-        for name in OWN_FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / TEST).unlink(missing_ok=True)
-        path.unlink()
-    remove_partial(folder)
-    if not path.exists():
-        write_atomic(path, settings.dump_yaml(identity).encode())
-
-
-def _known(path: Path) -> dict[str, Any]:
-    try:
-        return settings.load_yaml(path)
-    except RunError:
-        return {}
+    return identities[0]
 
 
 class Run:
@@ -176,18 +142,17 @@ class Run:
         torch.set_num_threads(self.config.num_threads)
         try:
             tasks = Tasks(self.config)
-            units = all_units(self.config)
-            total = self.config.pretrain_steps + len(units) * self.config.steps
+            trials = all_trials(self.config)
+            total = self.config.pretrain_steps + len(trials) * self.config.steps
             with quiet_lightning(), self._bar(total) as bar:
                 source, source_record = self._pretrain(tasks, bar)
-                records = {unit: self._fine_tune(unit, tasks, source, bar) for unit in units}
+                records = {trial: self._fine_tune(trial, tasks, source, bar) for trial in trials}
                 chosen = choose_alphas(self.config, records)
                 test = self._test(tasks, chosen)
         finally:
             torch.set_num_threads(threads)
         results = Results(self.config, records, chosen, test, source_record, tasks.sizes())
-        if is_writer():
-            write_report(results, self.folder)
+        first_decides(lambda: write_report(results, self.folder))
         return results
 
     def _bar(self, total: int) -> tqdm[Any]:
@@ -199,6 +164,18 @@ class Run:
             mininterval=0.2 if sys.stderr.isatty() else 10.0,
             dynamic_ncols=True,
         )
+
+    def _expected(self, trial: Trial | None) -> Expected:
+        """What the record of a trial, or of the pre-training, must hold."""
+        config = self.config
+        terms: tuple[str, ...] = ("cross_entropy", "validation_accuracy")
+        if trial is None:
+            return Expected("source", config.pretrain_steps, config.rounds, terms)
+        if trial.regularizer != "none":
+            terms += ("penalty",)
+        terms += tuple(f"validation_trace_{layer}" for layer in config.layers)
+        layers = config.layers if trial.regularizer in TRANSPORTS else ()
+        return Expected(trial.name, config.steps, config.rounds, terms, layers)
 
     def _pretrain(self, tasks: Tasks, bar: tqdm[Any]) -> tuple[ConvNet, dict[str, Any]]:
         config = self.config
@@ -216,44 +193,45 @@ class Run:
         )
         record = self._train(
             module,
-            self.folder / "source",
+            self.folder / SOURCE,
             tasks.source(),
             bar,
-            steps=config.pretrain_steps,
+            self._expected(None),
             batch_size=config.pretrain_batch_size,
         )
         return network, record
 
     def _fine_tune(
-        self, unit: Unit, tasks: Tasks, source: ConvNet, bar: tqdm[Any]
+        self, trial: Trial, tasks: Tasks, source: ConvNet, bar: tqdm[Any]
     ) -> dict[str, Any]:
         config = self.config
-        folder = self.folder / "units" / unit.name
-        finished = read_record(folder)
+        folder = self.folder / TRIALS / trial.name
+        expected = self._expected(trial)
+        finished = first_decides(lambda: read_record(folder, expected))
         if finished is not None:
             bar.update(config.steps)
             return finished
         classes = len(config.target_classes)
-        network = with_new_head(source, classes, unit.seed)
-        regularizer = make_regularizer(config, unit, network, source)
+        network = with_new_head(source, classes, trial.seed)
+        regularizer = make_regularizer(config, trial, network, source)
         module = TransferModule(
             network,
             classes=classes,
             schedule=Schedule(config.steps, config.learning_rate, config.momentum),
-            seed=unit.seed,
+            seed=trial.seed,
             shift=config.shift,
-            name=unit.name,
+            name=trial.name,
             regularizer=regularizer,
-            alpha=unit.alpha,
+            alpha=trial.alpha,
             reference=source,
             layers=config.layers,
         )
         return self._train(
             module,
             folder,
-            tasks.target(unit.seed),
+            tasks.target(trial.seed),
             bar,
-            steps=config.steps,
+            expected,
             batch_size=config.batch_size,
         )
 
@@ -263,23 +241,27 @@ class Run:
         folder: Path,
         split: Split,
         bar: tqdm[Any],
+        expected: Expected,
         *,
-        steps: int,
         batch_size: int,
     ) -> dict[str, Any]:
-        """Train one unit, from its last checkpoint if it has one, and record it."""
-        finished = read_record(folder)
+        """Train one trial, from its last checkpoint if it has one, and record it."""
+        steps = expected.steps
+        finished = first_decides(lambda: read_record(folder, expected))
         if finished is not None:
-            module.network.load_state_dict(read_tensors(folder / WEIGHTS))
+            module.network.load_state_dict(
+                first_decides(lambda: read_weights(folder, module.network))
+            )
             bar.update(steps)
             return finished
-        bar.set_description(module.unit)
+        bar.set_description(module.trial)
         started = time.perf_counter()
         torch.manual_seed(module.seed)
         rounds = self.config.rounds
         trainer = self._trainer(
+            module.trial,
             rounds,
-            TensorBoardLogger(self.folder, name="logs", version=module.unit),
+            self._logger(module.trial),
             [GeneratorStates(), LastCheckpoint(folder), StepCounter(bar.update)],
         )
         stream = BatchStream(
@@ -291,36 +273,48 @@ class Run:
             world_size=trainer.world_size,
         )
         last = folder / LAST
-        try:
+        resumed = first_decides(last.exists)
+        with honest_signals(trainer):
             trainer.fit(
                 module,
                 train_loader(split.train, stream),
                 evaluation_loader(split.validation),
-                ckpt_path=last if last.exists() else None,
+                ckpt_path=last if resumed else None,
             )
-        except SystemExit as error:
-            # Lightning turns Ctrl-C into an exit of its own.
-            if trainer.interrupted:
-                raise KeyboardInterrupt from error
-            raise
         if trainer.global_step != steps:
-            msg = f"{module.unit} stopped at step {trainer.global_step} of {steps}; run it again"
+            msg = f"{module.trial} stopped at step {trainer.global_step} of {steps}; run it again"
             raise RunError(msg)
         record = {
-            "unit": module.unit,
+            "trial": module.trial,
             "seconds": time.perf_counter() - started,
             "history": module.history,
             "traces": module.traces,
         }
-        if is_writer():
+
+        def keep() -> dict[str, Any]:
             write_tensors(folder / WEIGHTS, module.network.state_dict())
-            # From here on the unit counts as finished.
+            # From here on the trial counts as finished.
             write_json(folder / RECORD, record)
             last.unlink(missing_ok=True)
-        return record
+            return record
 
-    def _trainer(self, rounds: int, logger: Logger | bool, callbacks: list[Any]) -> Trainer:
-        nodes, local = _cluster()
+        return first_decides(keep)
+
+    def _logger(self, trial: str) -> Logger:
+        try:
+            str(self.folder).encode()
+        except UnicodeEncodeError as error:
+            msg = (
+                f"TensorBoard cannot write below {self.folder}, whose name Python cannot read in "
+                "this locale: set PYTHONUTF8=1 or choose another --output"
+            )
+            raise RunError(msg) from error
+        return TensorBoardLogger(self.folder, name=LOGS, version=trial)
+
+    def _trainer(
+        self, trial: str, rounds: int, logger: Logger | bool, callbacks: list[Any]
+    ) -> Trainer:
+        nodes, local = cluster()
         try:
             return Trainer(
                 accelerator=self.config.accelerator,
@@ -329,7 +323,7 @@ class Run:
                 max_epochs=rounds,
                 logger=logger,
                 callbacks=callbacks,
-                plugins=[WholeCheckpointIO()],
+                plugins=[WholeCheckpointIO(trial)],
                 default_root_dir=self.folder,
                 enable_progress_bar=False,
                 enable_model_summary=False,
@@ -341,65 +335,60 @@ class Run:
             msg = f"accelerator {self.config.accelerator!r} cannot be used: {error}"
             raise RunError(msg) from error
 
-    def _test(self, tasks: Tasks, chosen: dict[str, float]) -> dict[Unit, float]:
-        """Measure the chosen units on the test part: once, after every choice is made."""
-        units = [
-            Unit(name, alpha, seed) for name, alpha in chosen.items() for seed in self.config.seeds
+    def _test(self, tasks: Tasks, chosen: dict[str, float]) -> dict[Trial, float]:
+        """Measure the chosen trials on the test part: once, after every choice is made."""
+        trials = [
+            Trial(name, alpha, seed) for name, alpha in chosen.items() for seed in self.config.seeds
         ]
         path = self.folder / TEST
-        if path.exists():
-            known = read_json(path)
-            if set(known) != {unit.name for unit in units}:
-                msg = f"{path} does not fit the chosen strengths; delete it to test again"
-                raise RunError(msg)
-            return {unit: float(known[unit.name]) for unit in units}
+        known = first_decides(lambda: read_accuracies(path, [trial.name for trial in trials]))
+        if known is not None:
+            return {trial: known[trial.name] for trial in trials}
         loader = evaluation_loader(tasks.test())
-        accuracies = {}
-        for unit in units:
+        accuracies: dict[str, float] = {}
+        for trial in trials:
             classes = len(self.config.target_classes)
             network = make_network(tasks.in_channels, self.config.channels, classes, 0)
-            weights = self.folder / "units" / unit.name / WEIGHTS
-            network.load_state_dict(read_tensors(weights))
+            weights = partial(read_weights, self.folder / TRIALS / trial.name, network)
+            network.load_state_dict(first_decides(weights))
             module = TransferModule(
                 network,
                 classes=classes,
                 schedule=Schedule(1, 1.0, 0.0),
                 seed=0,
                 shift=0,
-                name=unit.name,
+                name=trial.name,
             )
-            trainer = self._trainer(1, logger=False, callbacks=[])
-            (metrics,) = trainer.test(module, loader, verbose=False)
-            accuracies[unit] = float(metrics["test_accuracy"])
-        if is_writer():
-            write_json(path, {unit.name: accuracy for unit, accuracy in accuracies.items()})
-        return accuracies
+            trainer = self._trainer(trial.name, 1, logger=False, callbacks=[])
+            with honest_signals(trainer):
+                (metrics,) = trainer.test(module, loader, verbose=False)
+            accuracies[trial.name] = float(metrics["test_accuracy"])
+
+        def keep() -> dict[str, float]:
+            write_json(path, accuracies)
+            return accuracies
+
+        told = first_decides(keep)
+        return {trial: told[trial.name] for trial in trials}
 
 
 def make_regularizer(
-    config: TransferConfig, unit: Unit, network: ConvNet, source: ConvNet
+    config: TransferConfig, trial: Trial, network: ConvNet, source: ConvNet
 ) -> nn.Module | None:
-    """Make what a unit multiplies by its alpha, between a network and its starting point."""
-    if unit.regularizer == "none":
+    """Make what a trial multiplies by its alpha, between a network and its starting point."""
+    if trial.regularizer == "none":
         return None
-    if unit.regularizer == "l2":
+    if trial.regularizer == "l2":
         return L2(network)
-    if unit.regularizer == "l2sp":
+    if trial.regularizer == "l2sp":
         # The strength on the head stays what it is while alpha varies.
-        return L2SP(network, source, head=(HEAD,), beta=config.head_beta / unit.alpha)
+        return L2SP(network, source, head=(HEAD,), beta=config.head_beta / trial.alpha)
     return RepresentationTransport(
         network,
         source,
         layers=config.layers,
-        kind=cast("Kind", unit.regularizer),
+        kind=cast("Kind", trial.regularizer),
         solver=config.solver,
         max_iter=config.solver_max_iter if config.solver == "ipot" else None,
         solver_device=None if show_config()["cuda_available"] else "cpu",
     )
-
-
-def _cluster() -> tuple[int, int]:
-    """Return nodes and processes per node: torchrun's, or one process."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, world // local), local

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from kantorch.regularizers import RepresentationTransport
 from kantorch.training.errors import NonFiniteError
+from kantorch.training.trace import PlanTrace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ class TransferModule(LightningModule):
         schedule: Of the optimizer.
         seed: Draws the augmentation, as a function of the step alone.
         shift: Images move by up to this many pixels each way.
-        name: Of the unit of work, for error messages.
+        name: Of the trial, for error messages.
         regularizer: Called with the augmented images after the network has seen them.
         alpha: Strength of the penalty.
         reference: The pre-trained network; validation then reports, for `layers`, the trace of the
@@ -71,14 +72,13 @@ class TransferModule(LightningModule):
         self.schedule = schedule
         self.seed = seed
         self.shift = shift
-        self.unit = name
-        self.layers = tuple(layers)
+        self.trial = name
         self.history: list[dict[str, float]] = []
         self.traces: dict[str, list[float]] = {}
         self.accuracy = MulticlassAccuracy(num_classes=classes, average="micro")
-        self._reference = (reference,)  # a tuple hides it from nn.Module, and from checkpoints
+        # No module, so that checkpoints leave the reference out.
+        self._trace = None if reference is None else PlanTrace(network, reference, layers)
         self._sums: dict[str, float] = {}
-        self._validation_traces: dict[str, float] = {}
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
@@ -111,7 +111,7 @@ class TransferModule(LightningModule):
     def _require_finite(self, name: str, value: float) -> None:
         if not torch.isfinite(torch.tensor(value)):
             msg = (
-                f"{name} must be finite, got {value} in {self.unit} at step {self.global_step} of "
+                f"{name} must be finite, got {value} in {self.trial} at step {self.global_step} of "
                 f"{self.schedule.steps}; a smaller learning rate or alpha may help"
             )
             raise NonFiniteError(msg)
@@ -119,28 +119,17 @@ class TransferModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure accuracy and, against the reference, how many neurons kept their place."""
         images, labels = batch
-        reference = self._reference[0]
-        if reference is None:
-            self.accuracy.update(self.network(images), labels)
-            return
-        reference.to(images.device)
-        with RepresentationTransport(
-            self.network, reference, layers=self.layers, solver="exact", solver_device="cpu"
-        ) as monitor:
-            self.accuracy.update(self.network(images), labels)
-            monitor(images)
-            self._validation_traces = {
-                layer: trace.item() for layer, trace in monitor.traces.items()
-            }
+        observe = self.network if self._trace is None else self._trace.observe
+        self.accuracy.update(observe(images), labels)
 
     def on_validation_epoch_end(self) -> None:
         """Close the round: one row of history, and the same numbers for the logger."""
         batches = self._sums.pop("batches", 1.0)
         row = {name: total / batches for name, total in self._sums.items()}
         row["validation_accuracy"] = self.accuracy.compute().item()
-        row |= {
-            f"validation_trace_{layer}": trace for layer, trace in self._validation_traces.items()
-        }
+        if self._trace is not None:
+            traces = self._trace.compute()
+            row |= {f"validation_trace_{layer}": trace for layer, trace in traces.items()}
         self.history.append({"step": self.global_step, **row})
         self._sums = {}
         self.accuracy.reset()
@@ -170,7 +159,8 @@ class TransferModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the history and the traces, so that a resumed run has all of it."""
+        """Keep whose it is, the history and the traces, so that a resumed run has all of it."""
+        checkpoint["trial"] = self.trial
         checkpoint["history"] = self.history
         checkpoint["traces"] = self.traces
 

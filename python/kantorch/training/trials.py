@@ -1,4 +1,4 @@
-"""The units of a run: one training each, recorded when it is done and not before."""
+"""The trials of a run: one training each, recorded when it is done and not before."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kantorch.training.errors import RunError
-from kantorch.training.files import read_json
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from kantorch.training.config import TransferConfig
 
-RECORD = "record.json"
-WEIGHTS = "weights.pt"
-
 
 @dataclass(frozen=True)
-class Unit:
+class Trial:
     """One fine-tuning."""
 
     regularizer: str
@@ -29,31 +22,20 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """The unit's folder, below `units`."""
-        strength = "" if self.regularizer == "none" else f"-alpha{self.alpha:g}"
+        """The trial's folder, below `trials`."""
+        # All digits: strengths that differ may not share a folder.
+        strength = "" if self.regularizer == "none" else f"-alpha{float(self.alpha)!r}"
         return f"{self.regularizer}{strength}-seed{self.seed}"
 
 
-def all_units(config: TransferConfig) -> list[Unit]:
-    """List the units of a run, seed by seed, so that early results cover every regularizer."""
+def all_trials(config: TransferConfig) -> list[Trial]:
+    """List the trials of a run, seed by seed, so that early results cover every regularizer."""
     return [
-        Unit(regularizer, alpha, seed)
+        Trial(regularizer, alpha, seed)
         for seed in config.seeds
         for regularizer in config.regularizers
         for alpha in config.grid(regularizer)
     ]
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return what a finished unit left, or None if it has not finished."""
-    path = folder / RECORD
-    if not path.exists():
-        return None
-    record = read_json(path)
-    if not isinstance(record.get("history"), list) or not record["history"]:
-        msg = f"{path} must hold a 'history'; delete it to compute it again"
-        raise RunError(msg)
-    return record
 
 
 def final_accuracy(record: dict[str, Any]) -> float:
@@ -61,7 +43,7 @@ def final_accuracy(record: dict[str, Any]) -> float:
     return float(record["history"][-1]["validation_accuracy"])
 
 
-def choose_alphas(config: TransferConfig, records: dict[Unit, dict[str, Any]]) -> dict[str, float]:
+def choose_alphas(config: TransferConfig, records: dict[Trial, dict[str, Any]]) -> dict[str, float]:
     """Choose each regularizer's strength by the mean validation accuracy over the seeds.
 
     Of equals the smallest strength wins. The test part has no say.
@@ -70,7 +52,7 @@ def choose_alphas(config: TransferConfig, records: dict[Unit, dict[str, Any]]) -
     for regularizer in config.regularizers:
         means = {
             alpha: statistics.fmean(
-                final_accuracy(records[Unit(regularizer, alpha, seed)]) for seed in config.seeds
+                final_accuracy(records[Trial(regularizer, alpha, seed)]) for seed in config.seeds
             )
             for alpha in sorted(config.grid(regularizer))
         }

@@ -1,0 +1,62 @@
+"""How many neurons kept their place: the plan between two networks over a whole data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from kantorch.regularizers import neuron_cost, transport_penalty
+from kantorch.regularizers._capture import LayerCapture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+
+class PlanTrace:
+    """Trace of the exact plan between the neurons of a network and of its reference.
+
+    Batches come one after the other. What is kept is the sum of squared distances between neurons,
+    whose root is the distance over all examples; activations are not kept.
+
+    Args:
+        network: The trained network.
+        reference: Another with the same layers; put into evaluation mode at each batch.
+        layers: Which to compare.
+    """
+
+    def __init__(self, network: nn.Module, reference: nn.Module, layers: Sequence[str]) -> None:
+        self._network = network
+        self._reference = reference
+        self._layers = tuple(layers)
+        self._squared: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def observe(self, images: Tensor) -> Tensor:
+        """Take a batch in and return the network's logits (n, classes)."""
+        self._reference.to(images.device).eval()
+        mine = LayerCapture(self._network, self._layers, "network")
+        others = LayerCapture(self._reference, self._layers, "reference")
+        try:
+            logits: Tensor = self._network(images)
+            self._reference(images)
+            features, reference = mine.take(), others.take()
+        finally:
+            mine.close()
+            others.close()
+        for layer in self._layers:
+            distances = neuron_cost(features[layer], reference[layer], device="cpu")
+            squared = distances.double().square()
+            self._squared[layer] = self._squared.get(layer, torch.zeros(())) + squared
+        return logits
+
+    def compute(self) -> dict[str, float]:
+        """Return the trace per layer, of a plan of mass 1, and forget the batches."""
+        sums, self._squared = self._squared, {}
+        traces = {}
+        for layer, squared in sums.items():
+            _, plan = transport_penalty(squared.sqrt(), solver="exact")
+            traces[layer] = plan.diagonal().sum().item()
+        return traces

@@ -1,0 +1,59 @@
+"""`max_iter` limits the exact solver's pivots and augmentations, and changes nothing else."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+import kantorch
+import laws
+from kantorch import Status
+
+
+def assignment(rng, n, dims):
+    x, y = (torch.from_numpy(rng.normal(size=(n, dims))) for _ in range(2))
+    return torch.cdist(x, y).square()
+
+
+def uniform(n):
+    return torch.full((n,), 1 / n, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("dims", [2, 16])  # the simplex takes the first over, but not the second
+@pytest.mark.parametrize("n", [2, 30, 130])
+def test_a_limit_that_is_not_reached_changes_no_bit_of_an_assignment(n, dims, rng):
+    cost = assignment(rng, n, dims)
+    free = kantorch.solve(cost)
+    assert int(free.n_iter) > 0
+    laws.assert_same_bits(kantorch.solve(cost, max_iter=int(free.n_iter) + 1), free)
+    laws.assert_same_bits(kantorch.solve(cost, max_iter=2**40), free)
+
+
+@pytest.mark.parametrize("dims", [2, 16])
+def test_an_assignment_stops_at_its_limit_with_a_feasible_plan(dims, rng):
+    n = 60
+    cost = assignment(rng, n, dims)
+    free = kantorch.solve(cost)
+    for limit in (1, 2, n // 2, n - 1, int(free.n_iter) - 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+            result = kantorch.solve(cost, max_iter=limit)
+        assert Status(int(result.status)) is Status.MAX_ITERATIONS
+        assert int(result.n_iter) == limit
+        laws.check(result, cost, uniform(n), uniform(n), method="exact")
+        assert float(result.value) >= float(free.value) >= float(result.lower_bound)
+
+
+def test_an_assignment_counts_augmentations(rng):
+    # In many dimensions every row gets its column by one augmentation.
+    for n in (5, 40, 200):
+        assert int(kantorch.solve(assignment(rng, n, 64)).n_iter) == n
+
+
+def test_a_limit_holds_for_each_problem_of_a_batch(rng):
+    cost = torch.stack([assignment(rng, 30, 16) for _ in range(3)])
+    with pytest.warns(kantorch.ConvergenceWarning, match="3 of 3"):
+        result = kantorch.solve(cost, max_iter=7)
+    assert result.n_iter.tolist() == [7, 7, 7]

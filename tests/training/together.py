@@ -1,0 +1,45 @@
+"""Runs transfers in several processes that torchrun starts, one transfer after the other.
+
+Usage: together.py FOLDER: `FOLDER/orders.json` holds a list of keyword arguments for `run_transfer`
+with `settings` in place of `config`. The output of the first process is `FOLDER/run`; the others are
+given a folder that does not exist. Each process writes what came of each order, and whether the
+folder that it was given exists, to `FOLDER/RANK.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from kantorch.training import RunError, TransferConfig, run_transfer
+
+
+def outcome(folder, settings, **arguments):
+    try:
+        results = run_transfer(
+            TransferConfig.from_mapping(settings), folder, progress=False, **arguments
+        )
+    except RunError as error:
+        return {"error": str(error)}
+    return {
+        "chosen": results.chosen,
+        "test": {trial.name: accuracy for trial, accuracy in results.test.items()},
+        "records": [results.source, *results.records.values()],
+    }
+
+
+def main():
+    base, rank = Path(sys.argv[1]), os.environ["RANK"]
+    folder = base / "run" if rank == "0" else base / "elsewhere"
+    outcomes = []
+    for order in json.loads((base / "orders.json").read_text()):
+        order["settings"] |= order.pop(f"only-{rank}", {})
+        outcomes.append(outcome(folder, **{k: v for k, v in order.items() if k[:5] != "only-"}))
+    found = {"outcomes": outcomes, "folder": folder.exists()}
+    (base / f"{rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
