@@ -1,4 +1,4 @@
-"""Derivatives by central differences, and how a backward pass behaves."""
+"""Derivatives by central differences."""
 
 from __future__ import annotations
 
@@ -23,14 +23,3 @@ def central(function: Callable[[Tensor], Tensor], point: Tensor, step: float = 1
             change = function(point + move) - function(point - move)
         gradient.view(-1)[index] = change / (2 * step)
     return gradient
-
-
-def detached_or_raises(output: Tensor, *inputs: Tensor) -> bool:
-    """Whether a field gives no gradient, or an error, rather than a silent wrong one."""
-    if not output.requires_grad:
-        return True
-    try:
-        gradients = torch.autograd.grad(output.sum(), inputs, allow_unused=True)
-    except (RuntimeError, NotImplementedError, ValueError):
-        return True
-    return all(g is None for g in gradients)
