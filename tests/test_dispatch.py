@@ -4,6 +4,8 @@ import pytest
 import torch
 
 import kantorch
+from kantorch.ops._define import _plain
+from recorder import Recorder
 
 
 def test_a_functional_tensor_goes_through_the_dispatcher() -> None:
@@ -84,3 +86,115 @@ def test_a_strength_that_requires_a_gradient_is_refused_inside_vmap() -> None:
     reg = torch.tensor([0.1, 0.2], requires_grad=True)
     with pytest.raises(ValueError, match="reg is not differentiated"):
         torch.vmap(lambda r: kantorch.solve(torch.eye(3), reg=r).value)(reg)
+
+
+class Subclass(torch.Tensor):
+    pass
+
+
+class Wrapper(torch.Tensor):
+    """Holds another tensor, and torch's dispatcher asks it what to do."""
+
+    @staticmethod
+    def __new__(cls, held: torch.Tensor) -> torch.Tensor:
+        return torch.Tensor._make_wrapper_subclass(cls, held.shape, dtype=held.dtype)
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        raise NotImplementedError
+
+
+def fake(t: torch.Tensor) -> torch.Tensor:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode().from_tensor(t)
+
+
+def mapped(t: torch.Tensor) -> torch.Tensor:
+    """What a function that is mapped sees, after it has ended."""
+    seen = []
+    torch.vmap(lambda row: (seen.append(row), row)[1])(t.expand(2, *t.shape))
+    return seen[0]
+
+
+def under_grad(t: torch.Tensor) -> torch.Tensor:
+    seen = []
+    torch.func.grad(lambda x: (seen.append(x), x.sum())[1])(t)
+    return seen[0]
+
+
+def in_inference(t: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return t.clone()
+
+
+PLAIN = {
+    "tensor": lambda t: t,
+    "larger": lambda t: torch.cat([t, t]),
+    "transposed": lambda t: t.mT if t.ndim > 1 else t,
+    "expanded": lambda t: t[:1].expand_as(t),
+    "view": lambda t: t[1:],
+    "empty": lambda t: t[:0],
+    "parameter": lambda t: torch.nn.Parameter(t.clone(), requires_grad=False),
+    "buffer": lambda t: torch.nn.Buffer(t.clone()),
+    "float64": lambda t: t.double(),
+    "made in inference mode": in_inference,
+    "batch": lambda t: t[None],
+}
+OTHER = {
+    "requires grad": lambda t: t.clone().requires_grad_(),
+    "parameter with gradient": lambda t: torch.nn.Parameter(t.clone()),
+    "with a graph": lambda t: t.clone().requires_grad_() * 2,
+    "negative": torch._neg_view,
+    "zero tensor": lambda t: torch._efficientzerotensor(t.shape),
+    "functional": torch._to_functional_tensor,
+    "meta": lambda t: t.to("meta"),
+    "subclass": lambda t: t.as_subclass(Subclass),
+    "wrapper": Wrapper,
+    "fake": fake,
+    "mapped": mapped,
+    "under grad": under_grad,
+    "coo": lambda t: t.to_sparse(),
+    "mkldnn": lambda t: t.to_mkldnn(),
+    "jagged": lambda t: torch.nested.nested_tensor([t, t], layout=torch.jagged),
+    "nested": lambda t: torch.nested.nested_tensor([t, t]),
+}
+CALL = (torch.rand(3, 4), torch.rand(3), torch.rand(4), None, None, -1, 0)
+
+
+def calls(kinds):
+    """A kind of tensor at every place of a call."""
+    for place in range(3):
+        for kind, make in kinds.items():
+            call = list(CALL)
+            call[place] = make(call[place])
+            yield f"{kind} at {place}", tuple(call)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_short_way_is_for_tensors_in_plain_memory_without_a_gradient() -> None:
+    for name, call in calls(PLAIN):
+        assert _plain(call), name
+        with torch.no_grad():
+            assert _plain(call), name
+        with torch.inference_mode():
+            assert _plain(call), name
+    for name, call in calls(OTHER):
+        assert not _plain(call), name
+
+
+def test_plain_tensors_under_a_mode_or_in_a_trace_do_not_go_the_short_way() -> None:
+    from torch.overrides import TorchFunctionMode
+
+    assert _plain(CALL)
+    for mode in (Recorder(), TorchFunctionMode()):
+        with mode:
+            assert not _plain(CALL)
+    seen = []
+
+    def traced(x: torch.Tensor) -> torch.Tensor:
+        seen.append(_plain(CALL))
+        return x
+
+    torch.jit.trace(traced, torch.ones(1), check_trace=False)
+    assert seen == [False]
