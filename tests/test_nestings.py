@@ -261,7 +261,7 @@ def test_detached_outputs(name: str) -> None:
     outputs += ["marginal_error", *([] if "sinkhorn" in name else ["plan"])]
     leaf = x.clone().requires_grad_()
     for output in outputs:
-        loss = weighted(lambda p: getattr(solve(p), output))  # noqa: B023
+        loss = weighted(lambda p, output=output: getattr(solve(p), output))
         assert not getattr(solve(leaf), output).requires_grad, output
         assert not vmap(loss)(leaf[None]).requires_grad, output
         assert not grad(loss)(x).any(), output

@@ -148,5 +148,5 @@ def test_tensors_that_do_not_agree_are_refused_before_they_are_read(fault):
             if func._schema.arguments[k].name in ("reg", "beta", "eps"):
                 continue  # whose only size is that of the batch, by which vmap takes its dimension
             with pytest.raises(kind, match=rf"^{func.name()}: \w+ must"):
-                # Mapped, so that it comes by the rule for vmap.
+                # Mapped, so that it comes by the rule for vmap; called at once, while the names hold.
                 torch.vmap(lambda t: func(*wrong[:k], t, *wrong[k + 1 :]))(wrong[k][None])  # noqa: B023

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from kantorch import ops
 from kantorch.costs import Points
 from kantorch.errors import ADVICE, ConvergenceError, Status
-from kantorch.ops.distance import values_are_at_hand
+from kantorch.ops._define import values_are_at_hand
 from kantorch.ops.exact import scatter_plan
 from kantorch.ops.scaling import Outputs
 

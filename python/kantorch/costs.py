@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from kantorch import _check
-from kantorch.ops.distance import distances, require_finite, values_are_at_hand
+from kantorch.ops._define import values_are_at_hand
+from kantorch.ops.distance import distances, require_finite
 from kantorch.ops.problem import METRICS
 
 Metric = Literal["sqeuclidean", "euclidean", "cityblock", "chebyshev"]

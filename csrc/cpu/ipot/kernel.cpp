@@ -119,7 +119,6 @@ typename IpotKernel<T>::Step IpotKernel<T>::step() noexcept {
   KernelRange<T> ranges[most_blocks];
   BlockOrder<most_blocks> block_order(blocks());
   if (!parallel_for(blocks(), *exec_, [&](Index) {
-        const FlushSubnormals guard;
         const Index block = block_order.take();
         const Index first = block * block_rows;
         const Index count = std::min(padded(n_, tile_rows) - first, block_rows);

@@ -1,8 +1,8 @@
 // Results below the smallest normal number become 0, as long as one of these is alive on a thread.
 //
 // x86 takes a hundred and more cycles for each vector operation with a subnormal result. The plans
-// of float32 problems are full of such products, and they count for nothing: every sum that a loop
-// is trusted with is above 1e-28. Other processors have no such penalty.
+// of float32 problems are full of such products, and they count for nothing: the loops check that
+// their sums and scalings stay far from the ends of the range. Other processors have no such penalty.
 #pragma once
 
 #if defined(__x86_64__) || defined(_M_X64)

@@ -14,18 +14,19 @@ namespace KANTORCH_SIMD {
 namespace {
 
 // Entries of E pass through the subnormal numbers, which many processors multiply slowly, on their
-// way to 0.
-class FlushSubnormals {
+// way to 0. Unlike the guard in runtime/flush_subnormals.hpp this one takes subnormal operands for
+// 0, too, and as it is compiled for each SIMD level it must not be shared by them.
+class ZeroSubnormals {
  public:
 #if defined(__SSE2__) || defined(_M_X64)
-  FlushSubnormals() noexcept : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
-  ~FlushSubnormals() { _mm_setcsr(before_); }
+  ZeroSubnormals() noexcept : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+  ~ZeroSubnormals() { _mm_setcsr(before_); }
 
  private:
   unsigned before_;
 #else
-  FlushSubnormals() noexcept {}
-  ~FlushSubnormals() {}
+  ZeroSubnormals() noexcept {}
+  ~ZeroSubnormals() {}
 #endif
 };
 
@@ -266,7 +267,7 @@ struct RangeOf {
 template <class T>
 KernelRange<T> rows(T* E, const T* K, Index count, Index m, const T* w, const T* a, bool advance,
                     T* s, T* e, T* col) noexcept {
-  const FlushSubnormals flushed;
+  const ZeroSubnormals flushed;
   // The rows of E, K and e that a group works on should stay in a first-level cache of 32 KiB.
   const bool narrow_rows = m * static_cast<Index>(sizeof(T)) <= 1024;
   for (Index i = 0; i < count; i += tile_rows) {
@@ -289,7 +290,7 @@ template <class T>
 KernelRange<T> columns(const T* parts, Index stride, Index count, Index m, const T* b,
                        const T* last, T* c, T* w) noexcept {
   typedef Pack<T> V;
-  const FlushSubnormals flushed;
+  const ZeroSubnormals flushed;
   RangeOf<T> range;
   V nothing = V::all(0);
   for (Index j = 0; j < m; j += V::size) {

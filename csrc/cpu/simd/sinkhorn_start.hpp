@@ -17,7 +17,7 @@ struct SinkhornStartTable {
                 std::uint32_t* kernel);
 
   // kernel_j <- (u kernel_j v_j)^4, cut alike: the kernel at a quarter of eps, with u and v in the
-  // potentials. It costs half of what `gibbs` does and multiplies the rounding by 4.
+  // potentials. Cheaper than `gibbs`, but it multiplies the rounding by 4.
   void (*sharpen)(std::uint32_t* kernel, float u, const float* v, Index m);
 
   // Half an iteration on rows of the kernel: u_i <- u_i (1 / (u_i sum_j K_ij w_j))^omega, omega one

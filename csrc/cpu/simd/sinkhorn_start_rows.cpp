@@ -52,6 +52,7 @@ inline void pack(P low, P high, std::uint32_t* to) noexcept {
 
 // Sums of products of up to 2^60 with weights of at most 2^40 stay finite.
 constexpr float largest_exponent = 60;
+constexpr float largest_entry = 0x1p60f;
 constexpr float largest_scaling = 0x1p40f;
 
 inline float rescaled(float scaling, float sum, bool relaxed) noexcept {
@@ -82,7 +83,7 @@ void gibbs(const float* cost, float f, const float* g, float rate, Index m,
 }
 
 void sharpen(std::uint32_t* kernel, float u, const float* v, Index m) noexcept {
-  const P us = P::all(u), top = P::all(0x1p60f);
+  const P us = P::all(u), top = P::all(largest_entry);
   const auto fourth = [&](P k, Index j) {
     const P entry = k * us * P::load(v + j);
     const P square = entry * entry;

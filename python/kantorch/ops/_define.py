@@ -120,6 +120,16 @@ def _plain(args: tuple[Any, ...]) -> bool:
     return True
 
 
+def values_are_at_hand() -> bool:
+    """Whether values may be looked at: not while code is traced or transformed."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+    )
+
+
 def refuse_compiled_derivatives() -> None:
     """Raise where code that is being compiled takes derivatives by `torch.func`, which no op survives.
 

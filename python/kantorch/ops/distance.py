@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from kantorch.ops._define import refuse_compiled_derivatives, refuse_forward_mode
-from kantorch.ops.square_distance import is_faster, square_distance
+from kantorch.ops.square_distance import by_differences, is_faster, square_distance
 
 
 def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
@@ -30,16 +30,6 @@ def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
     function: Any = _SquaredDistance if metric == "sqeuclidean" else _Distance
     cost: Tensor = function.apply(x, y)
     return cost if batched else cost[0]
-
-
-def values_are_at_hand() -> bool:
-    """Whether values may be looked at: not while code is traced or transformed."""
-    return not (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._get_tracing_state() is not None
-    )
 
 
 def require_finite(name: str, points: Tensor) -> float:
@@ -77,12 +67,7 @@ def check_points(x: Tensor, y: Tensor, metric: str) -> None:
 
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:
-    return square_distance(x, y) if is_faster(x, y) else _cdist(x, y).square()
-
-
-def _cdist(x: Tensor, y: Tensor) -> Tensor:
-    # Not torch's inner products: those cancel.
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    return square_distance(x, y) if is_faster(x, y) else by_differences(x, y).square()
 
 
 class _WithoutForwardMode(torch.autograd.Function):
@@ -114,7 +99,7 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        return square_distance(x, y).sqrt() if is_faster(x, y) else _cdist(x, y)
+        return square_distance(x, y).sqrt() if is_faster(x, y) else by_differences(x, y)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Squared Euclidean distances by inner products, which many coordinates make worth it, where nothing cancels."""
+"""Squared Euclidean distances of many coordinates: by inner products, except where these would cancel."""
 
 from __future__ import annotations
 
@@ -38,13 +38,17 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
     for cost, points, others, where in zip(out, x, y, lost, strict=True):
         rows, cols = where.nonzero(as_tuple=True)
         if len(rows) > most:
-            direct = torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
-            torch.square(direct, out=cost)
+            torch.square(by_differences(points, others), out=cost)
             continue
         step = max(1, _GATHERED // x.shape[-1])
         for i, j in zip(rows.split(step), cols.split(step), strict=True):
             cost[i, j] = (points[i] - others[j]).square_().sum(-1)
     return out
+
+
+def by_differences(x: Tensor, y: Tensor) -> Tensor:
+    """Euclidean distances, not squared, without torch's inner products: those cancel."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def is_faster(x: Tensor, y: Tensor) -> bool:

@@ -146,8 +146,9 @@ def _trace_faults(traces: object, expected: Expected) -> Iterable[str]:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 def _is_share(value: object) -> TypeGuard[float]:
