@@ -25,8 +25,6 @@ std::string compiler() {
   return "clang " __clang_version__;
 #elif defined(__GNUC__)
   return "gcc " __VERSION__;
-#elif defined(_MSC_VER)
-  return "msvc " + std::to_string(_MSC_FULL_VER);
 #else
   return "unknown";
 #endif

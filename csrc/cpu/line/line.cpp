@@ -80,7 +80,7 @@ struct Passing {
   CompensatedSum potential;
   CompensatedSum dual;
   double largest = 0;
-  double off = 0;
+  double unshipped = 0;
 
   Passing(Side& of, double* to) : side(of), potentials(to) {}
   bool last() const noexcept { return at + 1 == side.size(); }
@@ -99,7 +99,7 @@ struct Passing {
     left -= amount;
     shipped += amount;
   }
-  void leave() noexcept { off += std::abs(side.weights[at] - shipped); }
+  void leave() noexcept { unshipped += std::abs(side.weights[at] - shipped); }
 
   void advance(const Cost& cost, double opposite) noexcept {
     leave();
@@ -166,12 +166,12 @@ bool solve_one(const LineProblem<T>& problem, Index k, const ExactResult& result
   row.leave();
   col.leave();
 
-  const double off = rows.mass > 0 ? (row.off + col.off) / rows.mass : 0;
+  const double marginal_error = rows.mass > 0 ? (row.unshipped + col.unshipped) / rows.mass : 0;
   const double gap = value.total() - (row.dual.total() + col.dual.total());
   const double level = rounding * (row.largest + col.largest) * rows.mass;
-  const bool verified = std::abs(gap) <= level && off <= rounding;
+  const bool verified = std::abs(gap) <= level && marginal_error <= rounding;
   result.value[k] = value.total();
-  result.marginal_error[k] = off;
+  result.marginal_error[k] = marginal_error;
   result.n_iter[k] = 0;
   result.status[k] =
       static_cast<std::int32_t>(verified ? Status::optimal : Status::precision_limit);

@@ -76,9 +76,9 @@ template <class T>
 bool solve_transposed(Workspace<T>& work, Index n, Index m, double* lambda, double* mu) noexcept {
   double* x = work.x;
   double* y = work.y;
-  const double off = (sum(x, n) - sum(y, m)) / static_cast<double>(n + m);
-  for (Index i = 0; i < n; ++i) x[i] -= off;
-  for (Index j = 0; j < m; ++j) y[j] += off;
+  const double offset = (sum(x, n) - sum(y, m)) / static_cast<double>(n + m);
+  for (Index i = 0; i < n; ++i) x[i] -= offset;
+  for (Index j = 0; j < m; ++j) y[j] += offset;
   // a E y over b = 0, and b E^T x over a = 0.
   const bool known_rows = keep(x, work.a, true, n, work.u),
              known_cols = keep(y, work.b, true, m, work.v);
@@ -99,10 +99,10 @@ template <class T>
 bool solve_direct(Workspace<T>& work, Index n, Index m, double* z, double* w) noexcept {
   double* x = work.x;
   double* y = work.y;
-  const double off =
+  const double offset =
       (dot(work.a, x, n) - dot(work.b, y, m)) / (dot(work.a, work.a, n) + dot(work.b, work.b, m));
-  for (Index i = 0; i < n; ++i) x[i] -= off * work.a[i];
-  for (Index j = 0; j < m; ++j) y[j] += off * work.b[j];
+  for (Index i = 0; i < n; ++i) x[i] -= offset * work.a[i];
+  for (Index j = 0; j < m; ++j) y[j] += offset * work.b[j];
   for (Index i = 0; i < n; ++i) work.u[i] = work.a[i] * x[i];
   for (Index j = 0; j < m; ++j) work.v[j] = work.b[j] * y[j];
   if (!work.schur.solve(work.u, work.v, z, w)) return false;

@@ -113,13 +113,14 @@ bool LogForm<T>::refined_step(double omega, double* error) noexcept {
   if (!settled_) omega = 1;
   if (!passes_.iterate(f_, g_, omega)) return false;
   // exp((F before - F) / omega) is the row's sum before its update, relative to its weight.
-  double off = 0, moved = 0;
-  for (Index i = 0; i < rows_; ++i) off += a_[i] * std::abs(std::expm1((u_[i] - f_[i]) / omega));
+  double marginal_error = 0, moved = 0;
+  for (Index i = 0; i < rows_; ++i)
+    marginal_error += a_[i] * std::abs(std::expm1((u_[i] - f_[i]) / omega));
   for (Index j = 0; j < cols_; ++j) {
-    off += b_[j] * std::abs(std::expm1((v_[j] - g_[j]) / omega));
+    marginal_error += b_[j] * std::abs(std::expm1((v_[j] - g_[j]) / omega));
     moved = std::max(moved, std::abs(g_[j] - v_[j]));
   }
-  *error = off;
+  *error = marginal_error;
   settled_ = moved < bound<T> / 2;
   return true;
 }

@@ -48,7 +48,8 @@ bool solve(const PointGradientProblem<T>& problem, Index k, T* out, void* memory
                              to_units(problem.f[k][i + r], rate),
                              static_cast<double>(problem.a[k][i + r]), rate, m, plan + r * stride);
       }
-      distance_rows<T>().pull(points, points.x + i * dims, count, m, plan, cost, out + i * dims);
+      distance_rows<T>().point_gradient(points, points.x + i * dims, count, m, plan, cost,
+                                        out + i * dims);
       i += count;
     }
   });

@@ -96,8 +96,8 @@ constexpr Index longest_chain = 4096;  // terms summed in T before the sum goes 
 constexpr Index most_sums = 64;        // coordinates whose sums are kept at a time
 
 template <template <class> class Slope, class T>
-inline void pull_rows(const PointsView<T>& points, const T* x, Index count, Index m, const T* p,
-                      const T* c, T* out) noexcept {
+inline void gradient_rows(const PointsView<T>& points, const T* x, Index count, Index m, const T* p,
+                          const T* c, T* out) noexcept {
   typedef Pack<T> V;
   const Index dims = points.dims, stride = padded(m, panel);
   for (Index k0 = 0; k0 < dims; k0 += most_sums) {
@@ -128,26 +128,26 @@ inline void pull_rows(const PointsView<T>& points, const T* x, Index count, Inde
 }
 
 template <class T>
-void pull(const PointsView<T>& points, const T* x, Index count, Index m, T* p, const T* c,
-          T* out) noexcept {
+void point_gradient(const PointsView<T>& points, const T* x, Index count, Index m, T* p, const T* c,
+                    T* out) noexcept {
   const Index size = count * padded(m, panel);
   switch (points.metric) {
     case Metric::cityblock:
-      return pull_rows<Sign>(points, x, count, m, p, c, out);
+      return gradient_rows<Sign>(points, x, count, m, p, c, out);
     case Metric::chebyshev:
-      return pull_rows<SignOfLargest>(points, x, count, m, p, c, out);
+      return gradient_rows<SignOfLargest>(points, x, count, m, p, c, out);
     case Metric::sqeuclidean:
       for (Index j = 0; j < size; ++j) p[j] *= 2;
-      return pull_rows<Along>(points, x, count, m, p, c, out);
+      return gradient_rows<Along>(points, x, count, m, p, c, out);
     case Metric::euclidean:  // the subgradient at distance 0 is 0
       for (Index j = 0; j < size; ++j) p[j] = c[j] > 0 ? p[j] / c[j] : 0;
-      return pull_rows<Along>(points, x, count, m, p, c, out);
+      return gradient_rows<Along>(points, x, count, m, p, c, out);
   }
 }
 
 template <class T>
 constexpr DistanceRows<T> rows_for() noexcept {
-  return {rows<T>, pull<T>};
+  return {rows<T>, point_gradient<T>};
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ struct DistanceRows {
 
   // out[r * dims + k] = sum_j p_rj d c_rj / d x_rk, where c_rj are those distances. p lies as c
   // does, with zeros beyond m, and is overwritten.
-  void (*pull)(const PointsView<T>& points, const T* x, Index count, Index m, T* p, const T* c,
-               T* out);
+  void (*point_gradient)(const PointsView<T>& points, const T* x, Index count, Index m, T* p,
+                         const T* c, T* out);
 };
 
 struct DistanceTable {

@@ -2,26 +2,10 @@
 
 #include <atomic>
 
-#if defined(KANTORCH_X86_LEVELS) && defined(_MSC_VER)
-#include <intrin.h>
-#endif
-
 namespace kantorch::cpu {
 namespace {
 
-#if defined(KANTORCH_X86_LEVELS) && defined(_MSC_VER)
-Level best() noexcept {
-  int leaf1[4], leaf7[4];
-  __cpuid(leaf1, 1);
-  if (!(leaf1[2] >> 27 & 1)) return Level::baseline;  // the system does not save the wide registers
-  __cpuidex(leaf7, 7, 0);
-  const unsigned long long saved = _xgetbv(0);
-  const bool avx2 = (saved & 0x6) == 0x6 && (leaf7[1] >> 5 & 1) && (leaf1[2] >> 12 & 1);
-  const bool avx512 = avx2 && (saved & 0xe6) == 0xe6 && (leaf7[1] >> 16 & 1) &&
-                      (leaf7[1] >> 17 & 1) && (leaf7[1] >> 30 & 1) && (leaf7[1] >> 31 & 1);
-  return avx512 ? Level::avx512 : avx2 ? Level::avx2 : Level::baseline;
-}
-#elif defined(KANTORCH_X86_LEVELS)
+#ifdef KANTORCH_X86_LEVELS
 Level best() noexcept {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&

@@ -17,8 +17,8 @@ struct Range {
   void take(Pack<double> weight, Pack<double> ratio, Pack<double> scaling) noexcept {
     low = min(scaling, low);
     high = max(scaling, high);
-    const Pack<double> off = ratio - Pack<double>::all(1);
-    error = error + weight * max(off, Pack<double>::all(0) - off);
+    const Pack<double> deviation = ratio - Pack<double>::all(1);
+    error = error + weight * max(deviation, Pack<double>::all(0) - deviation);
   }
 
   void merge_into(ScalingRange* range) const noexcept {

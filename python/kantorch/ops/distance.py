@@ -108,13 +108,13 @@ class _Distance(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y, distance = ctx.saved_tensors
-        grad_x = _pull(x, y, distance, grad) if ctx.needs_input_grad[0] else None
+        grad_x = _point_gradient(x, y, distance, grad) if ctx.needs_input_grad[0] else None
         transposed = distance.mT, grad.mT
-        grad_y = _pull(y, x, *transposed) if ctx.needs_input_grad[1] else None
+        grad_y = _point_gradient(y, x, *transposed) if ctx.needs_input_grad[1] else None
         return grad_x, grad_y
 
 
-def _pull(x: Tensor, y: Tensor, distance: Tensor, grad: Tensor) -> Tensor:
+def _point_gradient(x: Tensor, y: Tensor, distance: Tensor, grad: Tensor) -> Tensor:
     """sum_j grad_ij (x_i - y_j) / distance_ij, from differences."""
     if not torch.is_grad_enabled():  # no second derivative is asked for
         pulled: Tensor = torch.ops.aten._cdist_backward(

@@ -85,8 +85,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         x, y = x.expand(batch, *x.shape[-2:]), y.expand(batch, *y.shape[-2:])
         cost = distances(x, y, ctx.metric)
         plan = gibbs(cost, f, g, a, b, eps, ctx.threads)
-        (pulled,) = torch.autograd.grad(cost, x, plan, create_graph=True)
-        gradients = torch.autograd.grad(pulled, leaves, grad, allow_unused=True)
+        (gradient,) = torch.autograd.grad(cost, x, plan, create_graph=True)
+        gradients = torch.autograd.grad(gradient, leaves, grad, allow_unused=True)
     return *gradients, None, None, None
 
 
