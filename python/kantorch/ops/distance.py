@@ -117,10 +117,10 @@ class _Distance(torch.autograd.Function):
 def _point_gradient(x: Tensor, y: Tensor, distance: Tensor, grad: Tensor) -> Tensor:
     """sum_j grad_ij (x_i - y_j) / distance_ij, from differences."""
     if not torch.is_grad_enabled():  # no second derivative is asked for
-        pulled: Tensor = torch.ops.aten._cdist_backward(
+        gradient: Tensor = torch.ops.aten._cdist_backward(
             grad.contiguous(), x.contiguous(), y.contiguous(), 2.0, distance.contiguous()
         )
-        return pulled
+        return gradient
     weight = grad / torch.where(distance > 0, distance, torch.inf)
     columns = [
         (weight * (x[..., k, None] - y[..., None, :, k])).sum(-1) for k in range(x.shape[-1])
