@@ -68,11 +68,114 @@ def test_l2sp_without_head_covers_everything():
 
 
 @pytest.mark.parametrize("make", [L2, lambda network: L2SP(network, head=("head",))])
-def test_penalties_neither_own_nor_save_the_network(make):
-    network = perceptron()
-    regularizer = make(network)
+def test_penalties_do_not_own_the_network(make):
+    regularizer = make(perceptron())
     assert list(regularizer.parameters()) == []
-    assert regularizer.state_dict() == {}
+    assert not any(value.requires_grad for value in regularizer.state_dict().values())
+
+
+def test_l2sp_made_while_the_body_is_frozen_sees_it_once_it_trains():
+    network = perceptron()
+    network.hidden0.requires_grad_(requires_grad=False)
+    regularizer = L2SP(network, head=("head",))
+    network.hidden0.requires_grad_(requires_grad=True)
+    with torch.no_grad():
+        network.hidden0[0].bias.add_(1.0)
+    assert regularizer.encoder_term().item() == network.hidden0[0].bias.numel()
+
+
+def test_l2sp_leaves_out_what_is_frozen_now():
+    network = perceptron()
+    regularizer = L2SP(network, moved(network), head=("head",))
+    network.requires_grad_(requires_grad=False)
+    network.head.requires_grad_(requires_grad=True)
+    assert regularizer.encoder_term().item() == 0.0
+
+
+def test_l2sp_resumes_with_the_start_that_it_left_from(tmp_path):
+    network = perceptron(seed=0)
+    regularizer = L2SP(network, head=("head",))
+    with torch.no_grad():
+        network.hidden0[0].weight.add_(0.5)
+    torch.save([network.state_dict(), regularizer.state_dict()], tmp_path / "saved.pt")
+    saved_network, saved_regularizer = torch.load(tmp_path / "saved.pt")
+    resumed = perceptron(seed=1)
+    resumed.load_state_dict(saved_network)
+    penalty = L2SP(resumed, head=("head",))  # made from the trained weights
+    assert penalty.encoder_term().item() == 0.0
+    penalty.load_state_dict(saved_regularizer)
+    assert penalty.encoder_term().item() == regularizer.encoder_term().item() > 0.0
+    assert "start.hidden0.0.weight" in saved_regularizer
+
+
+def test_l2sp_of_an_averaged_trainer_watches_the_averaged_network():
+    network = perceptron()
+    holder = torch.nn.ModuleDict({"network": network, "penalty": L2SP(network, head=("head",))})
+    averaged = torch.optim.swa_utils.AveragedModel(holder)
+    with torch.no_grad():
+        network.hidden0[0].weight.add_(1.0)
+    averaged.update_parameters(holder)  # the first update copies
+    with torch.no_grad():
+        network.hidden0[0].weight.add_(1.0)
+    assert averaged.module["penalty"].encoder_term().item() == pytest.approx(
+        network.hidden0[0].weight.numel()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda network: torch.nn.utils.parametrizations.weight_norm(network.hidden0[0]),
+            r"'hidden0\.0\.weight' is gone",
+        ),
+        (
+            lambda network: setattr(network, "hidden0", torch.nn.Linear(4, 1)),
+            r"'hidden0\.0\.weight' is gone",
+        ),
+        (
+            lambda network: network.hidden0.__setitem__(0, torch.nn.Linear(4, 1)),
+            r"'hidden0\.0\.weight' is \(1, 4\) and was",
+        ),
+        (
+            lambda network: network.add_module("extra", torch.nn.Linear(2, 2)),
+            r"'extra\.weight' has none",
+        ),
+    ],
+    ids=["weight_norm", "other layer", "other shape", "new layer"],
+)
+def test_l2sp_names_the_parameter_that_is_not_what_it_was(change, words):
+    network = perceptron()
+    regularizer = L2SP(network, head=("head",))
+    change(network)
+    with pytest.raises(ValueError, match=words):
+        regularizer()
+
+
+def test_l2sp_refuses_sharded_parameters_by_name(tmp_path):
+    fsdp = pytest.importorskip("torch.distributed.fsdp")
+    if not hasattr(fsdp, "fully_shard"):
+        pytest.skip("this release of torch has no fully_shard")
+    network = perceptron()
+    regularizer = L2SP(network, head=("head",))
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (1,))
+        fsdp.fully_shard(network, mesh=mesh)
+        with pytest.raises(ValueError, match=r"'hidden0\.0\.weight' is sharded"):
+            regularizer()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_l2sp_takes_any_new_head():
+    network = perceptron()
+    regularizer = L2SP(network, head=("head",))
+    network.head = torch.nn.Linear(10, 7)
+    expected = network.head.weight.square().sum() + network.head.bias.square().sum()
+    torch.testing.assert_close(regularizer.head_term(), expected)
+    assert regularizer.encoder_term().item() == 0.0
 
 
 def test_a_copied_trainer_watches_its_own_network():

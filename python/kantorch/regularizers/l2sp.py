@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 class L2SP(nn.Module):
     """Squared distance to the starting point: alpha/2 ||w_enc - w0||^2 + beta/2 ||w_head||^2.
 
-    The encoder is every trainable parameter outside `head`. The starting point is copied when the
-    regularizer is made and moves with `.to(device)`, but stays out of its state_dict: after a
-    resume, build the regularizer from the pre-trained weights before loading the fine-tuned ones,
-    or pass them as `reference`.
+    The encoder is every parameter outside `head` that is trainable when the penalty is computed, so
+    layers may be frozen and released during training. The starting point is copied when the
+    regularizer is made; it moves with `.to` and stands in the state_dict, below `start`, so that a
+    resumed run compares with the point it left from. A copy of the regularizer watches a copy of
+    the network: copy both together, as `copy.deepcopy` of a module that owns both does.
 
     Args:
         model: The network that is trained. It is watched, not owned: it is no submodule.
-        reference: The starting point: a network, or a state dict; it needs no entry for the head.
-            None: `model` as it is now.
+        reference: The starting point: a network, or a state dict; it needs no entry for the head
+            or for what is frozen. None: `model` as it is now.
         head: Dotted names of the modules that are new on this task, such as ("fc",); they are
             drawn to zero. An empty sequence: there is no head.
         alpha: Strength on the encoder, finite and >= 0.
@@ -35,7 +36,9 @@ class L2SP(nn.Module):
 
     Raises:
         ValueError: If a strength is out of range, `head` names no module, or the reference lacks a
-            parameter of the encoder or holds it in another shape (both shapes are named).
+            parameter of the encoder or holds it in another shape (both shapes are named). From a
+            call: if the model's parameters have other names or shapes than at the start, as after
+            weight normalisation or with another layer in place, or are sharded (FSDP).
 
     Source:
         Li, Grandvalet, Davoine: Explicit inductive bias for transfer learning with convolutional
@@ -69,16 +72,16 @@ class L2SP(nn.Module):
         self.beta = beta
         self.head = tuple(head)
         self._model = (model,)  # a tuple hides it from nn.Module
-        parameters = trainable(model)
+        trainable(model)
         modules = dict(model.named_modules())
         for name in self.head:
             if name not in modules:
                 msg = f"head must name modules of the model, got {name!r}"
                 raise ValueError(msg)
         start = _state(model if reference is None else reference)
-        self._encoder: list[str] = []
-        for name, parameter in parameters.items():
-            if self._in_head(name):
+        self.start = nn.Module()
+        for name, parameter in model.named_parameters():
+            if self._in_head(name) or (name not in start and not parameter.requires_grad):
                 continue
             if name not in start:
                 msg = f"reference must hold the encoder's parameter {name!r}; is it of the head?"
@@ -89,24 +92,30 @@ class L2SP(nn.Module):
                     f"{tuple(start[name].shape)} there and {tuple(parameter.shape)} in the model"
                 )
                 raise ValueError(msg)
-            origin = start[name].detach().clone().to(parameter.device)
-            self.register_buffer(f"_start_{len(self._encoder)}", origin, persistent=False)
-            self._encoder.append(name)
+            _set_buffer(self.start, name, start[name].detach().clone().to(parameter.device))
 
     def _in_head(self, parameter: str) -> bool:
         return any(parameter.startswith(f"{name}.") for name in self.head)
 
     def encoder_term(self) -> Tensor:
         """Return ||w_enc - w0||^2, zero at the start."""
-        if not self._encoder:
-            return torch.zeros(())
         parameters = dict(self._model[0].named_parameters())
-        return squared_norm(
-            [
-                parameters[name] - self.get_buffer(f"_start_{index}")
-                for index, name in enumerate(self._encoder)
-            ]
-        )
+        start = dict(self.start.named_buffers())
+        for name in start:
+            if name not in parameters:
+                msg = (
+                    f"model must keep the parameters that it started with, but {name!r} is gone; "
+                    "make the regularizer after the last change of layers"
+                )
+                raise ValueError(msg)
+        encoder = {
+            name: p for name, p in parameters.items() if p.requires_grad and not self._in_head(name)
+        }
+        for name, parameter in encoder.items():
+            _require_comparable(name, parameter, start.get(name))
+        if not encoder:
+            return next(iter(parameters.values())).new_zeros(())
+        return squared_norm([p - start[name] for name, p in encoder.items()])
 
     def head_term(self) -> Tensor:
         """Return ||w_head||^2."""
@@ -121,6 +130,37 @@ class L2SP(nn.Module):
     def extra_repr(self) -> str:
         """Show the strengths and the head."""
         return f"head={self.head}, alpha={self.alpha}, beta={self.beta}"
+
+
+def _set_buffer(module: nn.Module, name: str, value: Tensor) -> None:
+    """Register a buffer under a dotted name, in modules that are made on the way."""
+    *path, leaf = name.split(".")
+    for part in path:
+        if part not in dict(module.named_children()):
+            module.add_module(part, nn.Module())
+        module = module.get_submodule(part)
+    module.register_buffer(leaf, value)
+
+
+def _require_comparable(name: str, parameter: Tensor, start: Tensor | None) -> None:
+    if start is None:
+        msg = (
+            f"model must have a starting point for each parameter of the encoder, but {name!r} has "
+            "none; is it of the head, or was a layer put in place later?"
+        )
+        raise ValueError(msg)
+    if parameter.shape != start.shape:
+        msg = (
+            f"model must keep the shapes that it started with: {name!r} is "
+            f"{tuple(parameter.shape)} and was {tuple(start.shape)}"
+        )
+        raise ValueError(msg)
+    if hasattr(parameter, "device_mesh"):  # a DTensor
+        msg = (
+            f"model must hold its parameters whole, but {name!r} is sharded; L2SP works under "
+            "DistributedDataParallel, not under FSDP"
+        )
+        raise ValueError(msg)
 
 
 def _state(reference: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
