@@ -291,13 +291,65 @@ def test_two_regularizers_share_a_student():
     assert one(x).item() == two(x).item() > 0
 
 
-def test_state_dict_holds_neither_student_nor_teacher():
+def test_the_teacher_is_saved_and_the_student_is_not():
     student = perceptron()
     regularizer = RepresentationTransport(student, layers=LAYERS)
-    assert regularizer.state_dict() == {}
-    assert list(regularizer.parameters()) == []
-    holder = nn.ModuleDict({"student": student, "penalty": regularizer})
-    assert len(holder.state_dict()) == len(student.state_dict())
+    assert set(regularizer.state_dict()) == {f"teacher.{name}" for name in student.state_dict()}
+    assert not any(parameter.requires_grad for parameter in regularizer.parameters())
+
+
+def test_a_resumed_run_compares_with_the_teacher_that_it_left(tmp_path):
+    student, x = perceptron(seed=0), torch.randn(8, 4)
+    regularizer = RepresentationTransport(student, layers=LAYERS)
+    with torch.no_grad():
+        student.hidden0[0].weight.add_(0.5)
+    student(x)
+    expected = regularizer(x)
+    assert expected.item() > 0
+    torch.save([student.state_dict(), regularizer.state_dict()], tmp_path / "saved.pt")
+
+    resumed = perceptron(seed=1)
+    saved_student, saved_regularizer = torch.load(tmp_path / "saved.pt")
+    resumed.load_state_dict(saved_student)
+    again = RepresentationTransport(resumed, layers=LAYERS)  # its teacher is the trained student
+    again.load_state_dict(saved_regularizer)
+    resumed(x)
+    assert again(x).item() == expected.item()
+
+
+def test_training_mode_does_not_reach_the_teacher():
+    student = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5))
+    holder = nn.ModuleDict(
+        {"student": student, "penalty": RepresentationTransport(student, layers=["1"])}
+    )
+    holder.train()
+    assert student.training
+    assert not any(module.training for module in holder["penalty"].teacher.modules())
+
+
+def test_an_averaged_owner_watches_the_averaged_student():
+    student, x = perceptron(), torch.randn(8, 4)
+    penalty = RepresentationTransport(student, layers=LAYERS, kind="identity")
+    holder = nn.ModuleDict({"student": student, "penalty": penalty})
+    averaged = torch.optim.swa_utils.AveragedModel(holder)
+    averaged.update_parameters(holder)  # the first update copies
+    with torch.no_grad():
+        student.hidden0[0].weight.add_(1.0)
+    averaged.update_parameters(holder)
+    for name, value in averaged.module["penalty"].teacher.state_dict().items():
+        assert torch.equal(value, penalty.teacher.state_dict()[name])
+    averaged.module["student"](x)
+    student(x)
+    assert 0 < averaged.module["penalty"](x).item() < penalty(x).item()
+
+
+def test_scripting_a_watched_student_is_refused_in_words():
+    student = perceptron()
+    regularizer = RepresentationTransport(student, layers=LAYERS)
+    with pytest.raises(AttributeError, match=r"close\(\) first"):
+        torch.jit.script(student.hidden0)
+    regularizer.close()
+    torch.jit.script(student.hidden0)
 
 
 def test_moving_the_owner_moves_the_teacher():

@@ -105,6 +105,15 @@ class _Hook:
             kept = output.clone() if isinstance(output, torch.Tensor) else output
             self.catch = kept, torch.is_grad_enabled()
 
+    @property
+    def __name__(self) -> str:
+        # torch.jit.script asks for it, in order to compile what it names.
+        msg = (
+            "a network cannot be scripted while a regularizer watches it: call the regularizer's "
+            "close() first"
+        )
+        raise AttributeError(msg)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"watched": False, "catch": None}
 

@@ -15,7 +15,7 @@ from kantorch.regularizers._capture import LayerCapture
 from kantorch.regularizers.neurons import Spatial, neuron_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -110,9 +110,9 @@ class RepresentationTransport(nn.Module):
         for x, y in loader:
             loss = cross_entropy(student(x), y) + alpha * regularizer(x)
 
-    The teacher is set to evaluation mode and frozen (its parameters stop requiring gradients); it
-    follows `.to(device)`, but is not a submodule: it appears neither in `parameters()` nor in
-    `state_dict()`, nor does the student. Each call uses up the activations caught before it, which
+    The teacher is set to evaluation mode, where `.train()` leaves it, and frozen: its parameters
+    stop requiring gradients. It is a submodule, so that it follows `.to(device)` and a resumed run
+    compares with the same teacher; the student is none. Each call uses up the activations caught before it, which
     are copies: layers that follow may work in place. A regularizer that is dropped takes its hooks
     off the student. Under autocast the distances are computed in float32. A layer that runs several
     times in one forward pass counts with its last output. Under DistributedDataParallel give the
@@ -204,15 +204,10 @@ class RepresentationTransport(nn.Module):
             teacher = copy.deepcopy(student)
         _require_apart(student, teacher)
         teacher.requires_grad_(requires_grad=False).eval()
-        self._teacher = (teacher,)  # a tuple hides it from nn.Module
+        self.teacher = teacher
         self._student_layers = LayerCapture(student, [s for s, _ in self.layers], "student")
         self._teacher_layers = LayerCapture(teacher, [t for _, t in self.layers], "teacher")
         self._plans: dict[str, Tensor] = {}
-
-    @property
-    def teacher(self) -> nn.Module:
-        """The frozen reference."""
-        return self._teacher[0]
 
     @property
     def plans(self) -> dict[str, Tensor]:
@@ -236,7 +231,7 @@ class RepresentationTransport(nn.Module):
         """
         student_features = self._student_layers.take(graph=torch.is_grad_enabled())
         with torch.no_grad():
-            # A trainer that owns the teacher may have switched it to training mode.
+            # Somebody else who owns the teacher may have switched it to training mode.
             self.teacher.eval()
             self.teacher(*inputs, **named)
         teacher_features = self._teacher_layers.take()
@@ -308,11 +303,10 @@ class RepresentationTransport(nn.Module):
         """Remove the hooks."""
         self.close()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # .to(), .cuda(), .double() reach the teacher although it is no submodule.
-        # torch leaves _apply untyped.
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the regularizer; the teacher stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
         return self
 
     def extra_repr(self) -> str:

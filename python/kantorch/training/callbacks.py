@@ -187,6 +187,7 @@ _ADVICE = (
     ".*The number of training batches.*is smaller than the logging interval.*",
     ".*GPU available but not used.*",
     ".*sync_dist=True.*",  # every process evaluates everything
+    ".*module\\(s\\) in eval mode at the start of training.*",  # the teacher
     ".*isinstance.treespec, LeafSpec.*",
     ".*Checkpoint directory.*exists and is not empty.*",
 )
