@@ -181,3 +181,18 @@ def test_it_is_not_sinkhorn_at_the_same_strength(rng):
     exact = float(oracle.rational(cost, a, b * (a.sum() / b.sum())).value)
     blurred = float(kantorch.solve(*map(torch.from_numpy, (cost, a, b)), reg=0.1).value_linear)
     assert abs(float(result.value) - exact) < 1e-3 * (blurred - exact)
+
+
+def test_warning_and_error_name_the_gap_where_it_alone_missed(rng):
+    cost = torch.from_numpy(rng.random((5, 6)))
+    with pytest.warns(kantorch.ConvergenceWarning, match=r"only the gap is above tol = 1e-08"):
+        result = kantorch.solve(cost, method="ipot", max_iter=5_000)
+    assert float(result.marginal_error) <= 1e-8
+    with pytest.raises(kantorch.ConvergenceError, match=r"marginal error .* and gap [1-9]"):
+        result.check()
+
+
+def test_warning_names_the_marginal_error_where_it_missed(rng):
+    cost = torch.from_numpy(rng.random((5, 6)))
+    with pytest.warns(kantorch.ConvergenceWarning, match=r"largest marginal error [0-9.e-]+\. See"):
+        kantorch.solve(cost, method="ipot", max_iter=1)

@@ -122,9 +122,13 @@ class OTResult(abc.ABC):
         msg = (
             f"{int(failed.sum())} of {failed.numel()} problems did not converge; the first, {first}, "
             f"ended with {status.name} after {int(self.n_iter.reshape(-1)[first])} iterations at "
-            f"marginal error {float(self.marginal_error.reshape(-1)[first]):.3g}: {self._advice(status)}"
+            f"{self._reached(first)}: {self._advice(status)}"
         )
         raise ConvergenceError(msg)
+
+    def _reached(self, problem: int) -> str:
+        """What a problem's tolerance was compared with."""
+        return f"marginal error {float(self.marginal_error.reshape(-1)[problem]):.3g}"
 
     def _advice(self, status: Status) -> str:
         advice = ADVICE[status]
@@ -430,6 +434,10 @@ class IpotResult(ScalingResult):
     def potential_b(self) -> Tensor:
         """(.., m) ``(beta / t) log V``, c-transformed at points without mass."""
         return self._scaling_potentials()[1]
+
+    def _reached(self, problem: int) -> str:
+        gap = float(self.gap.reshape(-1)[problem])
+        return f"{super()._reached(problem)} and gap {gap:.3g}"
 
     def _scaling_potentials(self) -> tuple[Tensor, Tensor]:
         self._require_unchanged()

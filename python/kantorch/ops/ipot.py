@@ -66,7 +66,7 @@ def _solve(
         max_iter,
         threads,
     )
-    warn_unless_converged("ipot", out[9], out[7])
+    warn_unless_converged("ipot", out[9], out[7], tol=tol)
     return out
 
 

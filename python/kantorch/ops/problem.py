@@ -246,15 +246,23 @@ def potential_arguments(
     return (f, g), vector_argument(f), vector_argument(g)
 
 
-def warn_unless_converged(method: str, status: Tensor, marginal_error: Tensor) -> None:
-    """One ConvergenceWarning for a batch in which a problem neither converged nor was told not to."""
+def warn_unless_converged(
+    method: str, status: Tensor, marginal_error: Tensor, *, tol: float = 0.0
+) -> None:
+    """One ConvergenceWarning for a batch in which a problem neither converged nor was told not to.
+
+    A method that compares its gap with `tol`, too, gives it, so that the warning can tell which missed.
+    """
     if status.numel() and int(status.max()) > 2:
-        open_problems = status > 2
-        count = int(open_problems.sum())
-        worst = float(marginal_error[open_problems].max())
+        error = marginal_error[status > 2]
+        count = error.numel()
+        only_gap = int((error <= tol).sum()) if tol > 0 else 0
+        missed = [f"largest marginal error {float(error.max()):.3g}"] if only_gap < count else []
+        if only_gap:
+            missed.append(f"in {only_gap} of them only the gap is above tol = {tol:g}")
         warnings.warn(
-            f"{method}: {count} of {status.numel()} problems did not converge; largest marginal "
-            f"error {worst:.3g}. See OTResult.status, and OTResult.check() for advice.",
+            f"{method}: {count} of {status.numel()} problems did not converge; {', '.join(missed)}. "
+            "See OTResult.status, and OTResult.check() for advice.",
             ConvergenceWarning,
             stacklevel=_callers_level(),
         )
