@@ -140,3 +140,19 @@ def test_float32_start_of_a_float32_problem(rng):
     # Duals rounded to float32 are not feasible; the answer must be.
     assert warm.status == kantorch.Status.OPTIMAL
     torch.testing.assert_close(warm.value, cold.value, rtol=2e-7, atol=0)
+
+
+@pytest.mark.parametrize("reg", [1e-2, 1e-3], ids="reg={}".format)
+def test_own_solution_is_never_much_worse_a_start_than_none(reg, dtype, rng):
+    # Assignments converge slowly: their plans tend to permutations, whose parts exchange next to nothing.
+    cold = warm = 0
+    for problem in range(100):
+        n = 3 + problem % 10
+        cost = torch.from_numpy(rng.random((n, n))).to(dtype)
+        strength = reg * float(cost.max())
+        first = kantorch.solve(cost, reg=strength)
+        again = kantorch.solve(cost, reg=strength, potentials_init=first.potentials)
+        assert bool(again.converged)
+        assert int(again.n_iter) <= 3 * int(first.n_iter), (problem, int(first.n_iter))
+        cold, warm = cold + int(first.n_iter), warm + int(again.n_iter)
+    assert warm < cold / 5

@@ -124,7 +124,8 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
   if (!warm && !anneal()) return false;
 
   bool promising = true, stalled = false;
-  double target = 0.7 * tol;
+  // A start may be the solution already: its error is then anything up to tol.
+  double target = warm ? tol : 0.7 * tol;
   for (int attempt = 0;; ++attempt) {
     if (!Form::second_order || (promising && attempt < 3)) {
       stalled = attempt >= most_attempts;
@@ -158,7 +159,7 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
                                                              : Status::max_iterations);
       return true;
     }
-    target /= 4;
+    target = attempt == 0 && warm ? 0.7 * tol : target / 4;
   }
 }
 

@@ -5,6 +5,12 @@
 #include <limits>
 
 namespace kantorch::cpu {
+namespace {
+
+// The closer omega is to 2, the longer the iteration takes to show its rate.
+double window(double omega) noexcept { return std::max(8.0, 1.5 / (2 - omega)); }
+
+}  // namespace
 
 bool Relaxation::take(double error, double target, double* left) noexcept {
   if (!std::isfinite(error)) {
@@ -13,10 +19,9 @@ bool Relaxation::take(double error, double target, double* left) noexcept {
     return ++unknown_ % patience == 0;
   }
   if (age_ == 0) start_ = error;
-  // The closer omega is to 2, the longer the iteration takes to show its rate.
-  const double window = std::max(8.0, 1.5 / (2 - omega_));
-  if (static_cast<double>(age_++) < window) return false;
-  const double lambda = std::pow(error / start_, 1 / window);
+  const double passed = window(omega_);
+  if (static_cast<double>(age_++) < passed) return false;
+  const double lambda = std::pow(error / start_, 1 / passed);
   start_ = error;
   age_ = 1;
   if (!(lambda < 1)) {
@@ -27,7 +32,7 @@ bool Relaxation::take(double error, double target, double* left) noexcept {
     age_ = -skip;
     return true;
   }
-  double rate = lambda;
+  double rate = lambda, at_least = 0;
   if (lambda > 1.02 * (omega_ - 1)) {
     const double s = lambda + omega_ - 1;
     rho_ = std::max(rho_, std::min(s * s / (lambda * omega_ * omega_), 1 - 1e-7));
@@ -35,10 +40,11 @@ bool Relaxation::take(double error, double target, double* left) noexcept {
     if (best > omega_ + 0.1 * (2 - omega_)) {
       omega_ = best;
       age_ = -skip;
+      at_least = window(omega_);  // until the error falls
     }
     rate = std::min(rate, std::max(omega_ - 1, 1e-3));
   }
-  *left = std::log(target / error) / std::log(rate);
+  *left = std::max(std::log(target / error) / std::log(rate), at_least);
   return true;
 }
 
