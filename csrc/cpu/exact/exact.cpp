@@ -52,7 +52,7 @@ Index slot_bytes(Index rows, Index cols) noexcept { return screen_bytes(rows, co
 
 // What one thread uses for problem after problem.
 template <class T>
-struct Worker {
+struct ExactSolver {
   Instance<T> instance;
   Screen screen;
   Shortlist shortlist;
@@ -97,7 +97,7 @@ struct Paid {
 // of 1: its own slack, and what `verify` overlooks. As every plan has the same marginals, the
 // latter is a mean of the potentials, whose sizes bring the rounding along.
 template <class T>
-double Worker<T>::error_bound(double slack) const noexcept {
+double ExactSolver<T>::error_bound(double slack) const noexcept {
   double size = 0, mass = 0;
   for (Index i = 0; i < instance.n(); ++i) {
     mass += instance.a[i];
@@ -114,7 +114,7 @@ double Worker<T>::error_bound(double slack) const noexcept {
 // (n + m) (highest - lowest) at most, so that a level of four times that leaves them optimal and
 // no lowered cell of use.
 template <class T>
-bool Worker<T>::cap_costs(const MatrixView<T>& cost, double highest, const Cpu& exec) {
+bool ExactSolver<T>::cap_costs(const MatrixView<T>& cost, double highest, const Cpu& exec) {
   const double low = instance.lowest();
   const double level = low + 4 * static_cast<double>(cost.rows + cost.cols) * (highest - low);
   const double top = low + std::ldexp(1.0, instance.exponent);
@@ -131,8 +131,8 @@ bool Worker<T>::cap_costs(const MatrixView<T>& cost, double highest, const Cpu& 
 
 // From an instance to a support.
 template <class T>
-Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_iter,
-                         const Cpu& exec, Index& iterations) {
+Stop ExactSolver<T>::optimize(const double* f_init, const double* g_init, Index max_iter,
+                              const Cpu& exec, Index& iterations) {
   if (!start_potentials(instance, f_init, g_init, screen, exec) ||
       !fill_screen(instance, screen, exec)) {
     return Stop::interrupted;
@@ -163,7 +163,7 @@ Stop Worker<T>::optimize(const double* f_init, const double* g_init, Index max_i
 
 // An assignment that passes the verification, or too_hard.
 template <class T>
-Assigned Worker<T>::assign(bool cold, Index limit, const Cpu& exec) {
+Assigned ExactSolver<T>::assign(bool cold, Index limit, const Cpu& exec) {
   const Assigned state = assignment.run(instance, screen, cold, limit, exec);
   if (state != Assigned::yes && state != Assigned::max_iterations) return state;
   assign_permutation(assignment.col_of, assignment.f, assignment.g, support);
@@ -180,8 +180,8 @@ Assigned Worker<T>::assign(bool cold, Index limit, const Cpu& exec) {
 }
 
 template <class T>
-Outcome Worker<T>::solve_one(const ExactProblem<T>& problem, Index k, const double* a,
-                             const double* b, const ExactResult& result, const Cpu& exec) {
+Outcome ExactSolver<T>::solve_one(const ExactProblem<T>& problem, Index k, const double* a,
+                                  const double* b, const ExactResult& result, const Cpu& exec) {
   const MatrixView<T> cost = problem.cost[k];
   const Answer answer(result, k, cost.rows, cost.cols);
   const auto finish = [&](Status status) {
@@ -255,10 +255,10 @@ Outcome exact(const ExactProblem<T>& problem, const ExactResult& result, void* w
   std::atomic<bool> interrupted{false};
   const bool complete = parallel_for(count, exec, [&](Index slot) {
     try {
-      Worker<T> worker;
+      ExactSolver<T> solver;
       char* const scratch = aligned + slot * slot_bytes(n, m);
-      worker.screen.data = reinterpret_cast<float*>(scratch);
-      worker.kernel = reinterpret_cast<std::uint32_t*>(scratch + screen_bytes(n, m));
+      solver.screen.data = reinterpret_cast<float*>(scratch);
+      solver.kernel = reinterpret_cast<std::uint32_t*>(scratch + screen_bytes(n, m));
       std::vector<double> a(static_cast<std::size_t>(n));
       std::vector<double> b(static_cast<std::size_t>(m));
       for (Index k = next++; k < cost.batch && memory && !interrupted; k = next++) {
@@ -271,7 +271,7 @@ Outcome exact(const ExactProblem<T>& problem, const ExactResult& result, void* w
         };
         widen(problem.a[k], a);
         widen(problem.b[k], b);
-        if (worker.solve_one(problem, k, a.data(), b.data(), result, inner) != Outcome::done)
+        if (solver.solve_one(problem, k, a.data(), b.data(), result, inner) != Outcome::done)
           interrupted = true;
       }
     } catch (const std::bad_alloc&) {

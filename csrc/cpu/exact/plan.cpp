@@ -139,9 +139,9 @@ template <class T>
 void assess(const Instance<T>& instance, const double* a, const double* b, const Answer& answer) {
   const Index n = instance.cost.rows;
   const Index m = instance.cost.cols;
-  std::vector<double> row_off(a, a + n);
-  std::vector<double> col_off(b, b + m);
-  for (double& mass : col_off) mass *= instance.b_scale;
+  std::vector<double> row_error(a, a + n);
+  std::vector<double> col_error(b, b + m);
+  for (double& mass : col_error) mass *= instance.b_scale;
   CompensatedSum value;
   for (Index slot = 0; slot < n + m - 1; ++slot) {
     const Index i = answer.plan_row[slot];
@@ -149,14 +149,14 @@ void assess(const Instance<T>& instance, const double* a, const double* b, const
     const double mass = answer.plan_mass[slot];
     if (!(mass > 0)) continue;
     value.add(mass * static_cast<double>(instance.cost.row(i)[j]));
-    row_off[i] -= mass;
-    col_off[j] -= mass;
+    row_error[i] -= mass;
+    col_error[j] -= mass;
   }
-  double off = 0;
-  for (const double x : row_off) off += std::abs(x);
-  for (const double x : col_off) off += std::abs(x);
+  double error = 0;
+  for (const double x : row_error) error += std::abs(x);
+  for (const double x : col_error) error += std::abs(x);
   *answer.value = value.total();
-  *answer.marginal_error = instance.mass > 0 ? off / instance.mass : 0;
+  *answer.marginal_error = instance.mass > 0 ? error / instance.mass : 0;
 }
 
 }  // namespace

@@ -112,17 +112,17 @@ bool solve(const IpotProblem<T>& problem, Index k, const Cost& cost, const Scali
       return true;
     }
     const double error = result.marginal_error[k];
-    double off = error;  // the larger of the two errors that are compared with tol
+    double worst = error;  // the larger of the two errors that are compared with tol
     if (error <= problem.tol || t == problem.max_iter) {
       double bound = 0;
       if (!dual_value(work.passes.cost_rows(), work.a, work.b, result.f + k * n, work.scratch, exec,
                       &bound))
         return false;
       const double gap = result.value_linear[k] / mass - bound;
-      if (gap > problem.tol * spread) off = std::max(off, gap / spread);
+      if (gap > problem.tol * spread) worst = std::max(worst, gap / spread);
     }
-    const bool reached = off <= problem.tol;
-    if (reached || t == problem.max_iter || progress.stalled(off, t, spread / normal.eps)) {
+    const bool reached = worst <= problem.tol;
+    if (reached || t == problem.max_iter || progress.stalled(worst, t, spread / normal.eps)) {
       status = static_cast<std::int32_t>(reached                 ? Status::converged
                                          : t == problem.max_iter ? Status::max_iterations
                                                                  : Status::precision_limit);
