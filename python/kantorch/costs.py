@@ -12,8 +12,8 @@ from torch.utils import _pytree
 
 from kantorch import _check
 from kantorch.ops._define import values_are_at_hand
+from kantorch.ops._layout import METRICS
 from kantorch.ops.distance import distances, require_finite
-from kantorch.ops.problem import METRICS
 
 Metric = Literal["sqeuclidean", "euclidean", "cityblock", "chebyshev"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kantorch import _core
+from kantorch.ops._backend import core, thread_count
 from kantorch.ops._define import define
-from kantorch.ops.problem import Problem, contiguous, thread_count, vector_argument
+from kantorch.ops._layout import Problem, contiguous, vector_argument
 
 
 def _bound(problem: Problem, f: Tensor, g: Tensor, threads: int) -> Tensor:
@@ -15,7 +15,7 @@ def _bound(problem: Problem, f: Tensor, g: Tensor, threads: int) -> Tensor:
     if problem.batch:
         f, g = contiguous(f), contiguous(g)
         cost_, a_, b_ = problem.arguments
-        _core.dual_bound(
+        core.dual_bound(
             problem.dtype,
             cost_,
             problem.points_argument,

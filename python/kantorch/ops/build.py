@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from kantorch import _core
+from kantorch.ops._backend import core
 
 
 def core_version() -> str:
     """The version that was built."""
-    return _core.__version__
+    return core.__version__
 
 
 def compiler() -> str:
     """The compiler that built it."""
-    return _core.compiler
+    return core.compiler
 
 
 def has_cuda() -> bool:
     """Whether CUDA kernels were built."""
-    return _core.has_cuda
+    return core.has_cuda
 
 
 def simd_level() -> str:
     """The SIMD level in use: baseline, avx2 or avx512."""
-    return _core.simd_level()
+    return core.simd_level()
 
 
 def set_simd_level(level: str) -> None:
@@ -31,4 +31,4 @@ def set_simd_level(level: str) -> None:
     Raises:
         ValueError: no such level, or not on this machine.
     """
-    _core.set_simd_level(level)
+    core.set_simd_level(level)

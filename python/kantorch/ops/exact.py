@@ -7,20 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch import _core
 from kantorch.errors import Status
+from kantorch.ops._backend import core, thread_count, workspace
 from kantorch.ops._define import define
-from kantorch.ops.envelope import mass_gradients
+from kantorch.ops._gradients import mass_gradients
+from kantorch.ops._layout import Problem, batch_of, potential_arguments
+from kantorch.ops._values import check_potentials, check_values, warn_unless_converged
 from kantorch.ops.gibbs import reduce_batch
-from kantorch.ops.problem import (
-    Problem,
-    batch_of,
-    check_values,
-    potential_arguments,
-    thread_count,
-    warn_unless_converged,
-    workspace,
-)
 
 # value, f, g, plan_row, plan_col, plan_mass, marginal_error, n_iter, status
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -56,10 +49,11 @@ def _kernel(
     check_values(problem, threads)
     out = empty_outputs(problem.a.device, *problem.shape)
     if problem.batch:
+        check_potentials(f_init, g_init)
         keep, f_, g_ = potential_arguments(f_init, g_init)
         cost_, a_, b_ = problem.arguments
-        scratch = workspace(_core.exact_workspace(problem.dtype, cost_, threads))
-        worst = _core.exact(
+        scratch = workspace(core.exact_workspace(problem.dtype, cost_, threads))
+        worst = core.exact(
             problem.dtype,
             cost_,
             a_,

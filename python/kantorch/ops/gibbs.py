@@ -7,16 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch import _core
+from kantorch.ops._backend import core, thread_count
 from kantorch.ops._define import define
-from kantorch.ops.problem import (
+from kantorch.ops._layout import (
     batch_of,
     contiguous,
     cost_argument,
     dtype_of,
     rows_contiguous,
     scalars,
-    thread_count,
     vector_argument,
 )
 
@@ -30,7 +29,7 @@ def _kernel(
         cost = rows_contiguous(cost)
         f, g, x, y = contiguous(f), contiguous(g), contiguous(x), contiguous(y)
         eps = scalars(eps, batch)
-        _core.gibbs(
+        core.gibbs(
             dtype_of(cost),
             cost_argument(cost, batch),
             vector_argument(f),

@@ -7,17 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch import _core
+from kantorch.ops._backend import core, thread_count, workspace
 from kantorch.ops._define import define
+from kantorch.ops._layout import Problem, contiguous, scalars, vector_argument
 from kantorch.ops.gibbs import gibbs, reduce_batch
-from kantorch.ops.problem import (
-    Problem,
-    contiguous,
-    scalars,
-    thread_count,
-    vector_argument,
-    workspace,
-)
 
 
 def _kernel(
@@ -41,8 +34,8 @@ def _kernel(
         eps = scalars(eps, batch)
         cost_, a_, b_ = problem.arguments
         threads = thread_count(threads)
-        scratch = workspace(_core.implicit_workspace(problem.dtype, cost_, threads))
-        _core.implicit(
+        scratch = workspace(core.implicit_workspace(problem.dtype, cost_, threads))
+        core.implicit(
             problem.dtype,
             cost_,
             vector_argument(f),

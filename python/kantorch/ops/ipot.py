@@ -8,22 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch import _core
 from kantorch.ops import scaling
+from kantorch.ops._backend import core, thread_count
 from kantorch.ops._define import define
+from kantorch.ops._gradients import mass_gradients
+from kantorch.ops._layout import Problem, batch_of, points_batch_of
+from kantorch.ops._layout import scalars as per_problem
+from kantorch.ops._values import check_values, warn_unless_converged
 from kantorch.ops.distance import check_points, distances
-from kantorch.ops.envelope import mass_gradients
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.point_gradient import point_gradient
-from kantorch.ops.problem import (
-    Problem,
-    batch_of,
-    check_values,
-    points_batch_of,
-    thread_count,
-    warn_unless_converged,
-)
-from kantorch.ops.problem import scalars as per_problem
 
 
 def _kernel(
@@ -56,8 +50,8 @@ def _solve(
         strength = per_problem(beta, problem.batch)
         check_values(problem, thread_count(threads), strength=strength, name="beta")
     out: scaling.Outputs = scaling.run(
-        _core.ipot,
-        _core.ipot_workspace,
+        core.ipot,
+        core.ipot_workspace,
         problem,
         strength,
         f_init,

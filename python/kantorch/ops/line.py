@@ -7,22 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch import _core
 from kantorch.errors import Status
+from kantorch.ops._backend import core, thread_count
 from kantorch.ops._define import define
+from kantorch.ops._gradients import mass_gradients
+from kantorch.ops._layout import contiguous, dtype_of, vector_argument
+from kantorch.ops._values import check_potentials, raise_fault, warn_unless_converged
 from kantorch.ops.distance import require_finite
-from kantorch.ops.envelope import mass_gradients
 from kantorch.ops.exact import Outputs, empty_outputs
 from kantorch.ops.gibbs import reduce_batch
-from kantorch.ops.problem import (
-    check_potentials,
-    contiguous,
-    dtype_of,
-    raise_fault,
-    thread_count,
-    vector_argument,
-    warn_unless_converged,
-)
 
 
 def _shape(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[int, int, int]:
@@ -49,7 +42,7 @@ def _kernel(
     if not shape[0]:
         return out
     _check(x, y, a, b, squared, shape, threads)
-    worst = _core.line(
+    worst = core.line(
         dtype_of(x),
         shape,
         vector_argument(x),
@@ -78,7 +71,7 @@ def _check(
     require_finite("y", y.unsqueeze(-1))
     _check_costs(x, y, squared)
     cost = (0, *shape, 0, 0)  # there is none
-    found = _core.check(
+    found = core.check(
         dtype_of(x), cost, vector_argument(a), vector_argument(b), 0, shape[0], threads
     )
     raise_fault(found, cost=False, a=a.ndim == 2, b=b.ndim == 2)

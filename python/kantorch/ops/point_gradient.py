@@ -7,18 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch import _core
+from kantorch.ops._backend import core, thread_count
 from kantorch.ops._define import define
+from kantorch.ops._layout import Problem, contiguous, points_batch_of, scalars, vector_argument
 from kantorch.ops.distance import distances
 from kantorch.ops.gibbs import gibbs
-from kantorch.ops.problem import (
-    Problem,
-    contiguous,
-    points_batch_of,
-    scalars,
-    thread_count,
-    vector_argument,
-)
 
 
 def _kernel(
@@ -37,7 +30,7 @@ def _kernel(
     if problem.batch:
         f, g, eps = contiguous(f), contiguous(g), scalars(eps, problem.batch)
         cost_, a_, b_ = problem.arguments
-        _core.point_gradient(
+        core.point_gradient(
             problem.dtype,
             cost_,
             problem.points_argument,

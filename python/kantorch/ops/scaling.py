@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch.ops.problem import Problem, potential_arguments, thread_count, workspace
+from kantorch.ops._backend import thread_count, workspace
+from kantorch.ops._layout import Problem, potential_arguments
+from kantorch.ops._values import check_potentials
 
 # f, g, eps, value, value_linear, row_sum, col_sum, marginal_error, n_iter, status
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -46,6 +48,7 @@ def run(
     """Run a solver of the family on a problem whose values have been checked."""
     to = outputs(problem.a, *problem.shape)
     if problem.batch:
+        check_potentials(f_init, g_init)
         keep, f_, g_ = potential_arguments(f_init, g_init)
         cost_, a_, b_ = problem.arguments
         threads = thread_count(threads)
