@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -196,3 +198,45 @@ def test_warning_names_the_marginal_error_where_it_missed(rng):
     cost = torch.from_numpy(rng.random((5, 6)))
     with pytest.warns(kantorch.ConvergenceWarning, match=r"largest marginal error [0-9.e-]+\. See"):
         kantorch.solve(cost, method="ipot", max_iter=1)
+
+
+@pytest.mark.parametrize("constant", [2.0**20, -(2.0**20), 2.0**32], ids=str)
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_constant_moves_the_value_and_nothing_else(constant, batched, rng):
+    # Costs of 2^-20 times an integer, so that the sum with the constant is exact.
+    cost = torch.from_numpy(rng.integers(0, 2**20, (7, 9))).double() / 2**20
+    a, b = (torch.from_numpy(rng.dirichlet(np.ones(n))) for n in (7, 9))
+    if batched:
+        cost = torch.stack([cost, cost - constant])  # the second one without a constant
+    options = {"method": "ipot", "max_iter": 200, "tol": 0.0}
+    plain = kantorch.solve(cost, a, b, **options)
+    moved = kantorch.solve(cost + constant, a, b, **options)
+    added = constant * float(a.sum())
+    for one, other in zip(*(batched_view(r, batched) for r in (plain, moved)), strict=True):
+        torch.testing.assert_close(other.plan, one.plan, rtol=1e-12, atol=1e-15)
+        scale = abs(constant) * 1e-15
+        assert abs(float(other.value - one.value) - added) <= 4 * scale
+        assert abs(float(other.value_linear - one.value_linear) - added) <= 4 * scale
+        torch.testing.assert_close(other.gap, one.gap, rtol=1e-9, atol=1e-15)
+        assert abs(float(other.lower_bound - one.lower_bound) - added) <= 2.0**-42 * abs(constant)
+        # The potentials are defined up to what is moved from one to the other.
+        sums = [r.potential_a[:, None] + r.potential_b for r in (one, other)]
+        torch.testing.assert_close(sums[1], sums[0] + constant, rtol=0, atol=4 * scale)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, 1e6, -1e6])
+@pytest.mark.parametrize("shape", [(3, 3), (3, 4), (5, 7)], ids=str)
+def test_equal_costs_are_solved_at_once(value, shape, dtype):
+    result = kantorch.solve(torch.full(shape, value, dtype=dtype), method="ipot")
+    assert bool(result.converged)
+    assert int(result.n_iter) <= 8
+    assert abs(float(result.value) - value) <= 1e-15 * abs(value)
+
+
+def batched_view(result, batched):
+    """The problems of a result, each with the fields that are compared."""
+    fields = ("plan", "value", "value_linear", "gap", "lower_bound", "potential_a", "potential_b")
+    values = {name: getattr(result, name) for name in fields}
+    if not batched:
+        return [types.SimpleNamespace(**values)]
+    return [types.SimpleNamespace(**{k: v[i] for k, v in values.items()}) for i in range(2)]

@@ -93,7 +93,7 @@ class OTResult(abc.ABC):
         The value of a feasible dual point made from f and g by c-transforms in float64, rounded down by all
         that may be wrong with it, and then to the result's dtype: it is never above the optimum.
         """
-        bound = self._bound()
+        bound = self._bound() + self._constant_value(rounded=True)
         rounded = bound.to(self._cost.dtype)
         below = torch.nextafter(rounded, torch.full_like(rounded, -torch.inf))
         return torch.where(rounded.double() > bound, below, rounded)
@@ -167,6 +167,10 @@ class OTResult(abc.ABC):
         if isinstance(cost, Points):
             return self._lead(ops.dual_bound_points(cost.x, cost.y, f, g, a, b, cost.metric, 0))
         return self._lead(ops.dual_bound(self._shared(cost, 2), f, g, a, b, 0))
+
+    def _constant_value(self, *, rounded: bool = False) -> Tensor | float:
+        """What a constant that was taken from the cost adds to the value, in float64; rounded down if asked."""
+        return 0.0
 
     @abc.abstractmethod
     def _linear(self) -> Tensor:
@@ -420,6 +424,23 @@ class SinkhornResult(ScalingResult):
 class IpotResult(ScalingResult):
     """An answer of IPOT, made of detached inputs: only `value` is differentiable."""
 
+    _constant: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(()))
+    """(..) What was taken from the user's cost before the solve; the other fields are those without it."""
+
+    def plus(self, constant: Tensor) -> Self:
+        """The result of a cost that is larger by a constant (..)."""
+        full = dataclasses.replace(self, _constant=constant.double().expand(self.status.shape))
+        value = self.value.double() + full._constant_value()
+        return dataclasses.replace(full, value=value.to(self.value.dtype))
+
+    def _constant_value(self, *, rounded: bool = False) -> Tensor:
+        mass = self._a.detach().double().sum(-1)
+        shared = max(self._constant.ndim - mass.ndim, 0)  # dimensions of a batch of equal weights
+        # One dimension more, as torch cannot multiply numbers of an empty batch under vmap.
+        mass = mass.reshape(mass.shape + (1,) * (shared + 1))
+        added = (self._constant[..., None] * mass).squeeze(-1)
+        return added - 2.0**-48 * added.abs() if rounded else added
+
     @property
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``, which is `value`."""
@@ -428,12 +449,13 @@ class IpotResult(ScalingResult):
     @property
     def potential_a(self) -> Tensor:
         """(.., n) ``(beta / t) log U``, c-transformed at points without mass."""
-        return self._scaling_potentials()[0]
+        f = self._scaling_potentials()[0] + self._constant[..., None]
+        return f.to(self._cost.dtype)
 
     @property
     def potential_b(self) -> Tensor:
         """(.., m) ``(beta / t) log V``, c-transformed at points without mass."""
-        return self._scaling_potentials()[1]
+        return self._scaling_potentials()[1].to(self._cost.dtype)
 
     def _reached(self, problem: int) -> str:
         gap = float(self.gap.reshape(-1)[problem])
@@ -453,8 +475,7 @@ class IpotResult(ScalingResult):
             f, g = ops.scaling_potentials_points(cost.x, cost.y, *rest, cost.metric)
         else:
             f, g = ops.scaling_potentials(self._shared(cost, 2), *rest)
-        dtype = self._cost.dtype
-        return self._lead(f).to(dtype), self._lead(g).to(dtype)
+        return self._lead(f), self._lead(g)
 
 
 def _versions(cost: Tensor | Points, a: Tensor, b: Tensor) -> tuple[int, ...] | None:

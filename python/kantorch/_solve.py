@@ -10,6 +10,7 @@ from torch import Tensor
 from kantorch import _check, ops
 from kantorch._result import ExactResult, IpotResult, LineResult, OTResult, SinkhornResult
 from kantorch.costs import Metric, Points, cost_matrix
+from kantorch.ops._define import values_are_at_hand
 
 Method = Literal["auto", "exact", "sinkhorn", "ipot"]
 RegType = Literal["kl", "entropy"]
@@ -170,9 +171,25 @@ def _solve(
         proximal = ops.ipot_points(
             cost.x, cost.y, a, b, strength, f_init, g_init, cost.metric, *rest
         )
-    else:
-        proximal = ops.ipot(cost, a, b, strength, f_init, g_init, *rest)
-    return IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
+        return IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
+    constant = _constant_part(cost.detach())
+    if not values_are_at_hand() or bool(constant.any()):
+        cost = cost - constant[..., None, None]
+        f_init = None if f_init is None else f_init - constant[..., None]
+    proximal = ops.ipot(cost, a, b, strength, f_init, g_init, *rest)
+    result = IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
+    return result.plus(constant)
+
+
+def _constant_part(cost: Tensor) -> Tensor:
+    """What can be taken from all costs of a problem (..) without rounding, if it would take digits, else 0.
+
+    IPOT's exponents are t C / beta, to which a constant adds nothing but rounding errors. Where it is at
+    least twice the spread, the difference of each cost and the smallest one is exact (Sterbenz).
+    """
+    low, high = cost.amin((-2, -1)), cost.amax((-2, -1))
+    spread = high - low
+    return torch.where((low.abs() >= spread + spread) & (spread < torch.inf), low, 0)
 
 
 def solve_sample(

@@ -113,7 +113,8 @@ bool solve(const IpotProblem<T>& problem, Index k, const Cost& cost, const Scali
     }
     const double error = result.marginal_error[k];
     double worst = error;  // the larger of the two errors that are compared with tol
-    if (error <= problem.tol || t == problem.max_iter) {
+    // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
+    if (spread > 0 && (error <= problem.tol || t == problem.max_iter)) {
       double bound = 0;
       if (!dual_value(work.passes.cost_rows(), work.a, work.b, result.f + k * n, work.scratch, exec,
                       &bound))
