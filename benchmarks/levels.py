@@ -14,25 +14,14 @@ from typing import Any
 import torch
 
 import kantorch
-import workloads
+from bench_exact import BATCHED, SINGLE
 from kantorch import ops
 from machine import THREADS, describe, record
 from race import timed
 from report import duration
+from workloads import tensors
 
-WORK: dict[str, Callable[[], Any]] = {
-    "2-D, n=256": lambda: workloads.clouds(256),
-    "2-D, n=1000": lambda: workloads.clouds(1000),
-    "2-D, n=2000": lambda: workloads.clouds(2000),
-    "2-D, n=4000": lambda: workloads.clouds(4000),
-    "2-D, 64 x 2048": lambda: workloads.clouds(64, 2048),
-    "32 x 32 grids": workloads.grids,
-    "256 problems of n=64": lambda: workloads.clouds(64, batch=256),
-    "32 problems of n=256": lambda: workloads.clouds(256, batch=32),
-    "2048 problems of n=16": lambda: workloads.clouds(16, batch=2048),
-    "uniform d=64, n=1024": lambda: workloads.neurons(1024),
-    "uniform d=64, n=2048": lambda: workloads.neurons(2048),
-}
+WORK = SINGLE | BATCHED
 
 
 def main() -> None:
@@ -54,7 +43,7 @@ def main() -> None:
     for name, make in WORK.items():
         if options.k not in name:
             continue
-        times = race(make(), levels, options.peer, options.rounds)
+        times = measure(make(), levels, options.peer, options.rounds)
         ratio = times[levels[0]] / times[levels[-1]]
         cells = " | ".join(duration(times[contestant]) for contestant in names)
         print(f"| {name} | {cells} | **{ratio:.2f}** |", flush=True)
@@ -73,9 +62,9 @@ def available() -> list[str]:
     return found or ["baseline"]
 
 
-def race(arrays: Any, levels: list[str], peer: bool, rounds: int) -> dict[str, float]:
+def measure(arrays: Any, levels: list[str], peer: bool, rounds: int) -> dict[str, float]:
     """Median seconds of each contestant; every level must find the same value."""
-    cost, a, b = workloads.tensors(*arrays)
+    cost, a, b = tensors(*arrays)
     contestants: dict[str, Callable[[], Any]] = {
         level: lambda: kantorch.solve(cost, a, b).value for level in levels
     }

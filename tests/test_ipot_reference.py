@@ -212,7 +212,7 @@ def test_a_constant_moves_the_value_and_nothing_else(constant, batched, rng):
     plain = kantorch.solve(cost, a, b, **options)
     moved = kantorch.solve(cost + constant, a, b, **options)
     added = constant * float(a.sum())
-    for one, other in zip(*(batched_view(r, batched) for r in (plain, moved)), strict=True):
+    for one, other in zip(problems_of(plain), problems_of(moved), strict=True):
         torch.testing.assert_close(other.plan, one.plan, rtol=1e-12, atol=1e-15)
         scale = abs(constant) * 1e-15
         assert abs(float(other.value - one.value) - added) <= 4 * scale
@@ -233,10 +233,11 @@ def test_equal_costs_are_solved_at_once(value, shape, dtype):
     assert abs(float(result.value) - value) <= 1e-15 * abs(value)
 
 
-def batched_view(result, batched):
-    """The problems of a result, each with the fields that are compared."""
-    fields = ("plan", "value", "value_linear", "gap", "lower_bound", "potential_a", "potential_b")
-    values = {name: getattr(result, name) for name in fields}
-    if not batched:
-        return [types.SimpleNamespace(**values)]
-    return [types.SimpleNamespace(**{k: v[i] for k, v in values.items()}) for i in range(2)]
+def problems_of(result):
+    """Each problem of a result, with the fields that are compared."""
+    names = ("plan", "value", "value_linear", "gap", "lower_bound", "potential_a", "potential_b")
+    fields = {name: getattr(result, name) for name in names}
+    if result.value.ndim == 0:
+        return [types.SimpleNamespace(**fields)]
+    each = zip(*fields.values(), strict=True)
+    return [types.SimpleNamespace(**dict(zip(names, one, strict=True))) for one in each]

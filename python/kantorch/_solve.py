@@ -173,12 +173,13 @@ def _solve(
         )
         return IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
     constant = _constant_part(cost.detach())
-    if not values_are_at_hand() or bool(constant.any()):
+    taken = not values_are_at_hand() or bool(constant.any())
+    if taken:
         cost = cost - constant[..., None, None]
         f_init = None if f_init is None else f_init - constant[..., None]
     proximal = ops.ipot(cost, a, b, strength, f_init, g_init, *rest)
     result = IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
-    return result.plus(constant)
+    return result.plus(constant) if taken else result
 
 
 def _constant_part(cost: Tensor) -> Tensor:

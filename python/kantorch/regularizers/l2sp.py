@@ -72,7 +72,7 @@ class L2SP(nn.Module):
         self.beta = beta
         self.head = tuple(head)
         self._model = (model,)  # a tuple hides it from nn.Module
-        trainable(model)
+        trainable(model)  # refuses a network without any
         modules = dict(model.named_modules())
         for name in self.head:
             if name not in modules:

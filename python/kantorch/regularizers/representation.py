@@ -112,11 +112,12 @@ class RepresentationTransport(nn.Module):
 
     The teacher is set to evaluation mode, where `.train()` leaves it, and frozen: its parameters
     stop requiring gradients. It is a submodule, so that it follows `.to(device)` and a resumed run
-    compares with the same teacher; the student is none. Each call uses up the activations caught before it, which
-    are copies: layers that follow may work in place. A regularizer that is dropped takes its hooks
-    off the student. Under autocast the distances are computed in float32. A layer that runs several
-    times in one forward pass counts with its last output. Under DistributedDataParallel give the
-    wrapped network's `module`; every rank then transports the neurons of its own share of the batch.
+    compares with the same teacher; the student is none. Each call uses up the activations caught
+    before it, which are copies: layers that follow may work in place. A regularizer that is dropped
+    takes its hooks off the student. Under autocast the distances are computed in float32. A layer
+    that runs several times in one forward pass counts with its last output. Under
+    DistributedDataParallel give the wrapped network's `module`; every rank then transports the
+    neurons of its own share of the batch.
 
     Args:
         student: The network that is trained. Student and teacher must share no parameter.
