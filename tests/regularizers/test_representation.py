@@ -448,6 +448,16 @@ def test_bad_options_are_refused(options, words):
         RepresentationTransport(perceptron(), **options)
 
 
+@pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm1d(3, affine=False)])
+def test_a_shared_module_without_parameters_is_refused(layer):
+    student = nn.Sequential(nn.Linear(4, 3), layer)
+    teacher = nn.Sequential(nn.Linear(4, 3), layer)
+    with pytest.raises(ValueError, match=r"teacher must share no (module|buffer) .*'1"):
+        RepresentationTransport(student, teacher, layers=["1"])
+    assert student.training
+    assert layer.training
+
+
 def test_a_shared_parameter_is_refused():
     student = perceptron()
     with pytest.raises(ValueError, match=r"share no parameter.*hidden0\.0\.weight"):

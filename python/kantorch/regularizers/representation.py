@@ -15,7 +15,7 @@ from kantorch.regularizers._capture import LayerCapture
 from kantorch.regularizers.neurons import Spatial, neuron_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -120,7 +120,8 @@ class RepresentationTransport(nn.Module):
     neurons of its own share of the batch.
 
     Args:
-        student: The network that is trained. Student and teacher must share no parameter.
+        student: The network that is trained. Student and teacher must share no parameter,
+            buffer or module.
         teacher: The reference. None: a frozen copy of the student as it is now, which is what
             fine-tuning wants.
         layers: Dotted names of modules, as in `named_modules()`. A pair (name in the student, name
@@ -144,7 +145,7 @@ class RepresentationTransport(nn.Module):
 
     Raises:
         ValueError: When made, if a layer is unknown, an option is out of range, or student and
-            teacher share parameters. When called, if their batches differ, or "identity" meets
+            teacher share a parameter, buffer or module. When called, if their batches differ, or "identity" meets
             unequal widths (both shapes are named), or an activation is not finite (its layer is
             named).
         RuntimeError: When called, if the student has not run since the last call, or ran without
@@ -354,12 +355,20 @@ def _require_finite(network: str, layer: str, features: Tensor) -> None:
 
 
 def _require_apart(student: nn.Module, teacher: nn.Module) -> None:
-    """Freezing a shared parameter would silently stop the student's training."""
-    own = {id(parameter) for parameter in student.parameters()}
-    shared = [name for name, parameter in teacher.named_parameters() if id(parameter) in own]
-    if shared:
-        msg = (
-            f"teacher must share no parameter with the student, got {shared[0]!r}; "
-            "pass copy.deepcopy(student), or None"
-        )
-        raise ValueError(msg)
+    """Freezing what is shared would stop the student's training, and `.eval()` its dropout."""
+    for kind, of in _PARTS.items():
+        own = {id(part) for _, part in of(student)}
+        shared = [name for name, part in of(teacher) if id(part) in own]
+        if shared:
+            msg = (
+                f"teacher must share no {kind} with the student, got {shared[0]!r}; "
+                "pass copy.deepcopy(student), or None"
+            )
+            raise ValueError(msg)
+
+
+_PARTS: dict[str, Callable[[nn.Module], Iterable[tuple[str, object]]]] = {
+    "parameter": nn.Module.named_parameters,
+    "buffer": nn.Module.named_buffers,
+    "module": nn.Module.named_modules,
+}
