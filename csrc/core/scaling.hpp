@@ -21,6 +21,7 @@ struct ScalingResult {
   double* row_sum;         // (B, n)  of the plan that `gibbs` makes from f, g
   double* col_sum;         // (B, m)
   double* marginal_error;  // (B)     L1 error of both marginals relative to the mass
+  double* bound;           // (B)     a lower bound on the optimal <P, C> that was met, or -inf
   std::int64_t* n_iter;    // (B)
   std::int32_t* status;    // (B)
 };

@@ -19,7 +19,6 @@ from kantorch.costs import Points
 from kantorch.errors import ADVICE, ConvergenceError, Status
 from kantorch.ops._define import values_are_at_hand
 from kantorch.ops.exact import scatter_plan
-from kantorch.ops.scaling import Outputs
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -228,29 +227,25 @@ class ExactResult(OTResult):
         cost: Tensor | Points,
         a: Tensor,
         b: Tensor,
-        outputs: tuple[Tensor, ...],
+        outputs: ops.ExactOutputs,
         batched: bool,
     ) -> ExactResult:
         """Wrap the outputs of `ops.exact`."""
-        if not batched:
-            outputs = tuple([output.squeeze(0) for output in outputs])
-        value, f, g, row, col, mass, error, n_iter, status = outputs
-        if cost.dtype != torch.float64:
-            value, error = value.to(cost.dtype), error.to(cost.dtype)
+        out = outputs if batched else type(outputs)(*[o.squeeze(0) for o in outputs])
         return cls(
-            value=value,
-            marginal_error=error,
-            n_iter=n_iter,
-            status=status,
+            value=out.value.to(cost.dtype),
+            marginal_error=out.marginal_error.to(cost.dtype),
+            n_iter=out.n_iter,
+            status=out.status,
             _cost=cost,
             _a=a,
             _b=b,
-            _f=f,
-            _g=g,
+            _f=out.f,
+            _g=out.g,
             _versions=_versions(cost, a, b),
-            _plan_row=row,
-            _plan_col=col,
-            _plan_mass=mass,
+            _plan_row=out.plan_row,
+            _plan_col=out.plan_col,
+            _plan_mass=out.plan_mass,
         )
 
     @property
@@ -326,35 +321,38 @@ class ScalingResult(OTResult):
     _value_linear: Tensor
     _row_sum: Tensor
     _col_sum: Tensor
+    _met_bound: Tensor
+    """(..) A lower bound that the solver met, or -inf."""
 
     @classmethod
     def of(
-        cls, cost: Tensor | Points, a: Tensor, b: Tensor, outputs: Outputs, batched: bool
+        cls,
+        cost: Tensor | Points,
+        a: Tensor,
+        b: Tensor,
+        outputs: ops.ScalingOutputs,
+        batched: bool,
     ) -> Self:
         """Wrap the outputs of `ops.sinkhorn` or `ops.ipot`."""
-        if not batched:
-            f, g, eps, value, linear, row, col, error, n_iter, status = (
-                output.squeeze(0) for output in outputs
-            )
-        else:
-            f, g, eps, value, linear, row, col, error, n_iter, status = outputs
-        if not cls._has_graph(f):  # solved without gradients: then nothing made from it has any
+        out = outputs if batched else type(outputs)(*[o.squeeze(0) for o in outputs])
+        if not cls._has_graph(out.f):  # solved without gradients: then nothing made from it has any
             cost, a, b = cost.detach(), a.detach(), b.detach()
         return cls(
-            value=value.to(cost.dtype),
-            marginal_error=error.to(cost.dtype),
-            n_iter=n_iter,
-            status=status,
+            value=out.value.to(cost.dtype),
+            marginal_error=out.marginal_error.to(cost.dtype),
+            n_iter=out.n_iter,
+            status=out.status,
             _cost=cost,
             _a=a,
             _b=b,
-            _f=f,
-            _g=g,
+            _f=out.f,
+            _g=out.g,
             _versions=_versions(cost, a, b),
-            _eps=eps,
-            _value_linear=linear,
-            _row_sum=row,
-            _col_sum=col,
+            _eps=out.eps,
+            _value_linear=out.value_linear,
+            _row_sum=out.row_sum,
+            _col_sum=out.col_sum,
+            _met_bound=out.bound,
         )
 
     @classmethod
@@ -394,6 +392,9 @@ class ScalingResult(OTResult):
     def _linear(self) -> Tensor:
         return self._value_linear.detach()
 
+    def _bound(self) -> Tensor:
+        return torch.maximum(super()._bound(), self._met_bound)
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class SinkhornResult(ScalingResult):
@@ -424,7 +425,7 @@ class SinkhornResult(ScalingResult):
 class IpotResult(ScalingResult):
     """An answer of IPOT, made of detached inputs: only `value` is differentiable."""
 
-    _constant: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(()))
+    _constant: Tensor | None = None
     """(..) What was taken from the user's cost before the solve; the other fields are those without it."""
 
     def plus(self, constant: Tensor) -> Self:
@@ -433,7 +434,9 @@ class IpotResult(ScalingResult):
         value = self.value.double() + full._constant_value()
         return dataclasses.replace(full, value=value.to(self.value.dtype))
 
-    def _constant_value(self, *, rounded: bool = False) -> Tensor:
+    def _constant_value(self, *, rounded: bool = False) -> Tensor | float:
+        if self._constant is None:
+            return 0.0
         mass = self._a.detach().double().sum(-1)
         shared = max(self._constant.ndim - mass.ndim, 0)  # dimensions of a batch of equal weights
         # One dimension more, as torch cannot multiply numbers of an empty batch under vmap.
@@ -449,7 +452,9 @@ class IpotResult(ScalingResult):
     @property
     def potential_a(self) -> Tensor:
         """(.., n) ``(beta / t) log U``, c-transformed at points without mass."""
-        f = self._scaling_potentials()[0] + self._constant[..., None]
+        f = self._scaling_potentials()[0]
+        if self._constant is not None:
+            f = f + self._constant[..., None]
         return f.to(self._cost.dtype)
 
     @property
@@ -459,7 +464,15 @@ class IpotResult(ScalingResult):
 
     def _reached(self, problem: int) -> str:
         gap = float(self.gap.reshape(-1)[problem])
-        return f"{super()._reached(problem)} and gap {gap:.3g}"
+        return (
+            f"{super()._reached(problem)} and gap {gap:.3g}, which may be tol times the spread of the "
+            "costs"
+        )
+
+    def _advice(self, status: Status) -> str:
+        if status is Status.MAX_ITERATIONS:  # the default beta is about the quickest
+            return "raise max_iter or loosen tol"
+        return super()._advice(status).replace("reg", "beta")
 
     def _scaling_potentials(self) -> tuple[Tensor, Tensor]:
         self._require_unchanged()

@@ -27,8 +27,8 @@ class Status(enum.IntEnum):
 
 
 ADVICE = {
-    Status.MAX_ITERATIONS: "raise max_iter, loosen tol, or use a larger reg or beta",
-    Status.PRECISION_LIMIT: "loosen tol, or use a larger reg or beta",
+    Status.MAX_ITERATIONS: "raise max_iter, loosen tol, or use a larger reg",
+    Status.PRECISION_LIMIT: "loosen tol, or use a larger reg",
     Status.BAD_INPUT: "look for NaN, infinities, negative or unequal masses in its input",
 }
 

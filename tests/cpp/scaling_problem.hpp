@@ -52,7 +52,7 @@ struct Instance {
 };
 
 struct Solution {
-  std::vector<double> f, g, eps, value, value_linear, row_sum, col_sum, marginal_error;
+  std::vector<double> f, g, eps, value, value_linear, row_sum, col_sum, marginal_error, bound;
   std::vector<std::int64_t> n_iter;
   std::vector<std::int32_t> status;
   Outcome outcome = Outcome::done;
@@ -66,6 +66,7 @@ struct Solution {
         row_sum(at(batch * n)),
         col_sum(at(batch * m)),
         marginal_error(at(batch)),
+        bound(at(batch)),
         n_iter(at(batch)),
         status(at(batch)) {}
 
@@ -78,6 +79,7 @@ struct Solution {
             row_sum.data(),
             col_sum.data(),
             marginal_error.data(),
+            bound.data(),
             n_iter.data(),
             status.data()};
   }

@@ -67,8 +67,9 @@ double rounded_down(const W* a, const double* f, Index n, const W* b, const doub
   return value - error;
 }
 
-// A bound for distances rounded to T as one for the distances themselves, which are smaller by the
-// rounding of dims sums of products at most, and not negative.
+}  // namespace
+
+// The distances are smaller by the rounding of dims sums of products at most, and not negative.
 template <class T>
 double below_rounded_distances(double bound, const T* a, Index n, Index dims) noexcept {
   const auto terms = static_cast<double>(dims + 6);
@@ -78,8 +79,6 @@ double below_rounded_distances(double bound, const T* a, Index n, Index dims) no
              ? bound * (1 - terms * static_cast<double>(std::numeric_limits<T>::epsilon() / 2))
              : bound;
 }
-
-}  // namespace
 
 template <class T, class W>
 bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, double* scratch,
@@ -178,10 +177,10 @@ bool mean_excess(CostRows<T>& cost, const double* a, const double* b, double low
 
 template bool dual_value(CostRows<float>&, const float*, const float*, const double*, double*,
                          const Cpu&, double*) noexcept;
-template bool dual_value(CostRows<float>&, const double*, const double*, const double*, double*,
-                         const Cpu&, double*) noexcept;
 template bool dual_value(CostRows<double>&, const double*, const double*, const double*, double*,
                          const Cpu&, double*) noexcept;
+template double below_rounded_distances(double, const float*, Index, Index) noexcept;
+template double below_rounded_distances(double, const double*, Index, Index) noexcept;
 template bool cost_range(CostRows<float>&, const double*, const double*, const Cpu&,
                          CostRange*) noexcept;
 template bool cost_range(CostRows<double>&, const double*, const double*, const Cpu&,

@@ -12,11 +12,16 @@ constexpr Index dual_value_scratch(Index n, Index m) noexcept {
   return n + (RowBlocks(n, m).count + 1) * m;
 }
 
-// <a, f'> + <b, g'> mass(a) / mass(b) for g' = the c-transform of f and f' = that of g'; false if
+// <a, f'> + <b, g'> mass(a) / mass(b), rounded down, for g' = the c-transform of f and f' = that of g'; false if
 // it was stopped.
 template <class T, class W>
 bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, double* scratch,
                 const Cpu& exec, double* value) noexcept;
+
+// A bound for distances rounded to T, between points of `dims` coordinates, as one for the distances
+// themselves.
+template <class T>
+double below_rounded_distances(double bound, const T* a, Index n, Index dims) noexcept;
 
 // The smallest and the largest cost over pairs of points with mass; 0 and 0 if there are none.
 // False if it was stopped, as below.

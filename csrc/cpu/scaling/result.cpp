@@ -78,6 +78,7 @@ bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, 
   }
   result.eps[k] = problem.eps;
   result.marginal_error[k] = error;
+  result.bound[k] = -std::numeric_limits<double>::infinity();
   result.value_linear[k] = mass * sums.cost;
   result.value[k] = mass * (eps * (dual - (sums.mass - 1)));
   return true;
@@ -89,7 +90,7 @@ void write_empty_result(const Normalised& problem, Index k, const ScalingResult&
   std::fill_n(result.row_sum + k * problem.n, problem.n, 0.0);
   std::fill_n(result.col_sum + k * problem.m, problem.m, 0.0);
   result.eps[k] = problem.eps;
-  result.value[k] = result.value_linear[k] = result.marginal_error[k] = 0;
+  result.value[k] = result.value_linear[k] = result.marginal_error[k] = result.bound[k] = 0;
 }
 
 template bool write_result(const Normalised&, GibbsPasses<float>&, double*, double*, Index,

@@ -12,6 +12,7 @@ from kantorch.ops.build import core_version as core_version
 from kantorch.ops.build import has_cuda as has_cuda
 from kantorch.ops.build import set_simd_level as set_simd_level
 from kantorch.ops.build import simd_level as simd_level
+from kantorch.ops.exact import ExactOutputs as ExactOutputs
 from kantorch.ops.exact import exact as exact
 from kantorch.ops.gibbs import gibbs as gibbs
 from kantorch.ops.implicit import implicit as implicit
@@ -20,5 +21,6 @@ from kantorch.ops.ipot import ipot_points as ipot_points
 from kantorch.ops.ipot import scaling_potentials as scaling_potentials
 from kantorch.ops.ipot import scaling_potentials_points as scaling_potentials_points
 from kantorch.ops.line import line as line
+from kantorch.ops.scaling import ScalingOutputs as ScalingOutputs
 from kantorch.ops.sinkhorn import sinkhorn as sinkhorn
 from kantorch.ops.sinkhorn import sinkhorn_points as sinkhorn_points

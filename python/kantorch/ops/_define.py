@@ -43,20 +43,28 @@ def define(
     fake: Callable[..., Any],
     own_dims: OwnDims,
     double: Sequence[str] = (),
+    outputs: type[Any] | None = None,
     setup_context: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """Register `torch.ops.kantorch.<name>` and return the function to call it by.
 
     Args:
-        schema: "name(Tensor cost, ...) -> ..."
+        schema: "name(Tensor cost, ...) -> ..."; without what it returns, if `outputs` tells that.
         kernel: the CPU implementation; allocates its outputs afresh.
         fake: the same shapes and dtypes without values.
         own_dims: see `OwnDims`, one entry an argument, None for what is no tensor.
         double: arguments that are float64 here and in the dtype that is computed in elsewhere.
+        outputs: a NamedTuple of tensors, if the op returns several. What the returned function gives,
+            what `setup_context` takes and the gradients that `backward` takes are then of this type.
         setup_context: saves for backward. With `backward`, makes the op differentiable.
         backward: one gradient an argument, None where there is none.
     """
+    named = (lambda result: result) if outputs is None else outputs._make
+    if outputs is not None:
+        schema += f" -> ({', '.join(['Tensor'] * len(outputs._fields))})"
+        if setup_context is not None and backward is not None:
+            setup_context, backward = _of_named(outputs, setup_context, backward)
     name = schema.partition("(")[0]
     names = [part.split()[-1] for part in schema.partition("(")[2].partition(")")[0].split(",")]
     expected = layout(names, own_dims, double)
@@ -87,20 +95,34 @@ def define(
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
             refuse_compiled_derivatives()
-            return op(*args)
+            return named(op(*args))
         if function is None:
-            return op(*args)
+            return named(op(*args))
         if (
             torch._C._are_functorch_transforms_active()
             or forward_ad._current_level >= 0  # no public way to ask
         ):
-            return function.apply(*args)
+            return named(function.apply(*args))
         # Plain tensors without gradients do not need torch's dispatcher, which costs small problems
         # 15 us a call.
-        return kernel(*args) if _plain(args) else op(*args)
+        return kernel(*args) if _plain(args) else named(op(*args))
 
     call.__name__ = name
     return call
+
+
+def _of_named(
+    outputs: type[Any], setup_context: Callable[..., None], backward: Callable[..., Any]
+) -> tuple[Callable[..., None], Callable[..., Any]]:
+    """The two rules of a derivative, made to take the plain tuples that torch has."""
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        setup_context(ctx, inputs, outputs._make(output))
+
+    def back(ctx: Any, *grads: Tensor | None) -> Any:
+        return backward(ctx, outputs._make(grads))
+
+    return setup, back
 
 
 def _plain(args: tuple[Any, ...]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kantorch.errors import ConvergenceWarning
+from kantorch.errors import ConvergenceWarning, Status
 from kantorch.ops._backend import core
 from kantorch.ops._layout import Problem
 
@@ -94,19 +94,31 @@ def check_potentials(f_init: Tensor | None, g_init: Tensor | None) -> None:
 
 
 def warn_unless_converged(
-    method: str, status: Tensor, marginal_error: Tensor, *, tol: float = 0.0
+    method: str,
+    status: Tensor,
+    marginal_error: Tensor,
+    *,
+    tol: float = 0.0,
+    gap: Tensor | None = None,
 ) -> None:
     """One ConvergenceWarning for a batch in which a problem neither converged nor was told not to.
 
-    A method that compares its gap with `tol`, too, gives it, so that the warning can tell which missed.
+    A method that compares its `gap` with `tol`, too, gives both, so that the warning can tell which missed.
     """
-    if status.numel() and int(status.max()) > 2:
-        error = marginal_error[status > 2]
+    if status.numel() and int(status.max()) > Status.FIXED_ITERATIONS:
+        failed = status > Status.FIXED_ITERATIONS
+        error = marginal_error[failed]
         count = error.numel()
-        only_gap = int((error <= tol).sum()) if tol > 0 else 0
-        missed = [f"largest marginal error {float(error.max()):.3g}"] if only_gap < count else []
-        if only_gap:
-            missed.append(f"in {only_gap} of them only the gap is above tol = {tol:g}")
+        only_gap = error <= tol
+        missed = []
+        if gap is None or not bool(only_gap.all()):
+            missed.append(f"largest marginal error {float(error.max()):.3g}")
+        if gap is not None and bool(only_gap.any()):
+            missed.append(
+                f"in {int(only_gap.sum())} of them only the gap, up to "
+                f"{float(gap[failed][only_gap].max()):.3g}, is above tol = {tol:g} times the spread of "
+                "the costs"
+            )
         warnings.warn(
             f"{method}: {count} of {status.numel()} problems did not converge; {', '.join(missed)}. "
             "See OTResult.status, and OTResult.check() for advice.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,14 +15,25 @@ from kantorch.ops._layout import Problem, batch_of, potential_arguments
 from kantorch.ops._values import check_potentials, check_values, warn_unless_converged
 from kantorch.ops.gibbs import reduce_batch
 
-# value, f, g, plan_row, plan_col, plan_mass, marginal_error, n_iter, status
-Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+class ExactOutputs(NamedTuple):
+    """What the core's ExactResult holds, in its order; see csrc/core/exact.hpp."""
+
+    value: Tensor
+    f: Tensor
+    g: Tensor
+    plan_row: Tensor
+    plan_col: Tensor
+    plan_mass: Tensor
+    marginal_error: Tensor
+    n_iter: Tensor
+    status: Tensor
 
 
-def empty_outputs(device: torch.device, batch: int, n: int, m: int) -> Outputs:
+def empty_outputs(device: torch.device, batch: int, n: int, m: int) -> ExactOutputs:
     """What the kernel fills, contiguous."""
     double, cells = torch.float64, n + m - 1
-    return (
+    return ExactOutputs(
         torch.empty(batch, dtype=double, device=device),
         torch.empty(batch, n, dtype=double, device=device),
         torch.empty(batch, m, dtype=double, device=device),
@@ -67,7 +78,7 @@ def _kernel(
         )
         del keep
         if worst > Status.FIXED_ITERATIONS:
-            warn_unless_converged("exact", out[8], out[6])
+            warn_unless_converged("exact", out.status, out.marginal_error)
     return out
 
 
@@ -83,7 +94,7 @@ def _fake(
     return empty_outputs(cost.device, batch_of(cost, a, b), *cost.shape[-2:])
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: ExactOutputs) -> None:
     cost, a, b, *_ = inputs
     _, f, g, plan_row, plan_col, plan_mass, *rest = output
     ctx.mark_non_differentiable(f, g, plan_row, plan_col, plan_mass, *rest)
@@ -91,9 +102,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
     ctx.save_for_backward(cost, a, b, f, g, plan_row, plan_col, plan_mass)
 
 
-def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+def _backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
     cost, a, b, f, g, plan_row, plan_col, plan_mass = ctx.saved_tensors
-    grad_value = grads[0]
+    grad_value = grads.value
     if grad_value is None:
         return (None,) * 7
     grad_cost = None
@@ -110,10 +121,11 @@ def scatter_plan(plan_row: Tensor, plan_col: Tensor, mass: Tensor, n: int, m: in
     return dense.scatter_add_(1, plan_row * m + plan_col, mass).reshape(-1, n, m)
 
 
-# (cost, a, b, f_init, g_init, max_iter (-1: unlimited), threads) -> Outputs, of which value is differentiable.
+# (cost, a, b, f_init, g_init, max_iter (-1: unlimited), threads) -> ExactOutputs, of which value is differentiable.
 exact = define(
     "exact(Tensor cost, Tensor a, Tensor b, Tensor? f_init, Tensor? g_init, int max_iter, "
-    "int threads) -> (" + ", ".join(["Tensor"] * 9) + ")",
+    "int threads)",
+    outputs=ExactOutputs,
     kernel=_kernel,
     fake=_fake,
     own_dims=(2, 1, 1, 1, 1, None, None),

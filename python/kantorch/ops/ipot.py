@@ -49,7 +49,7 @@ def _solve(
     else:
         strength = per_problem(beta, problem.batch)
         check_values(problem, thread_count(threads), strength=strength, name="beta")
-    out: scaling.Outputs = scaling.run(
+    out = scaling.run(
         core.ipot,
         core.ipot_workspace,
         problem,
@@ -60,7 +60,9 @@ def _solve(
         max_iter,
         threads,
     )
-    warn_unless_converged("ipot", out[9], out[7], tol=tol)
+    warn_unless_converged(
+        "ipot", out.status, out.marginal_error, tol=tol, gap=out.value_linear - out.bound
+    )
     return out
 
 
@@ -75,20 +77,19 @@ def _fake(
     max_iter: int,
     threads: int,
 ) -> Any:
-    return scaling.outputs(cost, batch_of(cost, a, b, scalars=beta), *cost.shape[-2:])
+    return scaling.empty_outputs(cost, batch_of(cost, a, b, scalars=beta), *cost.shape[-2:])
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.Outputs) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.ScalingOutputs) -> None:
     cost, a, b, *_, ctx.threads = inputs
-    f, g, eps, _, *rest = output
-    ctx.mark_non_differentiable(f, g, eps, *rest)
+    ctx.mark_non_differentiable(*(o for o in output if o is not output.value))
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(cost, a, b, f, g, eps)
+    ctx.save_for_backward(cost, a, b, output.f, output.g, output.eps)
 
 
-def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+def _backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
     cost, a, b, f, g, eps = ctx.saved_tensors
-    grad_value = grads[3]
+    grad_value = grads.value
     if grad_value is None:
         return (None,) * 9
     need_cost, need_a, need_b = ctx.needs_input_grad[:3]
@@ -205,19 +206,22 @@ def _points_fake(
     max_iter: int,
     threads: int,
 ) -> Any:
-    return scaling.outputs(x, points_batch_of(x, y, a, b, scalars=beta), x.shape[-2], y.shape[-2])
+    return scaling.empty_outputs(
+        x, points_batch_of(x, y, a, b, scalars=beta), x.shape[-2], y.shape[-2]
+    )
 
 
-def _points_setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.Outputs) -> None:
+def _points_setup_context(
+    ctx: Any, inputs: tuple[Any, ...], output: scaling.ScalingOutputs
+) -> None:
     x, y, a, b, _, _, _, ctx.metric, *_, ctx.threads = inputs
-    f, g, eps, _, *rest = output
-    ctx.mark_non_differentiable(f, g, eps, *rest)
+    ctx.mark_non_differentiable(*(o for o in output if o is not output.value))
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, y, a, b, f, g, eps)
+    ctx.save_for_backward(x, y, a, b, output.f, output.g, output.eps)
 
 
-def _points_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    saved, grad_value = ctx.saved_tensors, grads[3]
+def _points_backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
+    saved, grad_value = ctx.saved_tensors, grads.value
     if grad_value is None:
         return (None,) * 11
     x, y, a, b, f, g, eps = (tensor.detach() for tensor in saved)
@@ -273,11 +277,12 @@ scaling_potentials_points = define(
     own_dims=(2, 2, 1, 1, 1, 1, 0, None),
 )
 
-# (cost, a, b, beta () or (B,) float64, f_init, g_init, tol, max_iter, threads) -> scaling.Outputs, of which value is
+# (cost, a, b, beta () or (B,) float64, f_init, g_init, tol, max_iter, threads) -> scaling.ScalingOutputs, of which value is
 # differentiable. The plan is gibbs(cost, f, g, a, b, eps), so f = eps log (U / a), finite at zero mass.
 ipot = define(
     "ipot(Tensor cost, Tensor a, Tensor b, Tensor? beta, Tensor? f_init, Tensor? g_init, "
-    f"float tol, int max_iter, int threads) -> {scaling.OUTPUT_SCHEMA}",
+    "float tol, int max_iter, int threads)",
+    outputs=scaling.ScalingOutputs,
     kernel=_kernel,
     fake=_fake,
     own_dims=(2, 1, 1, 0, 1, 1, None, None, None),
@@ -288,7 +293,8 @@ ipot = define(
 # The same between points x (n, d), y (m, d), whose cost is not stored.
 ipot_points = define(
     "ipot_points(Tensor x, Tensor y, Tensor a, Tensor b, Tensor? beta, Tensor? f_init, "
-    f"Tensor? g_init, str metric, float tol, int max_iter, int threads) -> {scaling.OUTPUT_SCHEMA}",
+    "Tensor? g_init, str metric, float tol, int max_iter, int threads)",
+    outputs=scaling.ScalingOutputs,
     kernel=_points_kernel,
     fake=_points_fake,
     own_dims=(2, 2, 1, 1, 0, 1, 1, None, None, None, None),

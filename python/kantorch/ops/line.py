@@ -14,7 +14,7 @@ from kantorch.ops._gradients import mass_gradients
 from kantorch.ops._layout import contiguous, dtype_of, vector_argument
 from kantorch.ops._values import check_potentials, raise_fault, warn_unless_converged
 from kantorch.ops.distance import require_finite
-from kantorch.ops.exact import Outputs, empty_outputs
+from kantorch.ops.exact import ExactOutputs, empty_outputs
 from kantorch.ops.gibbs import reduce_batch
 
 
@@ -54,7 +54,7 @@ def _kernel(
         threads,
     )
     if worst > Status.FIXED_ITERATIONS:
-        warn_unless_converged("exact", out[8], out[6])
+        warn_unless_converged("exact", out.status, out.marginal_error)
     return out
 
 
@@ -109,7 +109,7 @@ def _fake(
     return empty_outputs(x.device, *_shape(x, y, a, b))
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: ExactOutputs) -> None:
     x, y, a, b, _, _, ctx.squared, _ = inputs
     _, f, g, plan_row, plan_col, plan_mass, *rest = output
     ctx.mark_non_differentiable(f, g, plan_row, plan_col, plan_mass, *rest)
@@ -117,9 +117,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
     ctx.save_for_backward(x, y, a, b, f, g, plan_row, plan_col, plan_mass)
 
 
-def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+def _backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
     x, y, a, b, f, g, plan_row, plan_col, plan_mass = ctx.saved_tensors
-    grad_value = grads[0]
+    grad_value = grads.value
     if grad_value is None:
         return (None,) * 8
     grad_x = grad_y = None
@@ -140,12 +140,12 @@ def _sum_at(index: Tensor, values: Tensor, points: Tensor) -> Tensor:
     return reduce_batch(sums.to(points.dtype), points)
 
 
-# (x (n,) or (B, n), y, a, b, f_init, g_init, squared: |x - y|^2 and not |x - y|, threads) -> Outputs of `exact`, of which value is
+# (x (n,) or (B, n), y, a, b, f_init, g_init, squared: |x - y|^2 and not |x - y|, threads) -> ExactOutputs of `exact`, of which value is
 # differentiable.
 line = define(
-    "line(Tensor x, Tensor y, Tensor a, Tensor b, Tensor? f_init, Tensor? g_init, bool squared, int threads) -> ("
-    + ", ".join(["Tensor"] * 9)
-    + ")",
+    "line(Tensor x, Tensor y, Tensor a, Tensor b, Tensor? f_init, Tensor? g_init, bool squared, "
+    "int threads)",
+    outputs=ExactOutputs,
     kernel=_kernel,
     fake=_fake,
     own_dims=(1, 1, 1, 1, 1, 1, None, None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,15 +12,27 @@ from kantorch.ops._backend import thread_count, workspace
 from kantorch.ops._layout import Problem, potential_arguments
 from kantorch.ops._values import check_potentials
 
-# f, g, eps, value, value_linear, row_sum, col_sum, marginal_error, n_iter, status
-Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-OUTPUT_SCHEMA = "(" + ", ".join(["Tensor"] * 10) + ")"
+
+class ScalingOutputs(NamedTuple):
+    """What the core's ScalingResult holds, in its order; see csrc/core/scaling.hpp."""
+
+    f: Tensor
+    g: Tensor
+    eps: Tensor
+    value: Tensor
+    value_linear: Tensor
+    row_sum: Tensor
+    col_sum: Tensor
+    marginal_error: Tensor
+    bound: Tensor
+    n_iter: Tensor
+    status: Tensor
 
 
-def outputs(like: Tensor, batch: int, n: int, m: int) -> Outputs:
+def empty_outputs(like: Tensor, batch: int, n: int, m: int) -> ScalingOutputs:
     """Empty outputs, float64 but for the counters."""
     double = torch.float64
-    return (
+    return ScalingOutputs(
         like.new_empty((batch, n), dtype=double),
         like.new_empty((batch, m), dtype=double),
         like.new_empty(batch, dtype=double),
@@ -28,6 +40,7 @@ def outputs(like: Tensor, batch: int, n: int, m: int) -> Outputs:
         like.new_empty(batch, dtype=double),
         like.new_empty((batch, n), dtype=double),
         like.new_empty((batch, m), dtype=double),
+        like.new_empty(batch, dtype=double),
         like.new_empty(batch, dtype=double),
         like.new_empty(batch, dtype=torch.int64),
         like.new_empty(batch, dtype=torch.int32),
@@ -44,9 +57,9 @@ def run(
     tol: float,
     max_iter: int,
     threads: int,
-) -> Any:
+) -> ScalingOutputs:
     """Run a solver of the family on a problem whose values have been checked."""
-    to = outputs(problem.a, *problem.shape)
+    to = empty_outputs(problem.a, *problem.shape)
     if problem.batch:
         check_potentials(f_init, g_init)
         keep, f_, g_ = potential_arguments(f_init, g_init)

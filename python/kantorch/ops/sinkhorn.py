@@ -47,7 +47,7 @@ def _solve(
 ) -> Any:
     strength = per_problem(reg, problem.batch)
     check_values(problem, thread_count(threads), strength=strength, name="reg")
-    out: scaling.Outputs = scaling.run(
+    out = scaling.run(
         core.sinkhorn,
         core.sinkhorn_workspace,
         problem,
@@ -58,10 +58,9 @@ def _solve(
         max_iter,
         threads,
     )
-    value, marginal_error, status = out[3], out[7], out[9]
     if entropy:
-        value += strength * (_negative_entropy(problem.a) + _negative_entropy(problem.b))
-    warn_unless_converged("sinkhorn", status, marginal_error)
+        out.value.add_(strength * (_negative_entropy(problem.a) + _negative_entropy(problem.b)))
+    warn_unless_converged("sinkhorn", out.status, out.marginal_error)
     return out
 
 
@@ -83,21 +82,20 @@ def _fake(
     max_iter: int,
     threads: int,
 ) -> Any:
-    return scaling.outputs(cost, batch_of(cost, a, b, scalars=reg), *cost.shape[-2:])
+    return scaling.empty_outputs(cost, batch_of(cost, a, b, scalars=reg), *cost.shape[-2:])
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.Outputs) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.ScalingOutputs) -> None:
     cost, a, b, _, _, _, ctx.entropy, _, _, ctx.threads = inputs
-    f, g, eps, _, *rest = output
-    ctx.save_for_backward(cost, a, b, f, g, eps)
-    ctx.mark_non_differentiable(eps, *rest)
+    ctx.save_for_backward(cost, a, b, output.f, output.g, output.eps)
+    ctx.mark_non_differentiable(*output[4:], output.eps)
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+def _backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
     """Gradient of value by the envelope theorem, of f and g by the implicit function theorem."""
     cost, a, b, f, g, eps = ctx.saved_tensors
-    grad_f, grad_g, _, grad_value = grads[:4]
+    grad_f, grad_g, grad_value = grads.f, grads.g, grads.value
     need_cost, need_a, need_b = ctx.needs_input_grad[:3]
     dtype = cost.dtype
     grad_cost = None
@@ -234,21 +232,24 @@ def _points_fake(
     max_iter: int,
     threads: int,
 ) -> Any:
-    return scaling.outputs(x, points_batch_of(x, y, a, b, scalars=reg), x.shape[-2], y.shape[-2])
+    return scaling.empty_outputs(
+        x, points_batch_of(x, y, a, b, scalars=reg), x.shape[-2], y.shape[-2]
+    )
 
 
-def _points_setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.Outputs) -> None:
+def _points_setup_context(
+    ctx: Any, inputs: tuple[Any, ...], output: scaling.ScalingOutputs
+) -> None:
     x, y, a, b, _, _, _, ctx.metric, ctx.entropy, _, _, ctx.threads = inputs
-    f, g, eps, _, *rest = output
-    ctx.save_for_backward(x, y, a, b, f, g, eps)
-    ctx.mark_non_differentiable(eps, *rest)
+    ctx.save_for_backward(x, y, a, b, output.f, output.g, output.eps)
+    ctx.mark_non_differentiable(*output[4:], output.eps)
     ctx.set_materialize_grads(False)
 
 
-def _points_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+def _points_backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
     """Gradient of value in O(n + m) memory; that of f and g stores the costs."""
     x, y, a, b, f, g, eps = ctx.saved_tensors
-    grad_f, grad_g, _, grad_value = grads[:4]
+    grad_f, grad_g, grad_value = grads.f, grads.g, grads.value
     need_x, need_y, need_a, need_b = ctx.needs_input_grad[:4]
     grad_x = grad_y = None
     grad_a, grad_b = _mass_gradients(ctx, grad_value, a, b, f, g, eps, need_a, need_b)
@@ -292,12 +293,13 @@ def _points_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     )
 
 
-# (cost, a, b, reg () or (B,) float64, f_init, g_init, entropy, tol, max_iter, threads) -> scaling.Outputs, of which f, g
+# (cost, a, b, reg () or (B,) float64, f_init, g_init, entropy, tol, max_iter, threads) -> scaling.ScalingOutputs, of which f, g
 # and value are differentiable: saved as they are, they still belong to the graph when backward reads them, so the
 # gradient of value can be differentiated again.
 sinkhorn = define(
     "sinkhorn(Tensor cost, Tensor a, Tensor b, Tensor reg, Tensor? f_init, Tensor? g_init, "
-    f"bool entropy, float tol, int max_iter, int threads) -> {scaling.OUTPUT_SCHEMA}",
+    "bool entropy, float tol, int max_iter, int threads)",
+    outputs=scaling.ScalingOutputs,
     kernel=_kernel,
     fake=_fake,
     own_dims=(2, 1, 1, 0, 1, 1, None, None, None, None),
@@ -308,8 +310,8 @@ sinkhorn = define(
 # The same between points x (n, d), y (m, d), whose cost is not stored.
 sinkhorn_points = define(
     "sinkhorn_points(Tensor x, Tensor y, Tensor a, Tensor b, Tensor reg, Tensor? f_init, "
-    "Tensor? g_init, str metric, bool entropy, float tol, int max_iter, int threads) -> "
-    f"{scaling.OUTPUT_SCHEMA}",
+    "Tensor? g_init, str metric, bool entropy, float tol, int max_iter, int threads)",
+    outputs=scaling.ScalingOutputs,
     kernel=_points_kernel,
     fake=_points_fake,
     own_dims=(2, 2, 1, 1, 0, 1, 1, None, None, None, None, None),
