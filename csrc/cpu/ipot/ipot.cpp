@@ -148,8 +148,7 @@ bool solve(const IpotProblem<T>& problem, Index k, const Cost& cost, const Scali
       const double gap = linear - bound;
       if (gap > problem.tol * scale) worst = std::max(worst, gap / scale);
       const Index dims = problem.points.dims;
-      result.bound[k] =
-          dims > 0 ? below_rounded_distances(bound, problem.a[k], n, dims) : bound;
+      result.bound[k] = dims > 0 ? below_rounded_distances(bound, problem.a[k], n, dims) : bound;
     }
     const bool reached = worst <= problem.tol;
     if (reached || t == problem.max_iter || progress.stalled(worst, t, spread / normal.eps)) {
