@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import kantorch
+from kantorch.ops import ExactOutputs, ScalingOutputs, _values
 from kantorch.ops._layout import METRICS
 
 ROOT = Path(__file__).parents[1]
@@ -114,3 +115,29 @@ def test_status_is_the_cores():
 def test_metrics_are_the_cores():
     ours = {name: number for number, name in enumerate(METRICS)}
     assert enumerators("view.hpp", "Metric") == ours
+
+
+@pytest.mark.parametrize(
+    ("header", "outputs"), [("exact.hpp", ExactOutputs), ("scaling.hpp", ScalingOutputs)]
+)
+def test_outputs_are_the_cores(header, outputs):
+    """The binding fills the fields it knows by name: one that it does not know would stay uninitialised."""
+    name = outputs.__name__.replace("Outputs", "Result")
+    body = re.search(rf"struct {name} {{(.*?)}};", (CSRC / "core" / header).read_text(), re.DOTALL)
+    assert body
+    filled = re.findall(
+        r"result\.(\w+) = field<[\w:]+>\(to, \"(\w+)\"\)",
+        (CSRC / "bindings" / "problem.hpp").read_text(),
+    )
+    assert all(field == attribute for field, attribute in filled)
+    fields = re.findall(r"\*\s*(\w+);", body[1])
+    assert list(outputs._fields) == fields
+    assert set(fields) <= {field for field, _ in filled}
+
+
+def test_every_fault_has_its_words():
+    words = Path(_values.__file__).read_text(encoding="utf-8")
+    bindings = (CSRC / "bindings" / "register_check.cpp").read_text(encoding="utf-8")
+    for fault in enumerators("check.hpp", "Fault"):
+        assert f'"{fault}"' in bindings
+        assert fault == "none" or f'"{fault}"' in words

@@ -10,6 +10,7 @@
 #include <new>
 #include <thread>
 
+#include "bindings/tensor.hpp"
 #include "core/exec.hpp"
 #include "core/status.hpp"
 
@@ -61,9 +62,21 @@ class Signals {
   unsigned asked_ = 0;
 };
 
+// How a call runs: `Execution` of kantorch/ops/_backend.py.
+class Execution : public py::object {
+ public:
+  PYBIND11_OBJECT_DEFAULT(Execution, py::object, trusted)
+
+  int threads() const { return attr("threads").cast<int>(); }
+
+  // Scratch of so many bytes, from torch's allocator.
+  Tensor allocate(Index bytes) const { return py::object(attr("allocate")(bytes)); }
+};
+
 // Runs kernel(exec) without the GIL.
 template <class Kernel>
-void call(int threads, Kernel&& kernel) {
+void call(const Execution& execution, Kernel&& kernel) {
+  const int threads = execution.threads();
   Signals signals;
   Outcome outcome;
   {
@@ -72,6 +85,14 @@ void call(int threads, Kernel&& kernel) {
   }
   if (signals.raised()) throw py::error_already_set();
   if (outcome == Outcome::out_of_memory) throw std::bad_alloc();
+}
+
+// Runs kernel(scratch, exec) with so many bytes of scratch.
+template <class Kernel>
+void call(const Execution& execution, Index bytes, Kernel&& kernel) {
+  const Tensor memory = execution.allocate(bytes);
+  void* const scratch = memory.data<void>();
+  call(execution, [&](const Cpu& exec) { return kernel(scratch, exec); });
 }
 
 }  // namespace kantorch::bindings

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <stdexcept>
-#include <string>
+
+#include "bindings/tensor.hpp"
 
 namespace kantorch::bindings {
 
@@ -11,12 +12,27 @@ struct Tag {
   using Scalar = T;
 };
 
-// Calls body(Tag<float>) or body(Tag<double>).
+struct Dtypes {
+  py::object float32, float64;
+
+  // Never destroyed: the interpreter is gone before static objects are.
+  static const Dtypes& get() {
+    static const Dtypes* const dtypes = [] {
+      const auto torch = py::module_::import("torch");
+      return new Dtypes{torch.attr("float32"), torch.attr("float64")};
+    }();
+    return *dtypes;
+  }
+};
+
+// Calls body(Tag<float>) or body(Tag<double>), by the dtype of a tensor.
 template <class Body>
-auto dispatch(const std::string& dtype, Body&& body) {
-  if (dtype == "float32") return body(Tag<float>{});
-  if (dtype == "float64") return body(Tag<double>{});
-  throw std::invalid_argument("dtype must be float32 or float64, got " + dtype);
+void dispatch(const Tensor& tensor, Body&& body) {
+  const py::object dtype = tensor.dtype();
+  if (dtype.is(Dtypes::get().float32)) return body(Tag<float>{});
+  if (dtype.is(Dtypes::get().float64)) return body(Tag<double>{});
+  throw std::invalid_argument("dtype must be float32 or float64, got " +
+                              py::str(dtype).cast<std::string>());
 }
 
 }  // namespace kantorch::bindings

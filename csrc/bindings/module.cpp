@@ -8,12 +8,15 @@
 namespace py = pybind11;
 
 namespace kantorch::bindings {
+void register_bound(py::module_& m);
 void register_check(py::module_& m);
 void register_exact(py::module_& m);
-void register_line(py::module_& m);
-void register_scaling(py::module_& m);
-void register_sinkhorn(py::module_& m);
+void register_gibbs(py::module_& m);
+void register_implicit(py::module_& m);
 void register_ipot(py::module_& m);
+void register_line(py::module_& m);
+void register_point_gradient(py::module_& m);
+void register_sinkhorn(py::module_& m);
 }  // namespace kantorch::bindings
 
 namespace {
@@ -54,10 +57,13 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("simd_level", [] { return kantorch::cpu::level_name(kantorch::cpu::level()); });
   m.def("set_simd_level", set_simd_level, py::arg("level"));
 
+  bindings::register_bound(m);
   bindings::register_check(m);
   bindings::register_exact(m);
-  bindings::register_line(m);
-  bindings::register_scaling(m);
-  bindings::register_sinkhorn(m);
+  bindings::register_gibbs(m);
+  bindings::register_implicit(m);
   bindings::register_ipot(m);
+  bindings::register_line(m);
+  bindings::register_point_gradient(m);
+  bindings::register_sinkhorn(m);
 }

@@ -1,49 +1,36 @@
 #include <algorithm>
 
-#include "bindings/args.hpp"
 #include "bindings/call.hpp"
-#include "bindings/dispatch.hpp"
-#include "bindings/exact_result.hpp"
+#include "bindings/problem.hpp"
 #include "core/exact.hpp"
 
 namespace kantorch::bindings {
-namespace {
 
-template <class T>
-ExactProblem<T> exact_problem(const CostArgument& cost, const VectorArgument& a,
-                              const VectorArgument& b, const VectorArgument& f_init,
-                              const VectorArgument& g_init, Index max_iter) {
-  return {cost_batch<T>(cost),          vector_batch<T>(a),           vector_batch<T>(b),
-          vector_batch<double>(f_init), vector_batch<double>(g_init), max_iter};
-}
-
-}  // namespace
-
+// Returns the worst status.
 void register_exact(py::module_& m) {
-  m.def("exact_workspace", [](const std::string& dtype, const CostArgument& cost, int threads) {
-    return dispatch(dtype, [&](auto tag) {
-      using T = typename decltype(tag)::Scalar;
-      return exact_workspace(exact_problem<T>(cost, {}, {}, {}, {}, -1), threads);
-    });
-  });
   m.def(
       "exact",
-      [](const std::string& dtype, const CostArgument& cost, const VectorArgument& a,
-         const VectorArgument& b, const VectorArgument& f_init, const VectorArgument& g_init,
-         Index max_iter, const std::array<Index, 9>& outputs, Index workspace, int threads) {
+      [](const Problem& problem, const py::object& f_init, const py::object& g_init, Index max_iter,
+         const py::object& outputs, const Execution& execution) {
         const ExactResult result = exact_result(outputs);
-        dispatch(dtype, [&](auto tag) {
+        problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          const auto problem = exact_problem<T>(cost, a, b, f_init, g_init, max_iter);
-          call(threads, [&](const Cpu& exec) {
-            return exact(problem, result, address<void>(workspace), exec);
-          });
+          ExactProblem<T> exact_problem;
+          exact_problem.cost = problem.cost<T>();
+          exact_problem.a = problem.a<T>();
+          exact_problem.b = problem.b<T>();
+          exact_problem.f_init = vector_batch<double>(f_init);
+          exact_problem.g_init = vector_batch<double>(g_init);
+          exact_problem.max_iter = max_iter;
+          call(execution, exact_workspace(exact_problem, execution.threads()),
+               [&](void* scratch, const Cpu& exec) {
+                 return exact(exact_problem, result, scratch, exec);
+               });
         });
-        return *std::max_element(result.status, result.status + cost[1]);
+        return *std::max_element(result.status, result.status + problem.number("batch"));
       },
-      py::arg("dtype"), py::arg("cost"), py::arg("a"), py::arg("b"), py::arg("f_init"),
-      py::arg("g_init"), py::arg("max_iter"), py::arg("outputs"), py::arg("workspace"),
-      py::arg("threads"));
+      py::arg("problem"), py::arg("f_init"), py::arg("g_init"), py::arg("max_iter"),
+      py::arg("outputs"), py::arg("execution"));
 }
 
 }  // namespace kantorch::bindings

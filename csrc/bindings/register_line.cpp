@@ -1,31 +1,36 @@
 #include <algorithm>
 
-#include "bindings/args.hpp"
 #include "bindings/call.hpp"
-#include "bindings/dispatch.hpp"
-#include "bindings/exact_result.hpp"
+#include "bindings/problem.hpp"
 #include "core/line.hpp"
 
 namespace kantorch::bindings {
 
+// Returns the worst status.
 void register_line(py::module_& m) {
   m.def(
       "line",
-      [](const std::string& dtype, const std::array<Index, 3>& shape, const VectorArgument& x,
-         const VectorArgument& y, const VectorArgument& a, const VectorArgument& b, bool squared,
-         const std::array<Index, 9>& outputs, int threads) {
+      [](const Problem& problem, const Tensor& x, const Tensor& y, bool squared,
+         const py::object& outputs, const Execution& execution) {
         const ExactResult result = exact_result(outputs);
-        dispatch(dtype, [&](auto tag) {
+        const Index batch = problem.number("batch");
+        problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          const LineProblem<T> problem{
-              shape[0],           shape[1],           shape[2],           vector_batch<T>(x),
-              vector_batch<T>(y), vector_batch<T>(a), vector_batch<T>(b), squared};
-          call(threads, [&](const Cpu& exec) { return line(problem, result, exec); });
+          LineProblem<T> line_problem;
+          line_problem.batch = batch;
+          line_problem.rows = problem.number("n");
+          line_problem.cols = problem.number("m");
+          line_problem.x = vector_batch<T>(x);
+          line_problem.y = vector_batch<T>(y);
+          line_problem.a = problem.a<T>();
+          line_problem.b = problem.b<T>();
+          line_problem.squared = squared;
+          call(execution, [&](const Cpu& exec) { return line(line_problem, result, exec); });
         });
-        return *std::max_element(result.status, result.status + shape[0]);
+        return *std::max_element(result.status, result.status + batch);
       },
-      py::arg("dtype"), py::arg("shape"), py::arg("x"), py::arg("y"), py::arg("a"), py::arg("b"),
-      py::arg("squared"), py::arg("outputs"), py::arg("threads"));
+      py::arg("problem"), py::arg("x"), py::arg("y"), py::arg("squared"), py::arg("outputs"),
+      py::arg("execution"));
 }
 
 }  // namespace kantorch::bindings

@@ -11,16 +11,18 @@ namespace kantorch {
 // c-transforms in float64: a lower bound on its optimum. `bound` is (B).
 template <class T>
 struct BoundProblem {
-  CostBatch<T> cost;  // its sizes alone if there are points
+  CostBatch<T> cost;
   VectorBatch<double> f;
   VectorBatch<double> g;
   VectorBatch<T> a;
   VectorBatch<T> b;
-  PointsBatch<T> points;
 };
 
 template <class T>
-[[nodiscard]] Outcome dual_bound(const BoundProblem<T>& problem, double* bound,
+Index dual_bound_workspace(const BoundProblem<T>& problem, int threads) noexcept;
+
+template <class T>
+[[nodiscard]] Outcome dual_bound(const BoundProblem<T>& problem, double* bound, void* workspace,
                                  const Cpu& exec) noexcept;
 
 }  // namespace kantorch

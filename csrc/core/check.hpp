@@ -1,5 +1,5 @@
-// The faults that only the values of the input can show. The first one is reported, batch element
-// first.
+// The faults that only the values of the input can show. The first one of each problem is reported:
+// costs before the strength, the strength before the weights.
 #pragma once
 
 #include "core/exec.hpp"
@@ -22,7 +22,6 @@ enum class Fault : int {
 
 struct Finding {
   Fault fault = Fault::none;
-  Index problem = 0;
   Index row = 0;
   Index col = 0;
   double value = 0;
@@ -31,18 +30,21 @@ struct Finding {
 
 template <class T>
 struct CheckProblem {
-  CostBatch<T> cost;
+  CostBatch<T> cost;  // of points, only the sizes count
   VectorBatch<T> a;
   VectorBatch<T> b;
   const double* strength = nullptr;  // (B) reg or beta, or none
-  Index batch = 0;                   // of the weights; the cost may be shared
 };
 
 // Largest relative difference of the masses that is taken as rounding.
 constexpr double mass_tolerance = 1e-5;
 
 template <class T>
-[[nodiscard]] Outcome check(const CheckProblem<T>& problem, Finding& finding,
+Index check_workspace(const CheckProblem<T>& problem, int threads) noexcept;
+
+// `findings` is (B).
+template <class T>
+[[nodiscard]] Outcome check(const CheckProblem<T>& problem, Finding* findings, void* workspace,
                             const Cpu& exec) noexcept;
 
 }  // namespace kantorch

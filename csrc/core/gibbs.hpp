@@ -20,8 +20,12 @@ struct GibbsProblem {
   const double* eps = nullptr;  // (B)
 };
 
+template <class T>
+Index gibbs_workspace(const GibbsProblem<T>& problem, int threads) noexcept;
+
 // `plan` is (B, n, m), contiguous.
 template <class T>
-[[nodiscard]] Outcome gibbs(const GibbsProblem<T>& problem, T* plan, const Cpu& exec) noexcept;
+[[nodiscard]] Outcome gibbs(const GibbsProblem<T>& problem, T* plan, void* workspace,
+                            const Cpu& exec) noexcept;
 
 }  // namespace kantorch

@@ -17,7 +17,7 @@ namespace kantorch {
 // is rescaled to the mass of a.
 template <class T>
 struct IpotProblem {
-  CostBatch<T> cost;  // its sizes alone if there are points
+  CostBatch<T> cost;
   VectorBatch<T> a;
   VectorBatch<T> b;
   const double* beta =
@@ -27,7 +27,6 @@ struct IpotProblem {
   double tol = 0;  // on the marginal error, and on the gap relative to the spread of the cost; 0:
                    // max_iter steps
   Index max_iter = 0;  // >= 1
-  PointsBatch<T> points;
 };
 
 template <class T>

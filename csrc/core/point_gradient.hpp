@@ -11,10 +11,7 @@ namespace kantorch {
 // exp((f_i + g_j - c(x_i, y_j)) / eps). `a` may be scaled and have any sign.
 template <class T>
 struct PointGradientProblem {
-  PointsBatch<T> points;
-  Index batch = 0;
-  Index rows = 0;
-  Index cols = 0;
+  CostBatch<T> cost;  // between points
   VectorBatch<double> f;
   VectorBatch<double> g;
   VectorBatch<T> a;
@@ -22,9 +19,12 @@ struct PointGradientProblem {
   const double* eps = nullptr;  // (B)
 };
 
+template <class T>
+Index point_gradient_workspace(const PointGradientProblem<T>& problem, int threads) noexcept;
+
 // `out` is (B, n, dims).
 template <class T>
 [[nodiscard]] Outcome point_gradient(const PointGradientProblem<T>& problem, T* out,
-                                     const Cpu& exec) noexcept;
+                                     void* workspace, const Cpu& exec) noexcept;
 
 }  // namespace kantorch

@@ -14,7 +14,7 @@ namespace kantorch {
 // is rescaled to the mass of a.
 template <class T>
 struct SinkhornProblem {
-  CostBatch<T> cost;  // its sizes alone if there are points
+  CostBatch<T> cost;
   VectorBatch<T> a;
   VectorBatch<T> b;
   const double* eps = nullptr;  // (B), positive
@@ -23,7 +23,6 @@ struct SinkhornProblem {
   double tol =
       0;  // L1 error of both marginals relative to the mass; 0: exactly max_iter plain iterations
   Index max_iter = 0;  // >= 1
-  PointsBatch<T> points;
 };
 
 template <class T>

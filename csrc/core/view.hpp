@@ -18,21 +18,6 @@ struct MatrixView {
   constexpr const T* row(Index i) const noexcept { return data + i * row_stride; }
 };
 
-// B cost matrices. A batch stride of 0 shares one matrix between all problems.
-template <class T>
-struct CostBatch {
-  const T* data = nullptr;
-  Index batch = 0;
-  Index rows = 0;
-  Index cols = 0;
-  Index batch_stride = 0;
-  Index row_stride = 0;
-
-  constexpr MatrixView<T> operator[](Index k) const noexcept {
-    return {data + k * batch_stride, rows, cols, row_stride};
-  }
-};
-
 // B contiguous vectors. A batch stride of 0 shares one vector; no data means "not given".
 template <class T>
 struct VectorBatch {
@@ -64,8 +49,7 @@ struct PointsView {
   Metric metric = Metric::sqeuclidean;
 };
 
-// B pairs of contiguous clouds, in place of cost matrices. A batch stride of 0 shares a cloud
-// between all problems; no data means that there are costs.
+// B pairs of contiguous clouds. A batch stride of 0 shares a cloud between all problems.
 template <class T>
 struct PointsBatch {
   const T* x = nullptr;
@@ -78,6 +62,23 @@ struct PointsBatch {
   constexpr bool given() const noexcept { return x != nullptr; }
   constexpr PointsView<T> operator[](Index k) const noexcept {
     return {x + k * x_batch_stride, y + k * y_batch_stride, dims, metric};
+  }
+};
+
+// B cost matrices, stored or given by the points that they are the distances of. A batch stride of
+// 0 shares one matrix between all problems.
+template <class T>
+struct CostBatch {
+  const T* data = nullptr;
+  Index batch = 0;
+  Index rows = 0;
+  Index cols = 0;
+  Index batch_stride = 0;
+  Index row_stride = 0;
+  PointsBatch<T> points;
+
+  constexpr MatrixView<T> operator[](Index k) const noexcept {
+    return {data + k * batch_stride, rows, cols, row_stride};
   }
 };
 

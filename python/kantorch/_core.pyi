@@ -1,131 +1,85 @@
 """The compiled core. Private: arguments are trusted, `kantorch.ops` is its only user."""
 
-from typing import Literal, TypeAlias
+from typing import TypedDict
+
+from torch import Tensor
+
+from kantorch.ops._backend import Execution
+from kantorch.ops._layout import Problem
+from kantorch.ops.exact import ExactOutputs
+from kantorch.ops.scaling import ScalingOutputs
 
 __version__: str
 compiler: str
 has_cuda: bool
 
-# Tensors travel as addresses and strides in elements; 0 means "not given".
-_Dtype: TypeAlias = Literal["float32", "float64"]
-_Cost: TypeAlias = tuple[int, int, int, int, int, int]  # address, B, n, m, batch stride, row stride
-# x, y coordinate by coordinate, coordinates, batch strides of x and y, metric
-_Points: TypeAlias = tuple[int, int, int, int, int, int]
-_Vector: TypeAlias = tuple[int, int]  # address, batch stride
+class _Finding(TypedDict):
+    fault: str
+    problem: int
+    row: int
+    col: int
+    value: float
+    other: float
 
 def simd_level() -> str: ...
 def set_simd_level(level: str) -> None: ...
 def check(
-    dtype: _Dtype, cost: _Cost, a: _Vector, b: _Vector, strength: int, batch: int, threads: int
-) -> tuple[int, int, int, int, float, float]: ...
-def exact_workspace(dtype: _Dtype, cost: _Cost, threads: int) -> int: ...
+    problem: Problem, strength: Tensor | None, execution: Execution
+) -> _Finding | None: ...  # of the first problem that has a fault
 def exact(
-    dtype: _Dtype,
-    cost: _Cost,
-    a: _Vector,
-    b: _Vector,
-    f_init: _Vector,
-    g_init: _Vector,
+    problem: Problem,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
     max_iter: int,
-    outputs: tuple[int, ...],
-    workspace: int,
-    threads: int,
+    outputs: ExactOutputs,
+    execution: Execution,
 ) -> int: ...  # the worst status
 def line(
-    dtype: _Dtype,
-    shape: tuple[int, int, int],
-    x: _Vector,
-    y: _Vector,
-    a: _Vector,
-    b: _Vector,
+    problem: Problem,
+    x: Tensor,
+    y: Tensor,
     squared: bool,
-    outputs: tuple[int, ...],
-    threads: int,
+    outputs: ExactOutputs,
+    execution: Execution,
 ) -> int: ...  # the worst status
-def sinkhorn_workspace(
-    dtype: _Dtype, cost: _Cost, points: _Points, tol: float, threads: int
-) -> int: ...
 def sinkhorn(
-    dtype: _Dtype,
-    cost: _Cost,
-    points: _Points,
-    a: _Vector,
-    b: _Vector,
-    eps: int,
-    f_init: _Vector,
-    g_init: _Vector,
+    problem: Problem,
+    strength: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
     tol: float,
     max_iter: int,
-    outputs: tuple[int, ...],
-    workspace: int,
-    threads: int,
+    outputs: ScalingOutputs,
+    execution: Execution,
 ) -> None: ...
-def ipot_workspace(
-    dtype: _Dtype, cost: _Cost, points: _Points, tol: float, threads: int
-) -> int: ...
 def ipot(
-    dtype: _Dtype,
-    cost: _Cost,
-    points: _Points,
-    a: _Vector,
-    b: _Vector,
-    beta: int,
-    f_init: _Vector,
-    g_init: _Vector,
+    problem: Problem,
+    strength: Tensor,
+    f_init: Tensor | None,
+    g_init: Tensor | None,
     tol: float,
     max_iter: int,
-    outputs: tuple[int, ...],
-    workspace: int,
-    threads: int,
+    outputs: ScalingOutputs,
+    execution: Execution,
 ) -> None: ...
 def gibbs(
-    dtype: _Dtype,
-    cost: _Cost,
-    f: _Vector,
-    g: _Vector,
-    x: _Vector,
-    y: _Vector,
-    eps: int,
-    plan: int,
-    threads: int,
+    problem: Problem, f: Tensor, g: Tensor, eps: Tensor, plan: Tensor, execution: Execution
 ) -> None: ...
-def implicit_workspace(dtype: _Dtype, cost: _Cost, threads: int) -> int: ...
 def implicit(
-    dtype: _Dtype,
-    cost: _Cost,
-    f: _Vector,
-    g: _Vector,
-    a: _Vector,
-    b: _Vector,
-    eps: int,
-    x: _Vector,
-    y: _Vector,
+    problem: Problem,
+    f: Tensor,
+    g: Tensor,
+    eps: Tensor,
+    x: Tensor,
+    y: Tensor,
     transposed: bool,
-    out_lambda: int,
-    out_mu: int,
-    workspace: int,
-    threads: int,
+    left: Tensor,
+    right: Tensor,
+    execution: Execution,
 ) -> None: ...
 def dual_bound(
-    dtype: _Dtype,
-    cost: _Cost,
-    points: _Points,
-    f: _Vector,
-    g: _Vector,
-    a: _Vector,
-    b: _Vector,
-    bound: int,
-    threads: int,
+    problem: Problem, f: Tensor, g: Tensor, bound: Tensor, execution: Execution
 ) -> None: ...
 def point_gradient(
-    dtype: _Dtype,
-    cost: _Cost,
-    points: _Points,
-    f: _Vector,
-    g: _Vector,
-    a: _Vector,
-    b: _Vector,
-    eps: int,
-    out: int,
-    threads: int,
+    problem: Problem, f: Tensor, g: Tensor, eps: Tensor, gradient: Tensor, execution: Execution
 ) -> None: ...

@@ -15,7 +15,6 @@ from torch.utils import _pytree
 from typing_extensions import Self
 
 from kantorch import ops
-from kantorch.costs import Points
 from kantorch.errors import ADVICE, ConvergenceError, Status
 from kantorch.ops._define import values_are_at_hand
 from kantorch.ops.exact import scatter_plan
@@ -39,7 +38,7 @@ class OTResult(abc.ABC):
     """(..) int64. Iterations made, in the unit of `max_iter`."""
     status: Tensor
     """(..) int32, of `Status`."""
-    _cost: Tensor | Points
+    _cost: ops.Cost
     _a: Tensor
     _b: Tensor
     _f: Tensor
@@ -162,10 +161,8 @@ class OTResult(abc.ABC):
         self._require_unchanged()
         f, g = self._flat(self._f.detach(), 1), self._flat(self._g.detach(), 1)
         a, b = self._shared(self._a.detach(), 1), self._shared(self._b.detach(), 1)
-        cost = self._cost.detach()
-        if isinstance(cost, Points):
-            return self._lead(ops.dual_bound_points(cost.x, cost.y, f, g, a, b, cost.metric, 0))
-        return self._lead(ops.dual_bound(self._shared(cost, 2), f, g, a, b, 0))
+        cost = self._folded_cost().detach()
+        return self._lead(ops.dual_bound(*cost.operands, f, g, a, b, 0))
 
     def _constant_value(self, *, rounded: bool = False) -> Tensor | float:
         """What a constant that was taken from the cost adds to the value, in float64; rounded down if asked."""
@@ -196,14 +193,14 @@ class OTResult(abc.ABC):
             tensor = fill.expand(*lead, *tensor.shape[given:])
         return self._flat(tensor, own)
 
-    def _matrix(self) -> Tensor:
-        """The cost, made for the purpose if there are points."""
-        return self._cost.matrix() if isinstance(self._cost, Points) else self._cost
+    def _folded_cost(self) -> ops.Cost:
+        """The same of the cost."""
+        return self._cost.map(lambda tensor: self._shared(tensor, 2))
 
     def _require_unchanged(self) -> None:
         if self._versions is None:
             return
-        names = ("x", "y", "a", "b") if isinstance(self._cost, Points) else ("cost", "a", "b")
+        names = (*self._cost.names, "a", "b")
         now = _versions(self._cost, self._a, self._b) or self._versions
         for name, version, then in zip(names, now, self._versions, strict=True):
             if version != then:
@@ -224,7 +221,7 @@ class ExactResult(OTResult):
     @classmethod
     def of(
         cls,
-        cost: Tensor | Points,
+        cost: ops.Cost,
         a: Tensor,
         b: Tensor,
         outputs: ops.ExactOutputs,
@@ -304,13 +301,12 @@ class LineResult(ExactResult):
 
     def _farthest(self) -> Tensor:
         """The largest cost, of all problems or of each."""
-        assert isinstance(self._cost, Points)
         (x_low, x_high), (y_low, y_high) = (
             self._shared(p.detach().squeeze(-1), 1).double().aminmax(dim=-1)
-            for p in (self._cost.x, self._cost.y)
+            for p in self._cost.tensors
         )
         distance = torch.maximum(x_high - y_low, y_high - x_low)
-        return distance.square() if self._cost.metric == "sqeuclidean" else distance
+        return distance.square() if self._cost.operands[-1] == "sqeuclidean" else distance
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -327,7 +323,7 @@ class ScalingResult(OTResult):
     @classmethod
     def of(
         cls,
-        cost: Tensor | Points,
+        cost: ops.Cost,
         a: Tensor,
         b: Tensor,
         outputs: ops.ScalingOutputs,
@@ -369,7 +365,7 @@ class ScalingResult(OTResult):
         """The plan in one batch dimension."""
         self._require_unchanged()
         plan: Tensor = ops.gibbs(
-            self._shared(self._matrix(), 2),
+            self._folded_cost().matrix(),
             self._flat(self._f, 1),
             self._flat(self._g, 1),
             self._shared(self._a, 1),
@@ -416,7 +412,7 @@ class SinkhornResult(ScalingResult):
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``."""
         if self._has_graph(self._f):
-            paid = self._flat_plan() * self._shared(self._matrix(), 2)
+            paid = self._flat_plan() * self._folded_cost().matrix()
             return self._lead(paid.sum((-2, -1)))
         return self._value_linear.to(self._cost.dtype)
 
@@ -476,25 +472,20 @@ class IpotResult(ScalingResult):
 
     def _scaling_potentials(self) -> tuple[Tensor, Tensor]:
         self._require_unchanged()
-        cost = self._cost
-        rest = (
+        f, g = ops.scaling_potentials(
+            *self._folded_cost().operands,
             self._flat(self._f, 1),
             self._flat(self._g, 1),
             self._shared(self._a, 1),
             self._shared(self._b, 1),
             self._eps.reshape(-1),
         )
-        if isinstance(cost, Points):
-            f, g = ops.scaling_potentials_points(cost.x, cost.y, *rest, cost.metric)
-        else:
-            f, g = ops.scaling_potentials(self._shared(cost, 2), *rest)
         return self._lead(f), self._lead(g)
 
 
-def _versions(cost: Tensor | Points, a: Tensor, b: Tensor) -> tuple[int, ...] | None:
+def _versions(cost: ops.Cost, a: Tensor, b: Tensor) -> tuple[int, ...] | None:
     """The numbers of in-place changes so far, where torch counts them."""
-    costs = (cost.x, cost.y) if isinstance(cost, Points) else (cost,)
-    tensors = (*costs, a, b)
+    tensors = (*cost.tensors, a, b)
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return None
     try:

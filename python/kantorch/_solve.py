@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kantorch import _check, ops
 from kantorch._result import ExactResult, IpotResult, LineResult, OTResult, SinkhornResult
-from kantorch.costs import Metric, Points, cost_matrix
+from kantorch.costs import Metric, cost_matrix, points_of
 from kantorch.ops._define import values_are_at_hand
 
 Method = Literal["auto", "exact", "sinkhorn", "ipot"]
@@ -94,7 +94,7 @@ def solve(
     _check.require_cost(cost)
     return _solve(
         chosen,
-        _check.computed(cost),
+        ops.Stored(_check.computed(cost)),
         cost.dtype,
         a,
         b,
@@ -110,7 +110,7 @@ def solve(
 
 def _solve(
     chosen: str,
-    cost: Tensor | Points,
+    cost: ops.Cost,
     dtype: torch.dtype,
     a: Tensor | None,
     b: Tensor | None,
@@ -150,47 +150,29 @@ def _solve(
     if batch is not None and cost.ndim == 2 and a.ndim == 1:
         a = a.expand(batch, n)
 
+    if chosen == "line":  # no iterations to start or to limit
+        x, y = (points.squeeze(-1) for points in cost.tensors)
+        squared = cost.operands[-1] == "sqeuclidean"
+        exact = ops.line(x, y, a, b, f_init, g_init, squared, threads)
+        return LineResult.of(cost, a, b, exact, batch is not None)
     if chosen == "exact":
-        if isinstance(cost, Points):  # on a line: no iterations to start or to limit
-            x, y = cost.x.squeeze(-1), cost.y.squeeze(-1)
-            exact = ops.line(x, y, a, b, f_init, g_init, cost.metric == "sqeuclidean", threads)
-            return LineResult.of(cost, a, b, exact, batch is not None)
-        exact = ops.exact(cost, a, b, f_init, g_init, iterations, threads)
+        exact = ops.exact(cost.matrix(), a, b, f_init, g_init, iterations, threads)
         return ExactResult.of(cost, a, b, exact, batch is not None)
     if chosen == "sinkhorn":
-        assert strength is not None
-        start = a, b, strength, f_init, g_init
-        options = reg_type == "entropy", tolerance, iterations, threads
-        if isinstance(cost, Points):
-            scaled = ops.sinkhorn_points(cost.x, cost.y, *start, cost.metric, *options)
-        else:
-            scaled = ops.sinkhorn(cost, *start, *options)
+        rest = f_init, g_init, reg_type == "entropy", tolerance, iterations, threads
+        scaled = ops.sinkhorn(*cost.operands, a, b, strength, *rest)
         return SinkhornResult.of(cost, a, b, scaled, batch is not None)
-    rest = tolerance, iterations, threads
-    if isinstance(cost, Points):
-        proximal = ops.ipot_points(
-            cost.x, cost.y, a, b, strength, f_init, g_init, cost.metric, *rest
-        )
-        return IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
-    constant = _constant_part(cost.detach())
-    taken = not values_are_at_hand() or bool(constant.any())
-    if taken:
-        cost = cost - constant[..., None, None]
+    # IPOT's exponents are t C / beta, to which a constant adds nothing but rounding errors.
+    constant = cost.constant_part()
+    if constant is not None and values_are_at_hand() and not bool(constant.any()):
+        constant = None
+    if constant is not None:
+        cost = cost.less(constant)
         f_init = None if f_init is None else f_init - constant[..., None]
-    proximal = ops.ipot(cost, a, b, strength, f_init, g_init, *rest)
+    start = f_init, g_init, tolerance, iterations, threads
+    proximal = ops.ipot(*cost.operands, a, b, strength, *start)
     result = IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
-    return result.plus(constant) if taken else result
-
-
-def _constant_part(cost: Tensor) -> Tensor:
-    """What can be taken from all costs of a problem (..) without rounding, if it would take digits, else 0.
-
-    IPOT's exponents are t C / beta, to which a constant adds nothing but rounding errors. Where it is at
-    least twice the spread, the difference of each cost and the smallest one is exact (Sterbenz).
-    """
-    low, high = cost.amin((-2, -1)), cost.amax((-2, -1))
-    spread = high - low
-    return torch.where((low.abs() >= spread + spread) & (spread < torch.inf), low, 0)
+    return result if constant is None else result.plus(constant)
 
 
 def solve_sample(
@@ -242,16 +224,16 @@ def solve_sample(
     """
     chosen = _check.require_method(method, reg, beta)
     _check.require_choice("reg_type", reg_type, _check.REG_TYPES)
-    points = Points.of(x, y, metric)
-    if chosen == "exact":
-        pointwise = x.shape[-1] == 1
-    else:
-        # The size of the batch decides nothing: the core and torch round distances differently. Only
-        # the transforms, for which ops between points have no rules, take the cost matrix.
-        pointwise = not torch._C._are_functorch_transforms_active()
+    cost: ops.Cost = points_of(x, y, metric)
+    if chosen == "exact" and x.shape[-1] == 1:
+        chosen = "line"
+    # The size of the batch decides nothing: the core and torch round distances differently. Only the
+    # transforms, for which ops between points have no rules, take the cost matrix.
+    elif chosen == "exact" or torch._C._are_functorch_transforms_active():
+        cost = ops.Stored(cost_matrix(x, y, metric=metric))
     return _solve(
         chosen,
-        points if pointwise else cost_matrix(x, y, metric=metric),
+        cost,
         x.dtype,
         a,
         b,

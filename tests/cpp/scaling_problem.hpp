@@ -85,6 +85,9 @@ struct Solution {
   }
 };
 
+// So many bytes of scratch.
+inline std::vector<char> scratch(Index bytes) { return std::vector<char>(at(bytes)); }
+
 struct Options {
   double tol = 0;
   Index max_iter = 100;
@@ -101,8 +104,7 @@ Solution solve(const Instance<T>& instance, double strength, const Options& opti
   const std::vector<double> strengths(at(instance.batch), strength);
   Problem problem;
   const T* cost = points.given() ? nullptr : instance.cost.data();
-  problem.cost = {cost, instance.batch, n, m, n * m, m};
-  problem.points = points;
+  problem.cost = {cost, instance.batch, n, m, n * m, m, points};
   problem.a = {instance.a.data(), n};
   problem.b = {instance.b.data(), m};
   if (options.init != nullptr) {
@@ -114,11 +116,11 @@ Solution solve(const Instance<T>& instance, double strength, const Options& opti
   Solution solution(instance.batch, n, m);
   if constexpr (std::is_same_v<Problem, kantorch::SinkhornProblem<T>>) {
     problem.eps = strengths.data();
-    std::vector<char> workspace(at(sinkhorn_workspace(problem, options.exec.threads)));
+    auto workspace = scratch(sinkhorn_workspace(problem, options.exec.threads));
     solution.outcome = sinkhorn(problem, solution.view(), workspace.data(), options.exec);
   } else {
     problem.beta = strengths.data();
-    std::vector<char> workspace(at(ipot_workspace(problem, options.exec.threads)));
+    auto workspace = scratch(ipot_workspace(problem, options.exec.threads));
     solution.outcome = ipot(problem, solution.view(), workspace.data(), options.exec);
   }
   return solution;

@@ -35,7 +35,7 @@ struct Batch {
 
   Solved solve(Cpu exec = {}) const {
     ExactProblem<T> problem;
-    problem.cost = {cost.data(), batch, n, m, n * m, m};
+    problem.cost = {cost.data(), batch, n, m, n * m, m, {}};
     problem.a = {a.data(), n};
     problem.b = {b.data(), m};
     if (!f_init.empty()) {
@@ -325,7 +325,7 @@ TEST_CASE("the answer does not depend on threads, strides and the rest of the ba
     for (Index i = 0; i < n; ++i)
       for (Index j = 0; j < m; ++j) padded[i * (m + 3) + j] = p.cost[2 * n * m + i * m + j];
     ExactProblem<double> single;
-    single.cost = {padded.data(), 1, n, m, 0, m + 3};
+    single.cost = {padded.data(), 1, n, m, 0, m + 3, {}};
     single.a = {p.a.data() + 2 * n, 0};
     single.b = {p.b.data() + 2 * m, 0};
     for (const int threads : {1, 2, 4}) {

@@ -56,7 +56,7 @@ TEST_CASE("the implicit solve satisfies its equations, at points without mass to
     for (Index i = 0; i < n; ++i) x[at(i)] = std::sin(static_cast<double>(3 * i + 1));
     for (Index j = 0; j < m; ++j) y[at(j)] = std::cos(static_cast<double>(5 * j));
     for (const bool transposed : {true, false}) {
-      const kantorch::ImplicitProblem<double> problem{{instance.cost.data(), 1, n, m, n * m, m},
+      const kantorch::ImplicitProblem<double> problem{{instance.cost.data(), 1, n, m, n * m, m, {}},
                                                       {solution.f.data(), n},
                                                       {solution.g.data(), m},
                                                       {instance.a.data(), n},

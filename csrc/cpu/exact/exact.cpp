@@ -4,7 +4,9 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <new>
+#include <vector>
 
 #include "cpu/exact/assignment.hpp"
 #include "cpu/exact/basis.hpp"
@@ -14,7 +16,7 @@
 #include "cpu/exact/sinkhorn_start.hpp"
 #include "cpu/exact/start.hpp"
 #include "cpu/exact/support.hpp"
-#include "cpu/runtime/pool.hpp"
+#include "cpu/runtime/batch.hpp"
 
 namespace kantorch {
 namespace {
@@ -228,6 +230,34 @@ Outcome ExactSolver<T>::solve_one(const ExactProblem<T>& problem, Index k, const
   }
 }
 
+// The weights of one problem in double beside the solver, on cache lines of their own.
+template <class T>
+struct alignas(alignment) Slot {
+  ExactSolver<T> solver;
+  std::vector<double> a, b;
+
+  void bind(char* scratch, Index n, Index m) noexcept {
+    solver.screen.data = reinterpret_cast<float*>(scratch);
+    solver.kernel = reinterpret_cast<std::uint32_t*>(scratch + screen_bytes(n, m));
+  }
+
+  Outcome solve(const ExactProblem<T>& problem, Index k, const ExactResult& result,
+                const Cpu& exec) {
+    widen(problem.a[k], problem.cost.rows, a);
+    widen(problem.b[k], problem.cost.cols, b);
+    return solver.solve_one(problem, k, a.data(), b.data(), result, exec);
+  }
+
+  static void widen(const T* from, Index size, std::vector<double>& to) {
+    const auto count = static_cast<std::size_t>(size);
+    if (from == nullptr) {
+      to.assign(count, 1 / static_cast<double>(size));
+    } else {
+      to.assign(from, from + size);
+    }
+  }
+};
+
 }  // namespace
 
 template <class T>
@@ -247,39 +277,22 @@ Outcome exact(const ExactProblem<T>& problem, const ExactResult& result, void* w
 
   const auto address = reinterpret_cast<std::uintptr_t>(workspace);
   char* const aligned = static_cast<char*>(workspace) + (alignment - address % alignment);
-  const Index count = slots(cost.batch, exec.threads);
-  const Cpu inner = count > 1 ? exec.serial() : exec;
-  const cpu::Session session(exec);
-  std::atomic<Index> next{0};
+  const Index at_once = slots(cost.batch, exec.threads);
+  const std::unique_ptr<Slot<T>[]> each(new (std::nothrow) Slot<T>[at_once]);
+  if (!each) return Outcome::out_of_memory;
   std::atomic<bool> memory{true};
-  std::atomic<bool> interrupted{false};
-  const bool complete = parallel_for(count, exec, [&](Index slot) {
+  const auto solve = [&](Index k, Index slot, const Cpu& inner) {
     try {
-      ExactSolver<T> solver;
-      char* const scratch = aligned + slot * slot_bytes(n, m);
-      solver.screen.data = reinterpret_cast<float*>(scratch);
-      solver.kernel = reinterpret_cast<std::uint32_t*>(scratch + screen_bytes(n, m));
-      std::vector<double> a(static_cast<std::size_t>(n));
-      std::vector<double> b(static_cast<std::size_t>(m));
-      for (Index k = next++; k < cost.batch && memory && !interrupted; k = next++) {
-        const auto widen = [](const T* from, std::vector<double>& to) {
-          if (from == nullptr) {
-            std::fill(to.begin(), to.end(), 1 / static_cast<double>(to.size()));
-          } else {
-            std::copy(from, from + to.size(), to.begin());
-          }
-        };
-        widen(problem.a[k], a);
-        widen(problem.b[k], b);
-        if (solver.solve_one(problem, k, a.data(), b.data(), result, inner) != Outcome::done)
-          interrupted = true;
-      }
+      each[slot].bind(aligned + slot * slot_bytes(n, m), n, m);
+      return each[slot].solve(problem, k, result, inner) == Outcome::done;
     } catch (const std::bad_alloc&) {
       memory = false;
+      return false;
     }
-  });
+  };
+  const bool finished = cpu::for_each_problem(cost.batch, at_once, exec, solve);
   if (!memory) return Outcome::out_of_memory;
-  return complete && !interrupted ? Outcome::done : Outcome::interrupted;
+  return finished ? Outcome::done : Outcome::interrupted;
 }
 
 template Index exact_workspace<float>(const ExactProblem<float>&, int) noexcept;

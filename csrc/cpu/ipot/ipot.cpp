@@ -87,7 +87,7 @@ template <class T, class State, class Cost>
 bool solve(const IpotProblem<T>& problem, Index k, const Cost& cost, const ScalingResult& result,
            Arena& arena, const Cpu& exec) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
-  Workspace<T, State> work(arena, n, m, problem.points.dims);
+  Workspace<T, State> work(arena, n, m, problem.cost.points.dims);
   const double mass = normalise(problem.a[k], n, work.a),
                mass_b = normalise(problem.b[k], m, work.b);
   Normalised normal{n, m, work.a, work.b, mass, mass_b, 1};
@@ -147,7 +147,7 @@ bool solve(const IpotProblem<T>& problem, Index k, const Cost& cost, const Scali
         return false;
       const double gap = linear - bound;
       if (gap > problem.tol * scale) worst = std::max(worst, gap / scale);
-      const Index dims = problem.points.dims;
+      const Index dims = problem.cost.points.dims;
       result.bound[k] = dims > 0 ? below_rounded_distances(bound, problem.a[k], n, dims) : bound;
     }
     const bool reached = worst <= problem.tol;
@@ -166,22 +166,22 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
            const Cpu& exec) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
   Arena arena(memory);
-  if (!problem.points.given())
+  if (!problem.cost.points.given())
     return solve<T, IpotState<T>>(problem, k, problem.cost[k], result, arena, exec);
   if (is_streamed(n, m))
-    return solve<T, IpotLog<T>>(problem, k, problem.points[k], result, arena, exec);
+    return solve<T, IpotLog<T>>(problem, k, problem.cost.points[k], result, arena, exec);
   DistanceMatrix<T> distances(arena, n, m);
-  return distances.fill(problem.points[k], exec) &&
+  return distances.fill(problem.cost.points[k], exec) &&
          solve<T, IpotState<T>>(problem, k, distances.view(), result, arena, exec);
 }
 
 template <class T>
 Index bytes_per_problem(const IpotProblem<T>& problem) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
-  const bool points = problem.points.given();
+  const bool points = problem.cost.points.given();
   Arena arena(nullptr);
   if (points && is_streamed(n, m)) {
-    const Workspace<T, IpotLog<T>> work(arena, n, m, problem.points.dims);
+    const Workspace<T, IpotLog<T>> work(arena, n, m, problem.cost.points.dims);
   } else {
     if (points) const DistanceMatrix<T> distances(arena, n, m);
     const Workspace<T, IpotState<T>> work(arena, n, m, 0);
@@ -196,22 +196,16 @@ namespace kantorch {
 
 template <class T>
 Index ipot_workspace(const IpotProblem<T>& problem, int threads) noexcept {
-  const auto& cost = problem.cost;
-  return cpu::slots(cost.batch, cost.rows, cost.cols, threads) * cpu::bytes_per_problem(problem);
+  return cpu::workspace_of(problem.cost, cpu::bytes_per_problem(problem), threads);
 }
 
 template <class T>
 Outcome ipot(const IpotProblem<T>& problem, const ScalingResult& result, void* workspace,
              const Cpu& exec) noexcept {
-  const auto& cost = problem.cost;
-  const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, exec.threads);
-  const Index bytes = cpu::bytes_per_problem(problem);
-  const bool finished =
-      cpu::for_each_problem(cost.batch, slots, exec, [&](Index k, Index slot, const Cpu& inner) {
-        return cpu::solve(problem, k, result, static_cast<char*>(workspace) + slot * bytes,
-                          cpu::for_passes(inner, cost.rows, cost.cols));
-      });
-  return finished ? Outcome::done : Outcome::interrupted;
+  return cpu::solve_batch(problem.cost, cpu::bytes_per_problem(problem), workspace, exec,
+                          [&](Index k, void* memory, const Cpu& inner) {
+                            return cpu::solve(problem, k, result, memory, inner);
+                          });
 }
 
 template Index ipot_workspace(const IpotProblem<float>&, int) noexcept;

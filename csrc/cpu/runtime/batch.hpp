@@ -4,6 +4,8 @@
 #include <atomic>
 
 #include "core/exec.hpp"
+#include "core/status.hpp"
+#include "core/view.hpp"
 #include "cpu/runtime/pool.hpp"
 
 namespace kantorch::cpu {
@@ -41,6 +43,24 @@ constexpr bool is_small(Index rows, Index cols) noexcept { return rows * cols < 
 // The threads for passes over one cost.
 inline Cpu for_passes(const Cpu& exec, Index rows, Index cols) noexcept {
   return is_small(rows, cols) ? exec.serial() : exec;
+}
+
+// The scratch of a batch whose problems need so many bytes each while they are solved.
+template <class T>
+Index workspace_of(const CostBatch<T>& cost, Index bytes, int threads) noexcept {
+  return slots(cost.batch, cost.rows, cost.cols, threads) * bytes;
+}
+
+// Calls solve(k, memory, exec) for every problem, with that scratch and the threads for its passes.
+template <class T, class Solve>
+Outcome solve_batch(const CostBatch<T>& cost, Index bytes, void* workspace, const Cpu& exec,
+                    Solve&& solve) noexcept {
+  const Index at_once = slots(cost.batch, cost.rows, cost.cols, exec.threads);
+  const auto one = [&](Index k, Index slot, const Cpu& inner) {
+    return solve(k, static_cast<char*>(workspace) + slot * bytes,
+                 for_passes(inner, cost.rows, cost.cols));
+  };
+  return for_each_problem(cost.batch, at_once, exec, one) ? Outcome::done : Outcome::interrupted;
 }
 
 // The rows of a problem in blocks that depend on its size alone, so that sums over blocks do too.

@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
-#include <new>
 #include <numeric>
-#include <utility>
 
 #include "core/bound.hpp"
 #include "cpu/runtime/compensated_sum.hpp"
@@ -190,41 +187,62 @@ template bool mean_excess(CostRows<float>&, const double*, const double*, double
 template bool mean_excess(CostRows<double>&, const double*, const double*, double, const Cpu&,
                           double*) noexcept;
 
+namespace {
+
+// The scratch of one problem at a time.
+template <class T>
+struct Workspace {
+  Workspace(Arena& arena, const CostBatch<T>& cost) noexcept
+      : scratch(arena.take<double>(dual_value_scratch(cost.rows, cost.cols))),
+        rows(arena, cost.rows, cost.cols, !cost.points.given()) {}
+
+  double* scratch;
+  CostRows<T> rows;
+};
+
+template <class T>
+Index bytes_per_problem(const CostBatch<T>& cost) noexcept {
+  Arena arena(nullptr);
+  const Workspace<T> work(arena, cost);
+  return arena.bytes();
+}
+
+template <class T>
+bool solve(const BoundProblem<T>& problem, Index k, double* bound, void* memory,
+           const Cpu& exec) noexcept {
+  Arena arena(memory);
+  Workspace<T> work(arena, problem.cost);
+  const PointsBatch<T>& points = problem.cost.points;
+  points.given() ? work.rows.bind(points[k]) : work.rows.bind(problem.cost[k]);
+  const T* a = problem.a[k];
+  if (!dual_value(work.rows, a, problem.b[k], problem.f[k], work.scratch, exec, bound))
+    return false;
+  if (points.given()) *bound = below_rounded_distances(*bound, a, problem.cost.rows, points.dims);
+  return true;
+}
+
+}  // namespace
 }  // namespace kantorch::cpu
 
 namespace kantorch {
 
 template <class T>
-Outcome dual_bound(const BoundProblem<T>& problem, double* bound, const Cpu& exec) noexcept {
-  const Index n = problem.cost.rows, m = problem.cost.cols, batch = problem.cost.batch;
-  const bool stored = !problem.points.given();
-  const Index slots = cpu::slots(batch, n, m, exec.threads);
-  const auto scratch_of = [&](cpu::Arena& arena) {
-    return std::pair(arena.take<double>(cpu::dual_value_scratch(n, m)),
-                     cpu::CostRows<T>(arena, n, m, stored));
-  };
-  cpu::Arena counted(nullptr);
-  scratch_of(counted);
-  const Index bytes = counted.bytes();
-  const std::unique_ptr<char[]> memory(
-      new (std::nothrow) char[static_cast<std::size_t>(slots * bytes)]);
-  if (!memory) return Outcome::out_of_memory;
-  const bool finished =
-      cpu::for_each_problem(batch, slots, exec, [&](Index k, Index slot, const Cpu& inner) {
-        cpu::Arena arena(memory.get() + slot * bytes);
-        auto [scratch, rows] = scratch_of(arena);
-        stored ? rows.bind(problem.cost[k]) : rows.bind(problem.points[k]);
-        if (!cpu::dual_value(rows, problem.a[k], problem.b[k], problem.f[k], scratch,
-                             cpu::for_passes(inner, n, m), bound + k))
-          return false;
-        if (!stored)
-          bound[k] = cpu::below_rounded_distances(bound[k], problem.a[k], n, problem.points.dims);
-        return true;
-      });
-  return finished ? Outcome::done : Outcome::interrupted;
+Index dual_bound_workspace(const BoundProblem<T>& problem, int threads) noexcept {
+  return cpu::workspace_of(problem.cost, cpu::bytes_per_problem(problem.cost), threads);
 }
 
-template Outcome dual_bound(const BoundProblem<float>&, double*, const Cpu&) noexcept;
-template Outcome dual_bound(const BoundProblem<double>&, double*, const Cpu&) noexcept;
+template <class T>
+Outcome dual_bound(const BoundProblem<T>& problem, double* bound, void* workspace,
+                   const Cpu& exec) noexcept {
+  return cpu::solve_batch(problem.cost, cpu::bytes_per_problem(problem.cost), workspace, exec,
+                          [&](Index k, void* memory, const Cpu& inner) {
+                            return cpu::solve(problem, k, bound + k, memory, inner);
+                          });
+}
+
+template Index dual_bound_workspace(const BoundProblem<float>&, int) noexcept;
+template Index dual_bound_workspace(const BoundProblem<double>&, int) noexcept;
+template Outcome dual_bound(const BoundProblem<float>&, double*, void*, const Cpu&) noexcept;
+template Outcome dual_bound(const BoundProblem<double>&, double*, void*, const Cpu&) noexcept;
 
 }  // namespace kantorch

@@ -1,8 +1,7 @@
 #include <algorithm>
-#include <memory>
-#include <new>
 
 #include "core/gibbs.hpp"
+#include "cpu/runtime/arena.hpp"
 #include "cpu/runtime/batch.hpp"
 #include "cpu/scaling/gibbs_passes.hpp"
 #include "cpu/simd/gibbs_rows.hpp"
@@ -13,8 +12,10 @@ namespace {
 double in_units(double x, double rate) noexcept { return std::clamp(x * rate, -1e300, 1e300); }
 
 template <class T>
-bool fill(const GibbsProblem<T>& problem, Index k, double* g, T* plan, const Cpu& exec) noexcept {
+bool fill(const GibbsProblem<T>& problem, Index k, T* plan, void* memory,
+          const Cpu& exec) noexcept {
   const MatrixView<T> cost = problem.cost[k];
+  double* g = Arena(memory).take<double>(cost.cols);
   const double rate = rate_of(problem.eps[k]);
   for (Index j = 0; j < cost.cols; ++j) g[j] = in_units(problem.g[k][j], rate);
   const auto& rows = gibbs_rows<T>();
@@ -27,27 +28,34 @@ bool fill(const GibbsProblem<T>& problem, Index k, double* g, T* plan, const Cpu
   });
 }
 
+Index bytes_per_problem(Index m) noexcept {
+  Arena arena(nullptr);
+  arena.take<double>(m);
+  return arena.bytes();
+}
+
 }  // namespace
 }  // namespace kantorch::cpu
 
 namespace kantorch {
 
 template <class T>
-Outcome gibbs(const GibbsProblem<T>& problem, T* plan, const Cpu& exec) noexcept {
-  const auto& cost = problem.cost;
-  const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, exec.threads);
-  const std::unique_ptr<double[]> g(
-      new (std::nothrow) double[static_cast<std::size_t>(slots * cost.cols)]);
-  if (!g) return Outcome::out_of_memory;
-  const bool finished =
-      cpu::for_each_problem(cost.batch, slots, exec, [&](Index k, Index slot, const Cpu& inner) {
-        return cpu::fill(problem, k, g.get() + slot * cost.cols, plan + k * cost.rows * cost.cols,
-                         cpu::for_passes(inner, cost.rows, cost.cols));
-      });
-  return finished ? Outcome::done : Outcome::interrupted;
+Index gibbs_workspace(const GibbsProblem<T>& problem, int threads) noexcept {
+  return cpu::workspace_of(problem.cost, cpu::bytes_per_problem(problem.cost.cols), threads);
 }
 
-template Outcome gibbs(const GibbsProblem<float>&, float*, const Cpu&) noexcept;
-template Outcome gibbs(const GibbsProblem<double>&, double*, const Cpu&) noexcept;
+template <class T>
+Outcome gibbs(const GibbsProblem<T>& problem, T* plan, void* workspace, const Cpu& exec) noexcept {
+  const Index n = problem.cost.rows, m = problem.cost.cols;
+  return cpu::solve_batch(problem.cost, cpu::bytes_per_problem(m), workspace, exec,
+                          [&](Index k, void* memory, const Cpu& inner) {
+                            return cpu::fill(problem, k, plan + k * n * m, memory, inner);
+                          });
+}
+
+template Index gibbs_workspace(const GibbsProblem<float>&, int) noexcept;
+template Index gibbs_workspace(const GibbsProblem<double>&, int) noexcept;
+template Outcome gibbs(const GibbsProblem<float>&, float*, void*, const Cpu&) noexcept;
+template Outcome gibbs(const GibbsProblem<double>&, double*, void*, const Cpu&) noexcept;
 
 }  // namespace kantorch

@@ -167,22 +167,18 @@ namespace kantorch {
 template <class T>
 Index implicit_workspace(const ImplicitProblem<T>& problem, int threads) noexcept {
   const auto& cost = problem.cost;
-  return cpu::slots(cost.batch, cost.rows, cost.cols, threads) *
-         cpu::bytes_per_problem<T>(cost.rows, cost.cols);
+  return cpu::workspace_of(cost, cpu::bytes_per_problem<T>(cost.rows, cost.cols), threads);
 }
 
 template <class T>
 Outcome implicit(const ImplicitProblem<T>& problem, double* lambda, double* mu, void* workspace,
                  const Cpu& exec) noexcept {
-  const auto& cost = problem.cost;
-  const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, exec.threads);
-  const Index bytes = cpu::bytes_per_problem<T>(cost.rows, cost.cols);
-  const bool finished =
-      cpu::for_each_problem(cost.batch, slots, exec, [&](Index k, Index slot, const Cpu& inner) {
-        return cpu::solve(problem, k, lambda + k * cost.rows, mu + k * cost.cols,
-                          static_cast<char*>(workspace) + slot * bytes, inner);
-      });
-  return finished ? Outcome::done : Outcome::interrupted;
+  const Index n = problem.cost.rows, m = problem.cost.cols;
+  return cpu::solve_batch(problem.cost, cpu::bytes_per_problem<T>(n, m), workspace, exec,
+                          [&](Index k, void* memory, const Cpu& inner) {
+                            return cpu::solve(problem, k, lambda + k * n, mu + k * m, memory,
+                                              inner);
+                          });
 }
 
 template Index implicit_workspace(const ImplicitProblem<float>&, int) noexcept;

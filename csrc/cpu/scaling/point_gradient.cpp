@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <memory>
-#include <new>
 
 #include "core/point_gradient.hpp"
 #include "cpu/runtime/batch.hpp"
@@ -28,10 +26,10 @@ struct Workspace {
 template <class T>
 bool solve(const PointGradientProblem<T>& problem, Index k, T* out, void* memory,
            const Cpu& exec) noexcept {
-  const Index m = problem.cols, dims = problem.points.dims;
+  const Index m = problem.cost.cols, dims = problem.cost.points.dims;
   Arena arena(memory);
-  Workspace<T> work(arena, problem.rows, m);
-  const PointsView<T> points = problem.points[k];
+  Workspace<T> work(arena, problem.cost.rows, m);
+  const PointsView<T> points = problem.cost.points[k];
   work.cost.bind(points);
   const double rate = rate_of(problem.eps[k]);
   for (Index j = 0; j < m; ++j) work.g[j] = to_units(problem.g[k][j], rate);
@@ -55,30 +53,40 @@ bool solve(const PointGradientProblem<T>& problem, Index k, T* out, void* memory
   });
 }
 
+template <class T>
+Index bytes_per_problem(Index n, Index m) noexcept {
+  Arena arena(nullptr);
+  const Workspace<T> work(arena, n, m);
+  return arena.bytes();
+}
+
 }  // namespace
 }  // namespace kantorch::cpu
 
 namespace kantorch {
 
 template <class T>
-Outcome point_gradient(const PointGradientProblem<T>& problem, T* out, const Cpu& exec) noexcept {
-  const Index n = problem.rows, m = problem.cols;
-  const Index slots = cpu::slots(problem.batch, n, m, exec.threads);
-  cpu::Arena counted(nullptr);
-  const cpu::Workspace<T> sizes(counted, n, m);
-  const Index bytes = counted.bytes();
-  const std::unique_ptr<char[]> memory(
-      new (std::nothrow) char[static_cast<std::size_t>(slots * bytes)]);
-  if (!memory) return Outcome::out_of_memory;
-  const bool finished =
-      cpu::for_each_problem(problem.batch, slots, exec, [&](Index k, Index slot, const Cpu& inner) {
-        return cpu::solve(problem, k, out + k * n * problem.points.dims,
-                          memory.get() + slot * bytes, cpu::for_passes(inner, n, m));
-      });
-  return finished ? Outcome::done : Outcome::interrupted;
+Index point_gradient_workspace(const PointGradientProblem<T>& problem, int threads) noexcept {
+  const auto& cost = problem.cost;
+  return cpu::workspace_of(cost, cpu::bytes_per_problem<T>(cost.rows, cost.cols), threads);
 }
 
-template Outcome point_gradient(const PointGradientProblem<float>&, float*, const Cpu&) noexcept;
-template Outcome point_gradient(const PointGradientProblem<double>&, double*, const Cpu&) noexcept;
+template <class T>
+Outcome point_gradient(const PointGradientProblem<T>& problem, T* out, void* workspace,
+                       const Cpu& exec) noexcept {
+  const auto& cost = problem.cost;
+  const Index each = cost.rows * cost.points.dims;
+  return cpu::solve_batch(cost, cpu::bytes_per_problem<T>(cost.rows, cost.cols), workspace, exec,
+                          [&](Index k, void* memory, const Cpu& inner) {
+                            return cpu::solve(problem, k, out + k * each, memory, inner);
+                          });
+}
+
+template Index point_gradient_workspace(const PointGradientProblem<float>&, int) noexcept;
+template Index point_gradient_workspace(const PointGradientProblem<double>&, int) noexcept;
+template Outcome point_gradient(const PointGradientProblem<float>&, float*, void*,
+                                const Cpu&) noexcept;
+template Outcome point_gradient(const PointGradientProblem<double>&, double*, void*,
+                                const Cpu&) noexcept;
 
 }  // namespace kantorch

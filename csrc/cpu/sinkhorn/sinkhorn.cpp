@@ -56,7 +56,7 @@ bool solve(const SinkhornProblem<T>& problem, Index k, const Cost& cost,
            const ScalingResult& result, Arena& arena, const Cpu& exec) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
   const bool fixed = !(problem.tol > 0);
-  Workspace<T, Form> work(arena, n, m, problem.points.dims, fixed);
+  Workspace<T, Form> work(arena, n, m, problem.cost.points.dims, fixed);
   const double mass = normalise(problem.a[k], n, work.a),
                mass_b = normalise(problem.b[k], m, work.b);
   const Normalised normal{n, m, work.a, work.b, mass, mass_b, problem.eps[k]};
@@ -95,22 +95,22 @@ bool solve(const SinkhornProblem<T>& problem, Index k, const ScalingResult& resu
            const Cpu& exec) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
   Arena arena(memory);
-  if (!problem.points.given())
+  if (!problem.cost.points.given())
     return solve<T, ScalingForm<T>>(problem, k, problem.cost[k], result, arena, exec);
   if (is_streamed(n, m))
-    return solve<T, LogForm<T>>(problem, k, problem.points[k], result, arena, exec);
+    return solve<T, LogForm<T>>(problem, k, problem.cost.points[k], result, arena, exec);
   DistanceMatrix<T> distances(arena, n, m);
-  return distances.fill(problem.points[k], exec) &&
+  return distances.fill(problem.cost.points[k], exec) &&
          solve<T, ScalingForm<T>>(problem, k, distances.view(), result, arena, exec);
 }
 
 template <class T>
 Index bytes_per_problem(const SinkhornProblem<T>& problem) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
-  const bool fixed = !(problem.tol > 0), points = problem.points.given();
+  const bool fixed = !(problem.tol > 0), points = problem.cost.points.given();
   Arena arena(nullptr);
   if (points && is_streamed(n, m)) {
-    const Workspace<T, LogForm<T>> work(arena, n, m, problem.points.dims, fixed);
+    const Workspace<T, LogForm<T>> work(arena, n, m, problem.cost.points.dims, fixed);
   } else {
     if (points) const DistanceMatrix<T> distances(arena, n, m);
     const Workspace<T, ScalingForm<T>> work(arena, n, m, 0, fixed);
@@ -125,22 +125,16 @@ namespace kantorch {
 
 template <class T>
 Index sinkhorn_workspace(const SinkhornProblem<T>& problem, int threads) noexcept {
-  const auto& cost = problem.cost;
-  return cpu::slots(cost.batch, cost.rows, cost.cols, threads) * cpu::bytes_per_problem(problem);
+  return cpu::workspace_of(problem.cost, cpu::bytes_per_problem(problem), threads);
 }
 
 template <class T>
 Outcome sinkhorn(const SinkhornProblem<T>& problem, const ScalingResult& result, void* workspace,
                  const Cpu& exec) noexcept {
-  const auto& cost = problem.cost;
-  const Index slots = cpu::slots(cost.batch, cost.rows, cost.cols, exec.threads);
-  const Index bytes = cpu::bytes_per_problem(problem);
-  const bool finished =
-      cpu::for_each_problem(cost.batch, slots, exec, [&](Index k, Index slot, const Cpu& inner) {
-        return cpu::solve(problem, k, result, static_cast<char*>(workspace) + slot * bytes,
-                          cpu::for_passes(inner, cost.rows, cost.cols));
-      });
-  return finished ? Outcome::done : Outcome::interrupted;
+  return cpu::solve_batch(problem.cost, cpu::bytes_per_problem(problem), workspace, exec,
+                          [&](Index k, void* memory, const Cpu& inner) {
+                            return cpu::solve(problem, k, result, memory, inner);
+                          });
 }
 
 template Index sinkhorn_workspace(const SinkhornProblem<float>&, int) noexcept;

@@ -1,6 +1,8 @@
-"""The one place that knows the device: its core, its memory, its threads, and where its ops are registered."""
+"""The one place that knows the devices: their cores, their memory, their threads, and where ops are registered."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,14 +11,20 @@ from kantorch import _core as core
 
 DISPATCH_KEY = "CPU"
 
-__all__ = ["DISPATCH_KEY", "core", "thread_count", "workspace"]
+__all__ = ["DISPATCH_KEY", "Execution", "core"]
 
 
-def thread_count(threads: int) -> int:
-    """The number of threads to use; 0 stands for torch's own number."""
-    return threads or torch.get_num_threads()
+class Execution(NamedTuple):
+    """Where and how a call of the core runs."""
 
+    device: torch.device
+    threads: int
 
-def workspace(size: int) -> Tensor:
-    """Scratch memory, from torch's allocator."""
-    return torch.empty(size, dtype=torch.uint8)
+    @classmethod
+    def of(cls, tensor: Tensor, threads: int) -> Execution:
+        """On the device of a tensor; 0 threads stand for torch's own number."""
+        return cls(tensor.device, threads or torch.get_num_threads())
+
+    def allocate(self, size: int) -> Tensor:
+        """So many bytes of scratch, from torch's allocator; the core asks for them."""
+        return torch.empty(size, dtype=torch.uint8, device=self.device)

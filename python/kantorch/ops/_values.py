@@ -10,76 +10,44 @@ import torch
 from torch import Tensor
 
 from kantorch.errors import ConvergenceWarning, Status
-from kantorch.ops._backend import core
+from kantorch.ops._backend import Execution, core
 from kantorch.ops._layout import Problem
 
 
 def check_values(
-    problem: Problem, threads: int, *, strength: Tensor | None = None, name: str = "reg"
+    problem: Problem, execution: Execution, *, strength: Tensor | None = None, name: str = "reg"
 ) -> None:
     """Raise a ValueError that names the first bad value of a problem.
 
     Args:
         problem: whose cost, a and b are read.
-        threads: to read with.
+        execution: to read with.
         strength: reg or beta, (B,) float64, contiguous.
         name: what the user calls `strength`.
     """
-    cost, a, b = problem.arguments
-    # A shared cost is read once, and of points there is none.
-    batched = problem.cost is not None and problem.cost.ndim == 3
-    distinct = (cost[0], 0 if problem.cost is None else problem.batch if batched else 1, *cost[2:])
-    at = 0 if strength is None else strength.data_ptr()
-    found = core.check(problem.dtype, distinct, a, b, at, problem.batch, threads)
-    raise_fault(
-        found,
-        cost=batched,
-        a=problem.a.ndim == 2,
-        b=problem.b.ndim == 2,
-        strength=problem.batch > 1,
-        name=name,
-    )
-
-
-def raise_fault(
-    found: tuple[int, int, int, int, float, float],
-    *,
-    cost: bool,
-    a: bool,
-    b: bool,
-    strength: bool = False,
-    name: str = "reg",
-) -> None:
-    """Raise a ValueError for what the core's check has found, if anything.
-
-    Args:
-        found: fault, problem, row, column, value, other value.
-        cost: whether it is batched; likewise a, b, strength.
-        a: see `cost`.
-        b: see `cost`.
-        strength: see `cost`.
-        name: what the user calls the strength.
-    """
-    fault, k, i, j, value, other = found
-    if fault == 0:
+    found = core.check(problem, strength, execution)
+    if found is None:
         return
-    if fault == 1:
-        msg = f"cost must be finite: {_index('cost', cost, k, i, j)} = {value}"
-    elif fault in (2, 4):
-        msg = f"a must be {'finite' if fault == 2 else 'non-negative'}: {_index('a', a, k, i)} = {value}"
-    elif fault in (3, 5):
-        msg = f"b must be {'finite' if fault == 3 else 'non-negative'}: {_index('b', b, k, i)} = {value}"
-    elif fault == 7:
-        msg = f"{name} must be finite and positive: {_index(name, strength, k)} = {value}"
-    else:
-        rule = (
-            "a and b must have the same total mass, up to a relative difference of 1e-5"
-            if fault == 6
-            else "a and b must have a finite total mass"
-        )
-        sums = (_index("sum a", a or b, k), _index("sum b", a or b, k))
-        msg = f"{rule}: {sums[0]} = {value}, {sums[1]} = {other}"
-    raise ValueError(msg)
+    fault, k, i, j = found["fault"], found["problem"], found["row"], found["col"]
+    value, other = found["value"], found["other"]
+    of_a, of_b = problem.a.ndim == 2, problem.b.ndim == 2
+    a, b = _index("a", of_a, k, i), _index("b", of_b, k, i)
+    cost = _index("cost", problem.cost is not None and problem.cost.ndim == 3, k, i, j)
+    reg = _index(name, problem.batch > 1, k)
+    sum_a, sum_b = (_index(f"sum {side}", of_a or of_b, k) for side in "ab")
+    sums = f"{sum_a} = {value}, {sum_b} = {other}"
+    messages = {
+        "cost_not_finite": f"cost must be finite: {cost} = {value}",
+        "a_not_finite": f"a must be finite: {a} = {value}",
+        "b_not_finite": f"b must be finite: {b} = {value}",
+        "a_negative": f"a must be non-negative: {a} = {value}",
+        "b_negative": f"b must be non-negative: {b} = {value}",
+        "strength_not_positive": f"{name} must be finite and positive: {reg} = {value}",
+        "mass_overflow": f"a and b must have a finite total mass: {sums}",
+        "mass_differs": "a and b must have the same total mass, up to a relative difference of 1e-5: "
+        + sums,
+    }
+    raise ValueError(messages[fault])
 
 
 def check_potentials(f_init: Tensor | None, g_init: Tensor | None) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from kantorch.errors import Status
-from kantorch.ops._backend import core, thread_count, workspace
+from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
 from kantorch.ops._gradients import mass_gradients
-from kantorch.ops._layout import Problem, batch_of, potential_arguments
+from kantorch.ops._layout import Problem, batch_of, start
 from kantorch.ops._values import check_potentials, check_values, warn_unless_converged
 from kantorch.ops.gibbs import reduce_batch
 
@@ -55,28 +55,14 @@ def _kernel(
     max_iter: int,
     threads: int,
 ) -> Any:
-    problem = Problem.of(cost, a, b)
-    threads = thread_count(threads)
-    check_values(problem, threads)
-    out = empty_outputs(problem.a.device, *problem.shape)
+    problem = Problem.stored(cost, a, b)
+    execution = Execution.of(cost, threads)
+    check_values(problem, execution)
+    out = empty_outputs(cost.device, *problem.shape)
     if problem.batch:
         check_potentials(f_init, g_init)
-        keep, f_, g_ = potential_arguments(f_init, g_init)
-        cost_, a_, b_ = problem.arguments
-        scratch = workspace(core.exact_workspace(problem.dtype, cost_, threads))
-        worst = core.exact(
-            problem.dtype,
-            cost_,
-            a_,
-            b_,
-            f_,
-            g_,
-            max_iter,
-            tuple([tensor.data_ptr() for tensor in out]),
-            scratch.data_ptr(),
-            threads,
-        )
-        del keep
+        f, g = start(f_init, g_init)
+        worst = core.exact(problem, f, g, max_iter, out, execution)
         if worst > Status.FIXED_ITERATIONS:
             warn_unless_converged("exact", out.status, out.marginal_error)
     return out
@@ -91,7 +77,7 @@ def _fake(
     max_iter: int,
     threads: int,
 ) -> Any:
-    return empty_outputs(cost.device, batch_of(cost, a, b), *cost.shape[-2:])
+    return empty_outputs(cost.device, batch_of((cost, 2), (a, 1), (b, 1)), *cost.shape[-2:])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: ExactOutputs) -> None:

@@ -7,46 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch.ops._backend import core, thread_count
+from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
-from kantorch.ops._layout import (
-    batch_of,
-    contiguous,
-    cost_argument,
-    dtype_of,
-    rows_contiguous,
-    scalars,
-    vector_argument,
-)
+from kantorch.ops._layout import Problem, batch_of, contiguous, scalars
 
 
 def _kernel(
     cost: Tensor, f: Tensor, g: Tensor, x: Tensor, y: Tensor, eps: Tensor, threads: int
 ) -> Tensor:
-    batch = batch_of(cost, f, g, x, y, scalars=eps)
-    plan = torch.empty((batch, *cost.shape[-2:]), dtype=cost.dtype)
-    if batch:
-        cost = rows_contiguous(cost)
-        f, g, x, y = contiguous(f), contiguous(g), contiguous(x), contiguous(y)
-        eps = scalars(eps, batch)
-        core.gibbs(
-            dtype_of(cost),
-            cost_argument(cost, batch),
-            vector_argument(f),
-            vector_argument(g),
-            vector_argument(x),
-            vector_argument(y),
-            eps.data_ptr(),
-            plan.data_ptr(),
-            thread_count(threads),
-        )
+    problem = Problem.stored(cost, x, y, f[..., 0])
+    plan = cost.new_empty(problem.shape)
+    if problem.batch:
+        f, g, eps = contiguous(f), contiguous(g), scalars(eps, problem.batch)
+        core.gibbs(problem, f, g, eps, plan, Execution.of(cost, threads))
     return plan
 
 
 def _fake(
     cost: Tensor, f: Tensor, g: Tensor, x: Tensor, y: Tensor, eps: Tensor, threads: int
 ) -> Tensor:
-    batch = batch_of(cost, f, g, x, y, scalars=eps)
+    batch = batch_of((f, 1), (cost, 2), (x, 1), (y, 1), (eps, 0))
     return cost.new_empty((batch, *cost.shape[-2:]))
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch.ops._backend import core, thread_count, workspace
+from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
-from kantorch.ops._layout import Problem, contiguous, scalars, vector_argument
+from kantorch.ops._layout import Problem, contiguous, scalars
 from kantorch.ops.gibbs import gibbs, reduce_batch
 
 
@@ -25,32 +25,13 @@ def _kernel(
     transposed: bool,
     threads: int,
 ) -> tuple[Tensor, Tensor]:
-    problem = Problem.of(cost, a, b, eps)
+    problem = Problem.stored(cost, a, b, eps)
     batch, n, m = problem.shape
-    left = torch.empty((batch, n), dtype=torch.float64)
-    right = torch.empty((batch, m), dtype=torch.float64)
+    left, right = x.new_empty((batch, n)), x.new_empty((batch, m))
     if batch:
         f, g, x, y = contiguous(f), contiguous(g), contiguous(x), contiguous(y)
-        eps = scalars(eps, batch)
-        cost_, a_, b_ = problem.arguments
-        threads = thread_count(threads)
-        scratch = workspace(core.implicit_workspace(problem.dtype, cost_, threads))
-        core.implicit(
-            problem.dtype,
-            cost_,
-            vector_argument(f),
-            vector_argument(g),
-            a_,
-            b_,
-            eps.data_ptr(),
-            vector_argument(x),
-            vector_argument(y),
-            transposed,
-            left.data_ptr(),
-            right.data_ptr(),
-            scratch.data_ptr(),
-            threads,
-        )
+        eps, execution = scalars(eps, batch), Execution.of(cost, threads)
+        core.implicit(problem, f, g, eps, x, y, transposed, left, right, execution)
     return left, right
 
 

@@ -8,19 +8,18 @@ import torch
 from torch import Tensor
 
 from kantorch.errors import Status
-from kantorch.ops._backend import core, thread_count
+from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
 from kantorch.ops._gradients import mass_gradients
-from kantorch.ops._layout import contiguous, dtype_of, vector_argument
-from kantorch.ops._values import check_potentials, raise_fault, warn_unless_converged
+from kantorch.ops._layout import Problem, batch_of, contiguous
+from kantorch.ops._values import check_potentials, check_values, warn_unless_converged
 from kantorch.ops.distance import require_finite
 from kantorch.ops.exact import ExactOutputs, empty_outputs
 from kantorch.ops.gibbs import reduce_batch
 
 
 def _shape(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[int, int, int]:
-    batch = next((v.shape[0] for v in (x, y, a, b) if v.ndim == 2), 1)
-    return batch, x.shape[-1], y.shape[-1]
+    return batch_of((x, 1), (y, 1), (a, 1), (b, 1)), x.shape[-1], y.shape[-1]
 
 
 def _kernel(
@@ -35,46 +34,20 @@ def _kernel(
 ) -> Any:
     if f_init is not None and g_init is not None:  # nothing to start, but they are checked
         check_potentials(f_init, g_init)
-    shape = _shape(x, y, a, b)
-    threads = thread_count(threads)
     x, y, a, b = (contiguous(vector) for vector in (x, y, a, b))
-    out = empty_outputs(x.device, *shape)
-    if not shape[0]:
+    problem = Problem(a, b, *_shape(x, y, a, b))
+    execution = Execution.of(x, threads)
+    out = empty_outputs(x.device, *problem.shape)
+    if not problem.batch:
         return out
-    _check(x, y, a, b, squared, shape, threads)
-    worst = core.line(
-        dtype_of(x),
-        shape,
-        vector_argument(x),
-        vector_argument(y),
-        vector_argument(a),
-        vector_argument(b),
-        squared,
-        tuple([tensor.data_ptr() for tensor in out]),
-        threads,
-    )
-    if worst > Status.FIXED_ITERATIONS:
-        warn_unless_converged("exact", out.status, out.marginal_error)
-    return out
-
-
-def _check(
-    x: Tensor,
-    y: Tensor,
-    a: Tensor,
-    b: Tensor,
-    squared: bool,
-    shape: tuple[int, int, int],
-    threads: int,
-) -> None:
     require_finite("x", x.unsqueeze(-1))
     require_finite("y", y.unsqueeze(-1))
     _check_costs(x, y, squared)
-    cost = (0, *shape, 0, 0)  # there is none
-    found = core.check(
-        dtype_of(x), cost, vector_argument(a), vector_argument(b), 0, shape[0], threads
-    )
-    raise_fault(found, cost=False, a=a.ndim == 2, b=b.ndim == 2)
+    check_values(problem, execution)
+    worst = core.line(problem, x, y, squared, out, execution)
+    if worst > Status.FIXED_ITERATIONS:
+        warn_unless_converged("exact", out.status, out.marginal_error)
+    return out
 
 
 def _check_costs(x: Tensor, y: Tensor, squared: bool) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kantorch.ops._backend import core, thread_count
+from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
-from kantorch.ops._layout import Problem, contiguous, points_batch_of, scalars, vector_argument
+from kantorch.ops._layout import Problem, batch_of, contiguous, scalars
 from kantorch.ops.distance import distances
 from kantorch.ops.gibbs import gibbs
 
@@ -25,23 +25,11 @@ def _kernel(
     metric: str,
     threads: int,
 ) -> Tensor:
-    problem = Problem.of_points(x, y, a, b, metric, eps)
+    problem = Problem.between(x, y, metric, a, b, eps)
     out = x.new_empty((problem.batch, *x.shape[-2:]))
     if problem.batch:
         f, g, eps = contiguous(f), contiguous(g), scalars(eps, problem.batch)
-        cost_, a_, b_ = problem.arguments
-        core.point_gradient(
-            problem.dtype,
-            cost_,
-            problem.points_argument,
-            vector_argument(f),
-            vector_argument(g),
-            a_,
-            b_,
-            eps.data_ptr(),
-            out.data_ptr(),
-            thread_count(threads),
-        )
+        core.point_gradient(problem, f, g, eps, out, Execution.of(x, threads))
     return out
 
 
@@ -56,7 +44,7 @@ def _fake(
     metric: str,
     threads: int,
 ) -> Tensor:
-    batch = points_batch_of(x, y, f, g, a, b, scalars=eps)
+    batch = batch_of((f, 1), (x, 2), (y, 2), (a, 1), (b, 1), (eps, 0))
     return x.new_empty((batch, *x.shape[-2:]))
 
 

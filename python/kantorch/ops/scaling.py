@@ -1,20 +1,21 @@
-"""What the solvers of the scaling family share: their outputs and how to ask for them."""
+"""What the solvers of the scaling family share: their outputs, how to ask for them, and their masses' derivatives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from kantorch.ops._backend import thread_count, workspace
-from kantorch.ops._layout import Problem, potential_arguments
-from kantorch.ops._values import check_potentials
+from kantorch.ops._backend import Execution
+from kantorch.ops._layout import Problem, batch_of, start
+from kantorch.ops._values import check_potentials, check_values
+from kantorch.ops.cost import cost_of
 
 
 class ScalingOutputs(NamedTuple):
-    """What the core's ScalingResult holds, in its order; see csrc/core/scaling.hpp."""
+    """What the core's ScalingResult holds; see csrc/core/scaling.hpp."""
 
     f: Tensor
     g: Tensor
@@ -33,55 +34,67 @@ def empty_outputs(like: Tensor, batch: int, n: int, m: int) -> ScalingOutputs:
     """Empty outputs, float64 but for the counters."""
     double = torch.float64
     return ScalingOutputs(
-        like.new_empty((batch, n), dtype=double),
-        like.new_empty((batch, m), dtype=double),
-        like.new_empty(batch, dtype=double),
-        like.new_empty(batch, dtype=double),
-        like.new_empty(batch, dtype=double),
-        like.new_empty((batch, n), dtype=double),
-        like.new_empty((batch, m), dtype=double),
-        like.new_empty(batch, dtype=double),
-        like.new_empty(batch, dtype=double),
-        like.new_empty(batch, dtype=torch.int64),
-        like.new_empty(batch, dtype=torch.int32),
+        f=like.new_empty((batch, n), dtype=double),
+        g=like.new_empty((batch, m), dtype=double),
+        eps=like.new_empty(batch, dtype=double),
+        value=like.new_empty(batch, dtype=double),
+        value_linear=like.new_empty(batch, dtype=double),
+        row_sum=like.new_empty((batch, n), dtype=double),
+        col_sum=like.new_empty((batch, m), dtype=double),
+        marginal_error=like.new_empty(batch, dtype=double),
+        bound=like.new_empty(batch, dtype=double),
+        n_iter=like.new_empty(batch, dtype=torch.int64),
+        status=like.new_empty(batch, dtype=torch.int32),
     )
+
+
+def fake(
+    cost: Tensor | None,
+    x: Tensor | None,
+    y: Tensor | None,
+    metric: str,
+    a: Tensor,
+    b: Tensor,
+    strength: Tensor | None,
+    *_: Any,
+) -> Any:
+    """The fake kernel of a solver."""
+    batch = batch_of((cost, 2), (x, 2), (y, 2), (a, 1), (b, 1), (strength, 0))
+    return empty_outputs(a, batch, *cost_of(cost, x, y, metric).shape[-2:])
 
 
 def run(
     kernel: Callable[..., None],
-    kernel_workspace: Callable[..., int],
     problem: Problem,
     strength: Tensor,
+    strength_name: str | None,
     f_init: Tensor | None,
     g_init: Tensor | None,
     tol: float,
     max_iter: int,
     threads: int,
 ) -> ScalingOutputs:
-    """Run a solver of the family on a problem whose values have been checked."""
-    to = empty_outputs(problem.a, *problem.shape)
+    """Check the values of a problem and run a solver of the family on it.
+
+    Args:
+        kernel: of the core.
+        problem: see `Problem`.
+        strength: reg or beta, (B,) float64, contiguous.
+        strength_name: what the user calls it, or None if it is not the user's.
+        f_init: (n,) or (B, n), a start; likewise g_init.
+        g_init: see `f_init`.
+        tol: see `solve`; likewise max_iter.
+        max_iter: see `tol`.
+        threads: see `Execution`.
+    """
+    execution = Execution.of(problem.a, threads)
+    if strength_name is None:
+        check_values(problem, execution)
+    else:
+        check_values(problem, execution, strength=strength, name=strength_name)
+    out = empty_outputs(problem.a, *problem.shape)
     if problem.batch:
         check_potentials(f_init, g_init)
-        keep, f_, g_ = potential_arguments(f_init, g_init)
-        cost_, a_, b_ = problem.arguments
-        threads = thread_count(threads)
-        points_ = problem.points_argument
-        scratch = workspace(kernel_workspace(problem.dtype, cost_, points_, tol, threads))
-        addresses = tuple(tensor.data_ptr() for tensor in to)
-        kernel(
-            problem.dtype,
-            cost_,
-            points_,
-            a_,
-            b_,
-            strength.data_ptr(),
-            f_,
-            g_,
-            tol,
-            max_iter,
-            addresses,
-            scratch.data_ptr(),
-            threads,
-        )
-        del keep
-    return to
+        f, g = start(f_init, g_init)
+        kernel(problem, strength, f, g, tol, max_iter, out, execution)
+    return out

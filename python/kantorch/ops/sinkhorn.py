@@ -7,20 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kantorch.ops import cost as costs
 from kantorch.ops import scaling
-from kantorch.ops._backend import core, thread_count
+from kantorch.ops._backend import core
 from kantorch.ops._define import define
-from kantorch.ops._layout import Problem, batch_of, points_batch_of
-from kantorch.ops._layout import scalars as per_problem
-from kantorch.ops._values import check_values, warn_unless_converged
-from kantorch.ops.distance import check_points, distances
+from kantorch.ops._layout import scalars
+from kantorch.ops._values import warn_unless_converged
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.implicit import implicit
-from kantorch.ops.point_gradient import point_gradient
 
 
 def _kernel(
-    cost: Tensor,
+    cost: Tensor | None,
+    x: Tensor | None,
+    y: Tensor | None,
+    metric: str,
     a: Tensor,
     b: Tensor,
     reg: Tensor,
@@ -31,35 +32,13 @@ def _kernel(
     max_iter: int,
     threads: int,
 ) -> Any:
-    problem = Problem.of(cost, a, b, reg)
-    return _solve(problem, reg, f_init, g_init, entropy, tol, max_iter, threads)
-
-
-def _solve(
-    problem: Problem,
-    reg: Tensor,
-    f_init: Tensor | None,
-    g_init: Tensor | None,
-    entropy: bool,
-    tol: float,
-    max_iter: int,
-    threads: int,
-) -> Any:
-    strength = per_problem(reg, problem.batch)
-    check_values(problem, thread_count(threads), strength=strength, name="reg")
-    out = scaling.run(
-        core.sinkhorn,
-        core.sinkhorn_workspace,
-        problem,
-        strength,
-        f_init,
-        g_init,
-        tol,
-        max_iter,
-        threads,
-    )
+    given = costs.cost_of(cost, x, y, metric)
+    given.check()
+    problem = given.problem(a, b, reg)
+    eps = scalars(reg, problem.batch)
+    out = scaling.run(core.sinkhorn, problem, eps, "reg", f_init, g_init, tol, max_iter, threads)
     if entropy:
-        out.value.add_(strength * (_negative_entropy(problem.a) + _negative_entropy(problem.b)))
+        out.value.add_(eps * (_negative_entropy(problem.a) + _negative_entropy(problem.b)))
     warn_unless_converged("sinkhorn", out.status, out.marginal_error)
     return out
 
@@ -70,76 +49,48 @@ def _negative_entropy(weights: Tensor) -> Tensor:
     return entropy
 
 
-def _fake(
-    cost: Tensor,
-    a: Tensor,
-    b: Tensor,
-    reg: Tensor,
-    f_init: Tensor | None,
-    g_init: Tensor | None,
-    entropy: bool,
-    tol: float,
-    max_iter: int,
-    threads: int,
-) -> Any:
-    return scaling.empty_outputs(cost, batch_of(cost, a, b, scalars=reg), *cost.shape[-2:])
-
-
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.ScalingOutputs) -> None:
-    cost, a, b, _, _, _, ctx.entropy, _, _, ctx.threads = inputs
-    ctx.save_for_backward(cost, a, b, output.f, output.g, output.eps)
+    cost, x, y, ctx.metric, a, b, _, _, _, ctx.entropy, _, _, ctx.threads = inputs
+    ctx.save_for_backward(cost, x, y, a, b, output.f, output.g, output.eps)
     ctx.mark_non_differentiable(*output[4:], output.eps)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
     """Gradient of value by the envelope theorem, of f and g by the implicit function theorem."""
-    cost, a, b, f, g, eps = ctx.saved_tensors
-    grad_f, grad_g, grad_value = grads.f, grads.g, grads.value
-    need_cost, need_a, need_b = ctx.needs_input_grad[:3]
-    dtype = cost.dtype
-    grad_cost = None
-    grad_a, grad_b = _mass_gradients(ctx, grad_value, a, b, f, g, eps, need_a, need_b)
-    if grad_value is not None and need_cost:
-        # Linear in x: the upstream gradient rides on a, without a buffer of its own.
-        x = a * grad_value.to(dtype)[:, None]
-        grad_cost = gibbs(cost, f, g, x, b, eps, ctx.threads)
-    if grad_f is not None or grad_g is not None:
-        more = _implicit_gradients(
-            ctx, cost, a, b, f, g, eps, grad_f, grad_g, (need_cost, need_a, need_b)
-        )
-        grad_cost, grad_a, grad_b = map(_plus, (grad_cost, grad_a, grad_b), more)
-    return (
-        None if grad_cost is None else reduce_batch(grad_cost, cost),
-        None if grad_a is None else reduce_batch(grad_a.to(dtype), a),
-        None if grad_b is None else reduce_batch(grad_b.to(dtype), b),
-        *(None,) * 7,
-    )
-
-
-def _mass_gradients(
-    ctx: Any,
-    grad_value: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    f: Tensor,
-    g: Tensor,
-    eps: Tensor,
-    need_a: bool,
-    need_b: bool,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Those of value."""
+    cost_, x, y, a, b, f, g, eps = ctx.saved_tensors
+    operands = cost_, x, y
+    cost = costs.cost_of(*operands, ctx.metric)
+    of_cost: costs.Gradients = (None,) * 4
     grad_a = grad_b = None
-    if grad_value is not None:
+    need_cost, (need_a, need_b) = ctx.needs_input_grad[:3], ctx.needs_input_grad[4:6]
+    if (scale := grads.value) is not None:
+        of_cost = cost.plan_gradients(scale, f, g, a, b, eps, need_cost, ctx.threads)
         if need_a:
-            grad_a = grad_value[:, None] * _mass_derivative(f, a, eps, ctx.entropy)
+            grad_a = scale[:, None] * _mass_derivative(f, a, eps, ctx.entropy)
         if need_b:
-            grad_b = grad_value[:, None] * _mass_derivative(g, b, eps, ctx.entropy)
-    return grad_a, grad_b
+            grad_b = scale[:, None] * _mass_derivative(g, b, eps, ctx.entropy)
+    if grads.f is not None or grads.g is not None:
+        matrix, pull_back = cost.matrix_and_pullback(f.shape[0])
+        more = _implicit_gradients(
+            matrix, a, b, f, g, eps, grads.f, grads.g, (any(need_cost), need_a, need_b), ctx.threads
+        )
+        if more[0] is not None:
+            of_cost = _sums(of_cost, pull_back(more[0]))
+        grad_a, grad_b = _sums((grad_a, grad_b), more[1:])
+    inputs = zip((*of_cost, grad_a, grad_b), (*operands, None, a, b), strict=True)
+    return *(
+        None if grad is None else reduce_batch(grad.to(a.dtype), like) for grad, like in inputs
+    ), *(None,) * 7
+
+
+def _sums(left: tuple[Any, ...], right: tuple[Any, ...]) -> Any:
+    """Gradients added one by one, where None is none."""
+    pairs = zip(left, right, strict=True)
+    return tuple([y if x is None else x if y is None else x + y for x, y in pairs])
 
 
 def _implicit_gradients(
-    ctx: Any,
     cost: Tensor,
     a: Tensor,
     b: Tensor,
@@ -149,30 +100,25 @@ def _implicit_gradients(
     grad_f: Tensor | None,
     grad_g: Tensor | None,
     need: tuple[bool, bool, bool],
+    threads: int,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Those of the potentials, in cost, a and b."""
     grad_f = torch.zeros_like(f) if grad_f is None else grad_f
     grad_g = torch.zeros_like(g) if grad_g is None else grad_g
     grad_f, grad_g = _project(grad_f, grad_g, a, b)
-    left, right = implicit(cost, f, g, a, b, eps, grad_f, grad_g, True, ctx.threads)
+    left, right = implicit(cost, f, g, a, b, eps, grad_f, grad_g, True, threads)
     left_, right_ = left.to(cost.dtype), right.to(cost.dtype)
     of_cost = of_a = of_b = None
     if need[0]:
-        of_cost = gibbs(cost, f, g, left_, b, eps, ctx.threads)
-        of_cost = of_cost + gibbs(cost, f, g, a, right_, eps, ctx.threads)
+        of_cost = gibbs(cost, f, g, left_, b, eps, threads)
+        of_cost = of_cost + gibbs(cost, f, g, a, right_, eps, threads)
     if need[1]:
         one = torch.ones_like(left_)
-        sums = gibbs(cost, f, g, one, right_, eps, ctx.threads).sum(-1)
-        of_a = _centre(-eps[:, None] * sums)
+        of_a = _centre(-eps[:, None] * gibbs(cost, f, g, one, right_, eps, threads).sum(-1))
     if need[2]:
         one = torch.ones_like(right_)
-        sums = gibbs(cost, f, g, left_, one, eps, ctx.threads).sum(-2)
-        of_b = _centre(-eps[:, None] * sums)
+        of_b = _centre(-eps[:, None] * gibbs(cost, f, g, left_, one, eps, threads).sum(-2))
     return of_cost, of_a, of_b
-
-
-def _plus(x: Tensor | None, y: Tensor | None) -> Tensor | None:
-    return y if x is None else x if y is None else x + y
 
 
 def _project(grad_f: Tensor, grad_g: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,122 +145,16 @@ def _mass_derivative(potential: Tensor, weights: Tensor, eps: Tensor, entropy: b
     return torch.where(held, derivative - mean, 0)
 
 
-def _points_kernel(
-    x: Tensor,
-    y: Tensor,
-    a: Tensor,
-    b: Tensor,
-    reg: Tensor,
-    f_init: Tensor | None,
-    g_init: Tensor | None,
-    metric: str,
-    entropy: bool,
-    tol: float,
-    max_iter: int,
-    threads: int,
-) -> Any:
-    check_points(x, y, metric)
-    problem = Problem.of_points(x, y, a, b, metric, reg)
-    return _solve(problem, reg, f_init, g_init, entropy, tol, max_iter, threads)
-
-
-def _points_fake(
-    x: Tensor,
-    y: Tensor,
-    a: Tensor,
-    b: Tensor,
-    reg: Tensor,
-    f_init: Tensor | None,
-    g_init: Tensor | None,
-    metric: str,
-    entropy: bool,
-    tol: float,
-    max_iter: int,
-    threads: int,
-) -> Any:
-    return scaling.empty_outputs(
-        x, points_batch_of(x, y, a, b, scalars=reg), x.shape[-2], y.shape[-2]
-    )
-
-
-def _points_setup_context(
-    ctx: Any, inputs: tuple[Any, ...], output: scaling.ScalingOutputs
-) -> None:
-    x, y, a, b, _, _, _, ctx.metric, ctx.entropy, _, _, ctx.threads = inputs
-    ctx.save_for_backward(x, y, a, b, output.f, output.g, output.eps)
-    ctx.mark_non_differentiable(*output[4:], output.eps)
-    ctx.set_materialize_grads(False)
-
-
-def _points_backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
-    """Gradient of value in O(n + m) memory; that of f and g stores the costs."""
-    x, y, a, b, f, g, eps = ctx.saved_tensors
-    grad_f, grad_g, grad_value = grads.f, grads.g, grads.value
-    need_x, need_y, need_a, need_b = ctx.needs_input_grad[:4]
-    grad_x = grad_y = None
-    grad_a, grad_b = _mass_gradients(ctx, grad_value, a, b, f, g, eps, need_a, need_b)
-    if grad_value is not None:
-        scale = grad_value.to(x.dtype)[:, None]
-        if need_x:
-            grad_x = point_gradient(x, y, f, g, a * scale, b, eps, ctx.metric, ctx.threads)
-        if need_y:
-            grad_y = point_gradient(y, x, g, f, b * scale, a, eps, ctx.metric, ctx.threads)
-    if grad_f is not None or grad_g is not None:
-        with torch.enable_grad():
-            x_, y_ = (p if p.requires_grad else p.detach().requires_grad_() for p in (x, y))
-            clouds = tuple(p.expand(f.shape[0], *p.shape[-2:]) for p in (x_, y_))
-            cost = distances(clouds[0], clouds[1], ctx.metric)
-        need = (need_x or need_y, need_a, need_b)
-        of_cost, *of_masses = _implicit_gradients(
-            ctx,
-            cost if torch.is_grad_enabled() else cost.detach(),
-            a,
-            b,
-            f,
-            g,
-            eps,
-            grad_f,
-            grad_g,
-            need,
-        )
-        if of_cost is not None:
-            of_points = torch.autograd.grad(
-                cost, clouds, of_cost, create_graph=torch.is_grad_enabled()
-            )
-            grad_x = _plus(grad_x, of_points[0]) if need_x else None
-            grad_y = _plus(grad_y, of_points[1]) if need_y else None
-        grad_a, grad_b = map(_plus, (grad_a, grad_b), of_masses)
-    return (
-        None if grad_x is None else reduce_batch(grad_x, x),
-        None if grad_y is None else reduce_batch(grad_y, y),
-        None if grad_a is None else reduce_batch(grad_a.to(x.dtype), a),
-        None if grad_b is None else reduce_batch(grad_b.to(x.dtype), b),
-        *(None,) * 8,
-    )
-
-
-# (cost, a, b, reg () or (B,) float64, f_init, g_init, entropy, tol, max_iter, threads) -> scaling.ScalingOutputs, of which f, g
-# and value are differentiable: saved as they are, they still belong to the graph when backward reads them, so the
-# gradient of value can be differentiated again.
+# (cost or points, a, b, reg () or (B,) float64, f_init, g_init, entropy, tol, max_iter, threads) -> ScalingOutputs, of
+# which f, g and value are differentiable: saved as they are, they still belong to the graph when backward reads them,
+# so the gradient of value can be differentiated again.
 sinkhorn = define(
-    "sinkhorn(Tensor cost, Tensor a, Tensor b, Tensor reg, Tensor? f_init, Tensor? g_init, "
+    f"sinkhorn({costs.SCHEMA}, Tensor a, Tensor b, Tensor reg, Tensor? f_init, Tensor? g_init, "
     "bool entropy, float tol, int max_iter, int threads)",
     outputs=scaling.ScalingOutputs,
     kernel=_kernel,
-    fake=_fake,
-    own_dims=(2, 1, 1, 0, 1, 1, None, None, None, None),
+    fake=scaling.fake,
+    own_dims=(*costs.OWN_DIMS, 1, 1, 0, 1, 1, None, None, None, None),
     setup_context=_setup_context,
     backward=_backward,
-)
-
-# The same between points x (n, d), y (m, d), whose cost is not stored.
-sinkhorn_points = define(
-    "sinkhorn_points(Tensor x, Tensor y, Tensor a, Tensor b, Tensor reg, Tensor? f_init, "
-    "Tensor? g_init, str metric, bool entropy, float tol, int max_iter, int threads)",
-    outputs=scaling.ScalingOutputs,
-    kernel=_points_kernel,
-    fake=_points_fake,
-    own_dims=(2, 2, 1, 1, 0, 1, 1, None, None, None, None, None),
-    setup_context=_points_setup_context,
-    backward=_points_backward,
 )

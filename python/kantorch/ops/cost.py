@@ -1,0 +1,329 @@
+"""A cost, stored as a matrix or made from points, behind one interface for ops and results."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+from typing_extensions import override
+
+from kantorch.ops._layout import Problem
+from kantorch.ops.distance import check_points, distances
+from kantorch.ops.gibbs import gibbs
+from kantorch.ops.point_gradient import point_gradient
+
+# A cost among the arguments of an op: either the matrix or both clouds are given.
+SCHEMA = "Tensor? cost, Tensor? x, Tensor? y, str metric"
+OWN_DIMS = (2, 2, 2, None)
+
+Operands = tuple[Tensor | None, Tensor | None, Tensor | None, str]
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, None]  # of the operands
+
+
+class Cost(abc.ABC):
+    """Costs (n, m) or (B, n, m)."""
+
+    names: ClassVar[tuple[str, ...]]
+    """Those of the tensors, for messages."""
+
+    @property
+    @abc.abstractmethod
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What the costs are made of."""
+
+    @property
+    @abc.abstractmethod
+    def operands(self) -> Operands:
+        """What an op takes; see `SCHEMA`."""
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """(n, m) or (B, n, m)."""
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions of the costs."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the costs."""
+        return self.tensors[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the costs are."""
+        return self.tensors[0].device
+
+    @abc.abstractmethod
+    def map(self, function: Callable[[Tensor], Tensor]) -> Cost:
+        """The cost of changed tensors."""
+
+    def detach(self) -> Cost:
+        """The cost without its graph."""
+        return self.map(torch.Tensor.detach)
+
+    @abc.abstractmethod
+    def matrix(self) -> Tensor:
+        """The costs, differentiable."""
+
+    @abc.abstractmethod
+    def part(self, problem: int, rows: Tensor, columns: Tensor) -> Tensor:
+        """Some rows and columns of one problem's costs, which masks choose."""
+
+    @abc.abstractmethod
+    def problem(self, a: Tensor, b: Tensor, scalars: Tensor | None = None) -> Problem:
+        """The problem as the core takes it."""
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Raise a ValueError for values that are not finite, where the core does not look at them."""
+
+    @abc.abstractmethod
+    def constant_part(self) -> Tensor | None:
+        """What can be taken from all costs of a problem (..) without rounding, if it would take digits, else 0.
+
+        None if nothing is ever taken.
+        """
+
+    @abc.abstractmethod
+    def less(self, constant: Tensor) -> Cost:
+        """The cost without a constant (..)."""
+
+    @abc.abstractmethod
+    def matrix_and_pullback(self, batch: int) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
+        """The costs, and what makes a gradient of theirs (B, n, m) one of the operands."""
+
+    @abc.abstractmethod
+    def plan_gradients(
+        self,
+        scale: Tensor,
+        f: Tensor,
+        g: Tensor,
+        a: Tensor,
+        b: Tensor,
+        eps: Tensor,
+        need: tuple[bool, ...],
+        threads: int,
+    ) -> Gradients:
+        """Those of scale <P, C> at the constant plan P = a b exp((f + g - C) / eps), batched.
+
+        Args:
+            scale: (B) upstream gradients.
+            f: (B, n) float64, see `gibbs`; likewise g, a, b, eps.
+            g: see `f`.
+            a: see `f`.
+            b: see `f`.
+            eps: see `f`.
+            need: which of the operands want one.
+            threads: see `Execution`.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored(Cost):
+    """A cost matrix."""
+
+    names = ("cost",)
+    cost: Tensor
+    """(n, m) or (B, n, m)"""
+
+    @property
+    @override
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.cost,)
+
+    @property
+    @override
+    def operands(self) -> Operands:
+        return self.cost, None, None, ""
+
+    @property
+    @override
+    def shape(self) -> tuple[int, ...]:
+        return self.cost.shape
+
+    @override
+    def map(self, function: Callable[[Tensor], Tensor]) -> Stored:
+        return Stored(function(self.cost))
+
+    @override
+    def matrix(self) -> Tensor:
+        return self.cost
+
+    @override
+    def part(self, problem: int, rows: Tensor, columns: Tensor) -> Tensor:
+        matrix = self.cost[problem] if self.cost.ndim == 3 else self.cost
+        return matrix[rows][:, columns]
+
+    @override
+    def problem(self, a: Tensor, b: Tensor, scalars: Tensor | None = None) -> Problem:
+        return Problem.stored(self.cost, a, b, scalars)
+
+    @override
+    def check(self) -> None:
+        """Leave it to the core."""
+
+    @override
+    def constant_part(self) -> Tensor | None:
+        # Where the smallest cost is at least twice the spread, its difference to each cost is exact (Sterbenz).
+        cost = self.cost.detach()
+        low, high = cost.amin((-2, -1)), cost.amax((-2, -1))
+        spread = high - low
+        return torch.where((low.abs() >= spread + spread) & (spread < torch.inf), low, 0)
+
+    @override
+    def less(self, constant: Tensor) -> Stored:
+        return Stored(self.cost - constant[..., None, None])
+
+    @override
+    def matrix_and_pullback(self, batch: int) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
+        return self.cost, lambda of_matrix: (of_matrix, None, None, None)
+
+    @override
+    def plan_gradients(
+        self,
+        scale: Tensor,
+        f: Tensor,
+        g: Tensor,
+        a: Tensor,
+        b: Tensor,
+        eps: Tensor,
+        need: tuple[bool, ...],
+        threads: int,
+    ) -> Gradients:
+        if not need[0]:
+            return None, None, None, None
+        # Linear in x: the upstream gradient rides on a, without a buffer of its own.
+        x = a * scale.to(a.dtype)[:, None]
+        return gibbs(self.cost, f, g, x, b, eps, threads), None, None, None
+
+
+@dataclasses.dataclass(frozen=True)
+class Points(Cost):
+    """Two clouds of points, which stand for the costs between them."""
+
+    names = ("x", "y")
+    x: Tensor
+    """(n, d) or (B, n, d)"""
+    y: Tensor
+    """(m, d) or (B, m, d)"""
+    metric: str
+
+    @property
+    @override
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.x, self.y
+
+    @property
+    @override
+    def operands(self) -> Operands:
+        return None, self.x, self.y, self.metric
+
+    @property
+    @override
+    def shape(self) -> tuple[int, ...]:
+        lead = self.x.shape[:-2] or self.y.shape[:-2]
+        return (*lead, self.x.shape[-2], self.y.shape[-2])
+
+    @override
+    def map(self, function: Callable[[Tensor], Tensor]) -> Points:
+        return Points(function(self.x), function(self.y), self.metric)
+
+    @override
+    def matrix(self) -> Tensor:
+        return distances(self.x, self.y, self.metric)
+
+    @override
+    def part(self, problem: int, rows: Tensor, columns: Tensor) -> Tensor:
+        x, y = (points[problem] if points.ndim == 3 else points for points in self.tensors)
+        return distances(x[rows], y[columns], self.metric)
+
+    @override
+    def problem(self, a: Tensor, b: Tensor, scalars: Tensor | None = None) -> Problem:
+        return Problem.between(self.x, self.y, self.metric, a, b, scalars)
+
+    @override
+    def check(self) -> None:
+        check_points(self.x, self.y, self.metric)
+
+    @override
+    def constant_part(self) -> Tensor | None:
+        return None
+
+    @override
+    def less(self, constant: Tensor) -> Points:
+        msg = "costs between points are made where they are used"
+        raise NotImplementedError(msg)
+
+    @override
+    def matrix_and_pullback(self, batch: int) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
+        graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            points = [p if p.requires_grad else p.detach().requires_grad_() for p in self.tensors]
+            x, y = (p.expand(batch, *p.shape[-2:]) for p in points)
+            cost = distances(x, y, self.metric)
+
+        def pull_back(of_matrix: Tensor) -> Gradients:
+            of_x, of_y = torch.autograd.grad(cost, (x, y), of_matrix, create_graph=graph)
+            return None, of_x, of_y, None
+
+        return cost if graph else cost.detach(), pull_back
+
+    @override
+    def plan_gradients(
+        self,
+        scale: Tensor,
+        f: Tensor,
+        g: Tensor,
+        a: Tensor,
+        b: Tensor,
+        eps: Tensor,
+        need: tuple[bool, ...],
+        threads: int,
+    ) -> Gradients:
+        """In O(n + m) memory."""
+        of_x = of_y = None
+        scale = scale.to(a.dtype)[:, None]
+        metric = self.metric
+        if need[1]:
+            of_x = point_gradient(self.x, self.y, f, g, a * scale, b, eps, metric, threads)
+        if need[2]:
+            of_y = point_gradient(self.y, self.x, g, f, b * scale, a, eps, metric, threads)
+        return None, of_x, of_y, None
+
+
+def cost_of(cost: Tensor | None, x: Tensor | None, y: Tensor | None, metric: str) -> Cost:
+    """The cost that an op was given; see `SCHEMA`.
+
+    Raises:
+        ValueError: neither a matrix nor two clouds, or both.
+    """
+    if cost is not None and x is None and y is None:
+        return Stored(cost)
+    if cost is None and x is not None and y is not None:
+        return Points(x, y, metric)
+    msg = "an op takes either cost, or x and y with a metric"
+    raise ValueError(msg)
+
+
+def _register(cls: type[Any]) -> None:
+    """Make a cost a pytree node, so that functions under vmap can return results that hold it."""
+
+    def flatten(cost: Any) -> tuple[list[Tensor], Any]:
+        return list(cost.tensors), getattr(cost, "metric", None)
+
+    def unflatten(tensors: Any, metric: Any) -> Any:
+        return cls(*tensors) if metric is None else cls(*tensors, metric)
+
+    _pytree.register_pytree_node(cls, flatten, unflatten)
+
+
+for _cls in (Stored, Points):
+    _register(_cls)
