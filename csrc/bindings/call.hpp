@@ -13,6 +13,7 @@
 #include "bindings/tensor.hpp"
 #include "core/exec.hpp"
 #include "core/status.hpp"
+#include "cpu/runtime/huge_pages.hpp"
 
 namespace kantorch::bindings {
 
@@ -70,7 +71,11 @@ class Execution : public py::object {
   int threads() const { return attr("threads").cast<int>(); }
 
   // Scratch of so many bytes, from torch's allocator.
-  Tensor allocate(Index bytes) const { return py::object(attr("allocate")(bytes)); }
+  Tensor allocate(Index bytes) const {
+    const Tensor memory = py::object(attr("allocate")(bytes));
+    cpu::prefer_huge_pages(memory.data<void>(), bytes);
+    return memory;
+  }
 };
 
 // Runs kernel(exec) without the GIL.

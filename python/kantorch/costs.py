@@ -34,6 +34,7 @@ def cost_matrix(x: Tensor, y: Tensor, *, metric: Metric = "sqeuclidean") -> Tens
         TypeError: x or y is no floating point tensor, or they differ in dtype.
         ValueError: any other fault; names the argument, the first bad index, its value and the rule.
 
+    >>> import torch
     >>> cost_matrix(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), metric="euclidean")
     tensor([[5.]])
     """
