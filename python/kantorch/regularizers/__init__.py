@@ -1,14 +1,24 @@
 """Penalties that keep a network near a reference, one method per file, usable in any training loop."""
 
+from kantorch.regularizers.bss import BSS
+from kantorch.regularizers.delta import DELTA, channel_attention
+from kantorch.regularizers.filter_wasserstein import FilterWasserstein
+from kantorch.regularizers.kernel_prior import KernelPrior, kernels
 from kantorch.regularizers.l2 import L2
 from kantorch.regularizers.l2sp import L2SP
 from kantorch.regularizers.neurons import neuron_cost, neurons
 from kantorch.regularizers.representation import RepresentationTransport, transport_penalty
 
 __all__ = [
+    "BSS",
+    "DELTA",
     "L2",
     "L2SP",
+    "FilterWasserstein",
+    "KernelPrior",
     "RepresentationTransport",
+    "channel_attention",
+    "kernels",
     "neuron_cost",
     "neurons",
     "transport_penalty",

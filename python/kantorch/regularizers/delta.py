@@ -1,0 +1,249 @@
+"""DELTA: keep a network's feature maps near those of the source, the more so where they matter."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from kantorch.regularizers._capture import LayerCapture
+from kantorch.regularizers._parameters import require_strength, squared_norm
+from kantorch.regularizers.representation import _require_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+def channel_attention(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    layers: Sequence[str],
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+    temperature: float = 5.0,
+) -> dict[str, Tensor]:
+    """How much each channel of a layer matters to a task: softmax(z / temperature).
+
+    z is by how much the loss grows when the channel is set to 0, standardised over the channels of
+    its layer. The network should first be fitted to the task as far as its head goes. It runs
+    C + 1 times on every batch for a layer of C channels, in evaluation mode, without gradients.
+
+    Args:
+        network: The source network with a head for the target task; its mode is restored.
+        batches: Pairs of inputs and labels. A few are enough: four in the authors' code.
+        layers: Dotted names of the layers, which return (n, C, ...).
+        loss: Maps outputs and labels to a scalar, a mean over the batch.
+        temperature: Of the softmax, > 0.
+
+    Returns:
+        For each layer, weights (C,) that sum to 1.
+
+    Raises:
+        ValueError: If there is no batch, a layer is unknown, or temperature is out of range.
+        TypeError: If a layer returns no tensor.
+
+    Source:
+        Li, Xiong, Wang, Rao, Liu, Huan: DELTA: deep learning transfer using feature map with
+        attention, ICLR 2019; the temperature is that of the authors' code.
+
+    Example:
+        >>> import torch
+        >>> from kantorch.regularizers import channel_attention
+        >>> _ = torch.manual_seed(0)
+        >>> network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> batch = torch.randn(8, 4), torch.tensor([0, 1] * 4)
+        >>> attention = channel_attention(network, [batch], layers=["0"])
+        >>> round(attention["0"].sum().item(), 5)
+        1.0
+    """
+    if not temperature > 0:
+        msg = f"temperature must be > 0, got {temperature!r}"
+        raise ValueError(msg)
+    batches = list(batches)
+    if not batches:
+        msg = "batches must hold at least one batch, got none"
+        raise ValueError(msg)
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            whole = sum(float(loss(network(x), y)) for x, y in batches)
+            return {
+                name: torch.softmax(_standardised(growth - whole) / temperature, 0)
+                for name in layers
+                for growth in [_losses_without(network, name, batches, loss)]
+            }
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+class DELTA(nn.Module):
+    """alpha/2 sum_j sum_b sum_c C a_c ||F_bc - F0_bc||^2 / positions, plus beta/2 ||w_head||^2.
+
+    F are the feature maps of layer j of the student, F0 those of the frozen source network on the
+    same examples, C their channels, and a the attention to them. The sum goes over the batch: a
+    larger batch weighs more.
+
+    Args:
+        student: The network that is trained. Student and teacher must share no parameter.
+        teacher: The source network. None: a frozen copy of the student as it is now.
+        layers: Dotted names of the layers, in student and teacher alike.
+        attention: For each layer, weights (C,) as of `channel_attention`. None: 1 / C each.
+        head: Dotted names of the modules that are new on this task. Empty: no second term.
+        alpha: Strength on the feature maps, finite and >= 0.
+        beta: Strength on the head, finite and >= 0.
+
+    Returns:
+        From a call with what the student was called with, a scalar tensor.
+
+    Raises:
+        ValueError: If a layer or a module of the head is unknown, a strength is out of range, or
+            the attention lacks a layer; from a call, if feature maps or attention disagree in shape
+            (both are named).
+        RuntimeError: From a call, if the student has not run since the last one, or ran without
+            gradients.
+        TypeError: From a call, if a layer returns no tensor.
+
+    Source:
+        Li, Xiong, Wang, Rao, Liu, Huan: DELTA, ICLR 2019; alpha = beta = 0.01 are its settings.
+
+    Example:
+        >>> import torch
+        >>> from kantorch.regularizers import DELTA
+        >>> student = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> penalty = DELTA(student, layers=["0"])
+        >>> x = torch.randn(8, 4)
+        >>> _ = student(x)
+        >>> penalty(x).item()
+        0.0
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None = None,
+        *,
+        layers: Sequence[str],
+        attention: Mapping[str, Tensor] | None = None,
+        head: Sequence[str] = (),
+        alpha: float = 0.01,
+        beta: float = 0.01,
+    ) -> None:
+        super().__init__()
+        require_strength("alpha", alpha)
+        require_strength("beta", beta)
+        if isinstance(layers, str) or not layers:
+            msg = f"layers must be a non-empty sequence of module names, got {layers!r}"
+            raise ValueError(msg)
+        known = dict(student.named_modules())
+        for name in head:
+            if name not in known:
+                msg = f"head must name modules of the student, got {name!r}"
+                raise ValueError(msg)
+        self.alpha = alpha
+        self.beta = beta
+        self.head = tuple(head)
+        self.layers = tuple(layers)
+        for place, name in enumerate(self.layers):
+            if attention is not None and name not in attention:
+                msg = f"attention must hold a weight for each channel of layer {name!r}"
+                raise ValueError(msg)
+            given = None if attention is None else attention[name].detach().clone()
+            self.register_buffer(f"attention{place}", given)
+        self._student = (student,)  # a tuple hides it from nn.Module
+        teacher = copy.deepcopy(student) if teacher is None else teacher
+        _require_apart(student, teacher)
+        self.teacher = teacher.requires_grad_(requires_grad=False).eval()
+        self._maps = LayerCapture(student, self.layers, "student")
+        self._references = LayerCapture(teacher, self.layers, "teacher")
+
+    def forward(self, *inputs: object, **named: object) -> Tensor:
+        """Return the penalty on the feature maps of the student's last forward pass."""
+        maps = self._maps.take(graph=torch.is_grad_enabled())
+        with torch.no_grad():
+            self.teacher.eval()
+            self.teacher(*inputs, **named)
+        references = self._references.take()
+        terms = [
+            self._distance(name, getattr(self, f"attention{place}"), maps[name], references[name])
+            for place, name in enumerate(self.layers)
+        ]
+        penalty = torch.stack(terms).sum() * (self.alpha / 2)
+        modules = [self._student[0].get_submodule(name) for name in self.head]
+        weights = [p for module in modules for p in module.parameters() if p.requires_grad]
+        return penalty + squared_norm(weights) * (self.beta / 2) if weights else penalty
+
+    def _distance(
+        self, layer: str, attention: Tensor | None, features: Tensor, reference: Tensor
+    ) -> Tensor:
+        if features.shape != reference.shape or features.ndim < 2:
+            msg = (
+                f"student and teacher must have feature maps (n, C, ...) of one shape: layer "
+                f"{layer!r} has {tuple(features.shape)} and {tuple(reference.shape)}"
+            )
+            raise ValueError(msg)
+        channels, positions = features.shape[1], features[0, 0].numel()
+        with torch.autocast(device_type=features.device.type, enabled=False):
+            dtype = torch.promote_types(features.dtype, torch.float32)
+            difference = features.to(dtype) - reference.to(dtype)
+            by_channel = difference.reshape(-1, channels, positions).square().sum((0, 2))
+        if attention is None:
+            return by_channel.sum() / positions
+        if attention.shape != (channels,):
+            msg = (
+                f"attention must have a weight for each channel: layer {layer!r} has {channels} "
+                f"channels, and its attention the shape {tuple(attention.shape)}"
+            )
+            raise ValueError(msg)
+        return (attention.to(by_channel) * channels * by_channel).sum() / positions
+
+    def close(self) -> None:
+        """Remove the hooks from student and teacher; the regularizer is then unusable."""
+        self._maps.close()
+        self._references.close()
+
+    def extra_repr(self) -> str:
+        """Show the layers and the strengths."""
+        return f"layers={list(self.layers)}, alpha={self.alpha}, beta={self.beta}"
+
+
+def _losses_without(
+    network: nn.Module,
+    layer: str,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """The loss over all batches without each of the channels of a layer, in turn."""
+    seen: list[int] = []
+    silenced = -1
+
+    def silence(module: nn.Module, args: object, output: Tensor) -> Tensor:
+        seen.append(output.shape[1])
+        if silenced < 0:
+            return output
+        output = output.clone()
+        output[:, silenced] = 0
+        return output
+
+    module = dict(network.named_modules()).get(layer)
+    if module is None:
+        msg = f"layers must name modules of the network, got {layer!r}"
+        raise ValueError(msg)
+    handle = module.register_forward_hook(silence)
+    try:
+        network(batches[0][0])
+        losses = []
+        for silenced in range(seen[0]):  # noqa: B007 - the hook reads it
+            losses.append(sum(float(loss(network(x), y)) for x, y in batches))
+    finally:
+        handle.remove()
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+def _standardised(values: Tensor) -> Tensor:
+    spread = values.std(correction=0)
+    centred = values - values.mean()
+    return (centred / spread if spread > 0 else torch.zeros_like(values)).float()

@@ -1,0 +1,182 @@
+"""Wasserstein-1 distance between a network's kernels and those of source networks, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from kantorch._solve import solve_sample
+from kantorch.regularizers._parameters import require_strength
+from kantorch.regularizers.kernel_prior import KernelPrior, kernels, weight_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class FilterWasserstein(nn.Module):
+    """alpha times the sum over layers of weight_j W1(q_j, p_j), between kernels as sets of points.
+
+    q_j are the kernels of layer j of the model, p_j those that the prior pooled from source
+    networks, both with equal weights. Unlike a distance between parameters, it lets a kernel take
+    the place of any other: W1 is at most the mean distance between kernels of the same place. The
+    distance is the exact one, without critics: its gradient moves every kernel along its optimal
+    plan.
+
+    Layers with more than `samples` kernels on a side are represented by as many of them, drawn anew
+    in every call from torch's generator; kernels of one coordinate (1 x 1 convolutions by slices)
+    are sorted, so all of them count. W1 between samples is on average larger than W1, the more so
+    the fewer samples and the more coordinates there are.
+
+    Args:
+        model: The network that is trained. It is watched, not owned: it is no submodule.
+        prior: Kernels of source networks; its layers are those that are penalised, and what a
+            kernel is, slice or filter, stands in it. It moves with `.to` and is in the state_dict.
+        alpha: Strength, finite and >= 0.
+        layer_weights: A factor >= 0 for each layer, by name. "scale": the inverse of the mean
+            distance between two kernels of the prior, so that layers with large and with small
+            kernels count alike. None: 1 each.
+        samples: Kernels that stand for a layer, on each side, at least 1. None: all, whatever it
+            costs.
+
+    Returns:
+        From a call, a scalar tensor. Inputs of the call are ignored.
+
+    Raises:
+        ValueError: If an argument is out of range, the model lacks a layer of the prior, or its
+            kernels have another number of coordinates (both are named); from a call, if a weight
+            is not finite (its layer is named).
+
+    Source:
+        The thesis on adversarial transfer, eq. 3.14, with the discrete W1 in place of critics;
+        lemma 3.1 compares it with L2-SP.
+
+    Example:
+        >>> import torch
+        >>> from kantorch.regularizers import FilterWasserstein, KernelPrior
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
+        >>> penalty = FilterWasserstein(model, KernelPrior.from_models([model]), alpha=1.0)
+        >>> with torch.no_grad():
+        ...     _ = model[0].weight.copy_(model[0].weight.flip(0) + 1)  # other places, and moved
+        >>> round(penalty().item(), 5)  # sqrt(9): all nine coordinates by 1
+        3.0
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        prior: KernelPrior,
+        *,
+        alpha: float = 1e-3,
+        layer_weights: Mapping[str, float] | str | None = None,
+        samples: int | None = 512,
+    ) -> None:
+        super().__init__()
+        require_strength("alpha", alpha)
+        if samples is not None and not (isinstance(samples, int) and samples >= 1):
+            msg = f"samples must be None or an integer >= 1, got {samples!r}"
+            raise ValueError(msg)
+        self.alpha = alpha
+        self.kernel = prior.kernel
+        self.samples = samples
+        self.layers = tuple(prior.samples)
+        self._model = (model,)  # a tuple hides it from nn.Module
+        for place, (name, points) in enumerate(prior.samples.items()):
+            weight = weight_of(model, name, "the model")
+            own = kernels(weight, self.kernel).shape[1]
+            if own != points.shape[1]:
+                msg = (
+                    f"prior must have the model's kernels: in layer {name!r} they have "
+                    f"{points.shape[1]} coordinates and {own} in the model"
+                )
+                raise ValueError(msg)
+            # Names of layers have dots, which names of buffers may not.
+            self.register_buffer(f"prior{place}", points.to(weight))
+        self.layer_weights = self._weights(layer_weights)
+        self._distances: dict[str, Tensor] = {}
+
+    def _weights(self, given: Mapping[str, float] | str | None) -> dict[str, float]:
+        if given == "scale":
+            spreads = [_mean_distance(self._prior(place)) for place in range(len(self.layers))]
+            return {n: 1 / s if s > 0 else 1.0 for n, s in zip(self.layers, spreads, strict=True)}
+        if isinstance(given, str):
+            msg = f"layer_weights must be None, 'scale' or a factor for each layer, got {given!r}"
+            raise ValueError(msg)
+        weights = dict.fromkeys(self.layers, 1.0) if given is None else dict(given)
+        unknown = [name for name in weights if name not in self.layers]
+        missing = [name for name in self.layers if name not in weights]
+        if unknown or missing:
+            msg = (
+                f"layer_weights must name every layer of the prior, got {unknown or missing} "
+                f"{'besides' if unknown else 'missing'}"
+            )
+            raise ValueError(msg)
+        for name, weight in weights.items():
+            require_strength(f"layer_weights[{name!r}]", weight)
+        return weights
+
+    def _prior(self, place: int) -> Tensor:
+        return self.get_buffer(f"prior{place}")
+
+    @property
+    def distances(self) -> dict[str, Tensor]:
+        """W1 of each layer in the last call, detached."""
+        return dict(self._distances)
+
+    def forward(self, *inputs: object, **named: object) -> Tensor:
+        """Return alpha times the weighted sum of W1 for the weights as they are now."""
+        pairs: dict[str, tuple[Tensor, Tensor]] = {}
+        for place, name in enumerate(self.layers):
+            weight = weight_of(self._model[0], name, "the model")
+            _require_finite(name, weight)
+            own, prior = kernels(weight, self.kernel), self._prior(place).to(weight)
+            pairs[name] = (self._drawn(own), self._drawn(prior))
+        values = _distances(pairs)
+        self._distances = {name: value.detach() for name, value in values.items()}
+        terms = [value * self.layer_weights[name] for name, value in values.items()]
+        return torch.stack(terms).sum() * self.alpha
+
+    def _drawn(self, points: Tensor) -> Tensor:
+        if self.samples is None or len(points) <= self.samples or points.shape[1] == 1:
+            return points
+        return points[torch.randperm(len(points), device=points.device)[: self.samples]]
+
+    def extra_repr(self) -> str:
+        """Show what a kernel is, the layers and the strength."""
+        return f"kernel={self.kernel!r}, layers={list(self.layers)}, alpha={self.alpha}"
+
+
+def _distances(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """W1 of each pair of point sets; those of the same shapes are solved as one batch."""
+    groups: dict[object, list[str]] = {}
+    for name, (x, y) in pairs.items():
+        groups.setdefault((x.shape, y.shape, x.dtype, x.device), []).append(name)
+    values: dict[str, Tensor] = {}
+    for names in groups.values():
+        x, y = (torch.stack([pairs[name][side] for name in names]) for side in (0, 1))
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x, y = x.float(), y.float()
+        solved = solve_sample(x, y, metric="euclidean")
+        values.update(zip(names, solved.value.unbind(), strict=True))
+    return {name: values[name] for name in pairs}
+
+
+def _mean_distance(points: Tensor, most: int = 1024) -> float:
+    """The mean distance between two different points, of at most so many."""
+    if len(points) < 2:
+        return 0.0
+    spaced = points[:: math.ceil(len(points) / most)].double()
+    return torch.pdist(spaced).mean().item()
+
+
+def _require_finite(layer: str, weight: Tensor) -> None:
+    bad = (~weight.detach().isfinite()).nonzero()
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        msg = (
+            f"the weight of model layer {layer!r} must be finite: "
+            f"[{', '.join(map(str, index))}] is {weight[index].item()}"
+        )
+        raise ValueError(msg)
