@@ -99,7 +99,7 @@ def test_faults_name_layer_and_shapes():
     student(x)
     with pytest.raises(ValueError, match=r"'hidden0' has 6 channels, .* shape \(5,\)"):
         penalty(x)
-    with pytest.raises(ValueError, match="attention must hold a weight .* 'hidden1'"):
+    with pytest.raises(ValueError, match=r"attention must hold a weight .* 'hidden1'"):
         DELTA(student, layers=["hidden1"], attention={"hidden0": torch.ones(6)})
     with pytest.raises(ValueError, match="head must name modules of the student, got 'nose'"):
         DELTA(student, layers=["hidden1"], head=["nose"])

@@ -162,7 +162,7 @@ def test_faults_name_layer_and_network(tmp_path):
     with pytest.raises(ValueError, match=r"name every layer of the prior, got \['2'\] missing"):
         FilterWasserstein(model, prior, layer_weights={"0": 1.0})
     torch.save({"x": 1}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="path must name a file that KernelPrior.save wrote"):
+    with pytest.raises(ValueError, match=r"path must name a file that KernelPrior\.save wrote"):
         KernelPrior.load(tmp_path / "other.pt")
     with torch.no_grad():
         model[0].weight[1, 0, 2, 2] = float("inf")

@@ -103,7 +103,7 @@ class FilterWasserstein(nn.Module):
             return {n: 1 / s if s > 0 else 1.0 for n, s in zip(self.layers, spreads, strict=True)}
         if isinstance(given, str):
             msg = f"layer_weights must be None, 'scale' or a factor for each layer, got {given!r}"
-            raise ValueError(msg)
+            raise ValueError(msg)  # noqa: TRY004 - the house rule: only dtypes and non-tensors
         weights = dict.fromkeys(self.layers, 1.0) if given is None else dict(given)
         unknown = [name for name in weights if name not in self.layers]
         missing = [name for name in self.layers if name not in weights]
