@@ -12,7 +12,8 @@ namespace kantorch::cpu {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
 
 void prefer_huge_pages(void* memory, Index bytes) noexcept {
-  constexpr Index least = Index{4} << 20;  // two large pages
+  // A large page is touched as a whole: beside less memory than this, its rest would count.
+  constexpr Index least = Index{32} << 20;
   if (bytes < least) return;
   const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
