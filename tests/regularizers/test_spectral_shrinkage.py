@@ -13,8 +13,9 @@ from regularizers.networks import perceptron
 def features_of(matrix, **options):
     network = nn.Sequential(nn.Identity())
     penalty = BSS(network, layers=["0"], alpha=1.0, **options)
-    network(matrix)
-    return penalty()
+    with torch.set_grad_enabled(matrix.requires_grad):
+        network(matrix)
+        return penalty()
 
 
 @pytest.mark.parametrize("shape", [(9, 4), (4, 9), (6, 6)])

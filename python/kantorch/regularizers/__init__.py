@@ -2,12 +2,17 @@
 
 from kantorch.regularizers.bss import BSS
 from kantorch.regularizers.delta import DELTA, channel_attention
+from kantorch.regularizers.distillation import KnowledgeDistillation
 from kantorch.regularizers.filter_wasserstein import FilterWasserstein
+from kantorch.regularizers.fitnet import FitNet
 from kantorch.regularizers.kernel_prior import KernelPrior, kernels
 from kantorch.regularizers.l2 import L2
 from kantorch.regularizers.l2sp import L2SP
+from kantorch.regularizers.layer import Layer
 from kantorch.regularizers.neurons import neuron_cost, neurons
 from kantorch.regularizers.representation import RepresentationTransport, transport_penalty
+from kantorch.regularizers.sum import Sum
+from kantorch.regularizers.watch import Watch
 
 __all__ = [
     "BSS",
@@ -15,8 +20,13 @@ __all__ = [
     "L2",
     "L2SP",
     "FilterWasserstein",
+    "FitNet",
     "KernelPrior",
+    "KnowledgeDistillation",
+    "Layer",
     "RepresentationTransport",
+    "Sum",
+    "Watch",
     "channel_attention",
     "kernels",
     "neuron_cost",

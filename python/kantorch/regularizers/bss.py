@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kantorch.regularizers._capture import LayerCapture
-from kantorch.regularizers._parameters import require_strength
+from kantorch.regularizers._regularizer import Regularizer
+from kantorch.regularizers.layer import Layer, as_layers
 from kantorch.regularizers.neurons import neurons
+from kantorch.regularizers.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import nn
 
-class BSS(nn.Module):
+
+class BSS(Regularizer):
     """alpha times the k smallest squared singular values of each layer's features, summed.
 
     The features of a batch are a matrix of n examples by d neurons; maps are averaged over their
@@ -24,15 +27,14 @@ class BSS(nn.Module):
     holds on to the source, such as L2SP or DELTA.
 
     Args:
-        student: The network that is trained. It is watched, not owned: it is no submodule, and the
-            regularizer's state_dict is empty.
-        layers: Dotted names of the layers whose outputs are the features, usually the last one
-            before the classifier.
+        student: The network that is trained, or a `Watch` of it.
+        layers: Names of the layers whose outputs are the features, usually the last one before the
+            classifier, or a `Layer` for each.
         k: How many singular values of each layer are shrunk, at least 1.
         alpha: Strength, finite and >= 0.
 
     Returns:
-        From a call after the student has run, a scalar tensor. Inputs of the call are ignored.
+        From a call after the student has run, a scalar tensor.
 
     Raises:
         ValueError: If an argument is out of range or a layer is unknown; from a call, if a layer
@@ -49,7 +51,8 @@ class BSS(nn.Module):
     Example:
         >>> import torch
         >>> from kantorch.regularizers import BSS
-        >>> student = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 3))
+        >>> student = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 3))
+        >>> _ = torch.nn.init.eye_(student[0].weight)
         >>> penalty = BSS(student, layers=["0"], alpha=0.5)
         >>> _ = student(torch.diag(torch.tensor([3.0, 2.0])))
         >>> round(penalty().item(), 6)
@@ -57,32 +60,38 @@ class BSS(nn.Module):
     """
 
     def __init__(
-        self, student: nn.Module, *, layers: Sequence[str], k: int = 1, alpha: float = 1e-3
+        self,
+        student: nn.Module | Watch,
+        *,
+        layers: Sequence[str | Layer],
+        k: int = 1,
+        alpha: float = 1e-3,
     ) -> None:
-        super().__init__()
-        require_strength("alpha", alpha)
+        super().__init__(alpha)
         if not (isinstance(k, int) and k >= 1):
             msg = f"k must be an integer >= 1, got {k!r}"
             raise ValueError(msg)
-        if isinstance(layers, str) or not layers:
-            msg = f"layers must be a non-empty sequence of module names, got {layers!r}"
-            raise ValueError(msg)
         self.k = k
-        self.alpha = alpha
-        self._features = LayerCapture(student, layers, "student")
+        self.layers = as_layers(layers)
+        self.watch = Watch.of(student, None, copied=False)
+        self._reader = self.watch.reader(self.layers, teacher=False)
 
     def forward(self, *inputs: object, **named: object) -> Tensor:
         """Return the penalty on the features of the student's last forward pass."""
-        taken = self._features.take(graph=torch.is_grad_enabled())
-        terms = [self._tail(name, features) for name, features in taken.items()]
-        return torch.stack(terms).sum() * self.alpha
+        taken = self.watch.take(self._reader, self.layers, inputs, named, teacher=False)
+        return self._total(
+            {
+                layer.name: self._tail(layer, features) * layer.weight
+                for layer, (features, _) in zip(self.layers, taken, strict=True)
+            }
+        )
 
-    def _tail(self, layer: str, features: Tensor) -> Tensor:
-        matrix = neurons(features)
+    def _tail(self, layer: Layer, features: Tensor) -> Tensor:
+        matrix = neurons(features, channel_dim=layer.channels(features))
         if self.k > min(matrix.shape):
             msg = (
                 f"k must be at most the number of singular values, got k={self.k} and features of "
-                f"shape {tuple(matrix.T.shape)} in layer {layer!r}"
+                f"shape {tuple(matrix.T.shape)} in layer {layer.name!r}"
             )
             raise ValueError(msg)
         with torch.autocast(device_type=matrix.device.type, enabled=False):
@@ -90,10 +99,6 @@ class BSS(nn.Module):
             values: Tensor = torch.linalg.svdvals(matrix)
             return values[-self.k :].square().sum()
 
-    def close(self) -> None:
-        """Remove the hooks from the student; the regularizer is then unusable."""
-        self._features.close()
-
     def extra_repr(self) -> str:
         """Show the layers and the settings."""
-        return f"layers={list(self._features.layers)}, k={self.k}, alpha={self.alpha}"
+        return f"layers={[layer.name for layer in self.layers]}, k={self.k}, alpha={self.alpha}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from kantorch.regularizers._capture import LayerCapture
 from kantorch.regularizers._parameters import require_strength, squared_norm
-from kantorch.regularizers.representation import _require_apart
+from kantorch.regularizers._regularizer import Regularizer
+from kantorch.regularizers.layer import Layer, as_layers, module_of
+from kantorch.regularizers.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -80,7 +80,7 @@ def channel_attention(
             module.training = mode
 
 
-class DELTA(nn.Module):
+class DELTA(Regularizer):
     """alpha/2 sum_j sum_b sum_c C a_c ||F_bc - F0_bc||^2 / positions, plus beta/2 ||w_head||^2.
 
     F are the feature maps of layer j of the student, F0 those of the frozen source network on the
@@ -88,9 +88,9 @@ class DELTA(nn.Module):
     larger batch weighs more.
 
     Args:
-        student: The network that is trained. Student and teacher must share no parameter.
+        student: The network that is trained, or a `Watch` of it with a teacher.
         teacher: The source network. None: a frozen copy of the student as it is now.
-        layers: Dotted names of the layers, in student and teacher alike.
+        layers: Names of the layers, pairs of names, or a `Layer` for each.
         attention: For each layer, weights (C,) as of `channel_attention`. None: 1 / C each.
         head: Dotted names of the modules that are new on this task. Empty: no second term.
         alpha: Strength on the feature maps, finite and >= 0.
@@ -123,68 +123,64 @@ class DELTA(nn.Module):
 
     def __init__(
         self,
-        student: nn.Module,
+        student: nn.Module | Watch,
         teacher: nn.Module | None = None,
         *,
-        layers: Sequence[str],
+        layers: Sequence[str | tuple[str, str] | Layer],
         attention: Mapping[str, Tensor] | None = None,
         head: Sequence[str] = (),
         alpha: float = 0.01,
         beta: float = 0.01,
     ) -> None:
-        super().__init__()
-        require_strength("alpha", alpha)
+        super().__init__(alpha)
         require_strength("beta", beta)
-        if isinstance(layers, str) or not layers:
-            msg = f"layers must be a non-empty sequence of module names, got {layers!r}"
-            raise ValueError(msg)
-        known = dict(student.named_modules())
+        self.beta = beta
+        self.head = tuple(head)
+        self.layers = as_layers(layers)
+        for place, layer in enumerate(self.layers):
+            if attention is not None and layer.name not in attention:
+                msg = f"attention must hold a weight for each channel of layer {layer.name!r}"
+                raise ValueError(msg)
+            given = None if attention is None else attention[layer.name].detach().clone()
+            self.register_buffer(f"attention{place}", given)
+        self.watch = Watch.of(student, teacher, copied=True)
+        known = dict(self.watch.student.named_modules())
         for name in head:
             if name not in known:
                 msg = f"head must name modules of the student, got {name!r}"
                 raise ValueError(msg)
-        self.alpha = alpha
-        self.beta = beta
-        self.head = tuple(head)
-        self.layers = tuple(layers)
-        for place, name in enumerate(self.layers):
-            if attention is not None and name not in attention:
-                msg = f"attention must hold a weight for each channel of layer {name!r}"
-                raise ValueError(msg)
-            given = None if attention is None else attention[name].detach().clone()
-            self.register_buffer(f"attention{place}", given)
-        self._student = (student,)  # a tuple hides it from nn.Module
-        teacher = copy.deepcopy(student) if teacher is None else teacher
-        _require_apart(student, teacher)
-        self.teacher = teacher.requires_grad_(requires_grad=False).eval()
-        self._maps = LayerCapture(student, self.layers, "student")
-        self._references = LayerCapture(teacher, self.layers, "teacher")
+        self._reader = self.watch.reader(self.layers, teacher=True)
 
     def forward(self, *inputs: object, **named: object) -> Tensor:
         """Return the penalty on the feature maps of the student's last forward pass."""
-        maps = self._maps.take(graph=torch.is_grad_enabled())
-        with torch.no_grad():
-            self.teacher.eval()
-            self.teacher(*inputs, **named)
-        references = self._references.take()
-        terms = [
-            self._distance(name, getattr(self, f"attention{place}"), maps[name], references[name])
-            for place, name in enumerate(self.layers)
-        ]
-        penalty = torch.stack(terms).sum() * (self.alpha / 2)
-        modules = [self._student[0].get_submodule(name) for name in self.head]
+        pairs = self.watch.take(self._reader, self.layers, inputs, named, teacher=True)
+        parts: dict[str, Tensor] = {}
+        for place, (layer, (maps, references)) in enumerate(zip(self.layers, pairs, strict=True)):
+            assert references is not None
+            attention = getattr(self, f"attention{place}")
+            parts[layer.name] = self._distance(layer, attention, maps, references) * (
+                layer.weight / 2
+            )
+        penalty = self._total(parts)
+        modules = [self.watch.student.get_submodule(name) for name in self.head]
         weights = [p for module in modules for p in module.parameters() if p.requires_grad]
-        return penalty + squared_norm(weights) * (self.beta / 2) if weights else penalty
+        if not weights:
+            return penalty
+        of_head = squared_norm(weights) * (self.beta / 2)
+        self._terms["head"] = of_head.detach()
+        return penalty + of_head
 
     def _distance(
-        self, layer: str, attention: Tensor | None, features: Tensor, reference: Tensor
+        self, layer: Layer, attention: Tensor | None, features: Tensor, reference: Tensor
     ) -> Tensor:
+        channel_dim = layer.channels(features)
         if features.shape != reference.shape or features.ndim < 2:
             msg = (
                 f"student and teacher must have feature maps (n, C, ...) of one shape: layer "
-                f"{layer!r} has {tuple(features.shape)} and {tuple(reference.shape)}"
+                f"{layer.name!r} has {tuple(features.shape)} and {tuple(reference.shape)}"
             )
             raise ValueError(msg)
+        features, reference = (x.movedim(channel_dim, 1) for x in (features, reference))
         channels, positions = features.shape[1], features[0, 0].numel()
         with torch.autocast(device_type=features.device.type, enabled=False):
             dtype = torch.promote_types(features.dtype, torch.float32)
@@ -194,20 +190,17 @@ class DELTA(nn.Module):
             return by_channel.sum() / positions
         if attention.shape != (channels,):
             msg = (
-                f"attention must have a weight for each channel: layer {layer!r} has {channels} "
+                f"attention must have a weight for each channel: layer {layer.name!r} has {channels} "
                 f"channels, and its attention the shape {tuple(attention.shape)}"
             )
             raise ValueError(msg)
         return (attention.to(by_channel) * channels * by_channel).sum() / positions
 
-    def close(self) -> None:
-        """Remove the hooks from student and teacher; the regularizer is then unusable."""
-        self._maps.close()
-        self._references.close()
-
     def extra_repr(self) -> str:
         """Show the layers and the strengths."""
-        return f"layers={list(self.layers)}, alpha={self.alpha}, beta={self.beta}"
+        return (
+            f"layers={[layer.name for layer in self.layers]}, alpha={self.alpha}, beta={self.beta}"
+        )
 
 
 def _losses_without(
@@ -228,11 +221,7 @@ def _losses_without(
         output[:, silenced] = 0
         return output
 
-    module = dict(network.named_modules()).get(layer)
-    if module is None:
-        msg = f"layers must name modules of the network, got {layer!r}"
-        raise ValueError(msg)
-    handle = module.register_forward_hook(silence)
+    handle = module_of(network, layer, "network").register_forward_hook(silence)
     try:
         network(batches[0][0])
         losses = []

@@ -6,17 +6,20 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kantorch._solve import solve_sample
 from kantorch.regularizers._parameters import require_strength
+from kantorch.regularizers._regularizer import Regularizer
 from kantorch.regularizers.kernel_prior import KernelPrior, kernels, weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import nn
 
-class FilterWasserstein(nn.Module):
+
+class FilterWasserstein(Regularizer):
     """alpha times the sum over layers of weight_j W1(q_j, p_j), between kernels as sets of points.
 
     q_j are the kernels of layer j of the model, p_j those that the prior pooled from source
@@ -73,12 +76,10 @@ class FilterWasserstein(nn.Module):
         layer_weights: Mapping[str, float] | str | None = None,
         samples: int | None = 512,
     ) -> None:
-        super().__init__()
-        require_strength("alpha", alpha)
+        super().__init__(alpha)
         if samples is not None and not (isinstance(samples, int) and samples >= 1):
             msg = f"samples must be None or an integer >= 1, got {samples!r}"
             raise ValueError(msg)
-        self.alpha = alpha
         self.kernel = prior.kernel
         self.samples = samples
         self.layers = tuple(prior.samples)
@@ -135,8 +136,7 @@ class FilterWasserstein(nn.Module):
             pairs[name] = (self._drawn(own), self._drawn(prior))
         values = _distances(pairs)
         self._distances = {name: value.detach() for name, value in values.items()}
-        terms = [value * self.layer_weights[name] for name, value in values.items()]
-        return torch.stack(terms).sum() * self.alpha
+        return self._total({name: v * self.layer_weights[name] for name, v in values.items()})
 
     def _drawn(self, points: Tensor) -> Tensor:
         if self.samples is None or len(points) <= self.samples or points.shape[1] == 1:

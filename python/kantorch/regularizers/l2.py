@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
-from kantorch.regularizers._parameters import require_strength, squared_norm, trainable
+from kantorch.regularizers._parameters import squared_norm, trainable
+from kantorch.regularizers._regularizer import Regularizer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
-class L2(nn.Module):
+class L2(Regularizer):
     """Half the squared norm of the trainable parameters: alpha/2 ||w||^2.
 
     Args:
@@ -36,16 +40,14 @@ class L2(nn.Module):
     """
 
     def __init__(self, model: nn.Module, *, alpha: float = 1.0) -> None:
-        super().__init__()
-        require_strength("alpha", alpha)
-        self.alpha = alpha
+        super().__init__(alpha)
         self._model = (model,)  # a tuple hides it from nn.Module
         trainable(model)
 
     def forward(self, *inputs: object, **named: object) -> Tensor:
         """Return alpha/2 ||w||^2 for the parameters as they are now."""
         weights = list(trainable(self._model[0]).values())
-        return squared_norm(weights) * (self.alpha / 2)
+        return self._total({"weights": squared_norm(weights) / 2})
 
     def extra_repr(self) -> str:
         """Show the strength."""

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from kantorch.regularizers._parameters import require_strength, squared_norm, trainable
+from kantorch.regularizers._regularizer import Regularizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class L2SP(nn.Module):
+class L2SP(Regularizer):
     """Squared distance to the starting point: alpha/2 ||w_enc - w0||^2 + beta/2 ||w_head||^2.
 
     The encoder is every parameter outside `head` that is trainable when the penalty is computed, so
@@ -62,13 +63,11 @@ class L2SP(nn.Module):
         alpha: float = 1.0,
         beta: float = 1.0,
     ) -> None:
-        super().__init__()
-        require_strength("alpha", alpha)
+        super().__init__(alpha)
         require_strength("beta", beta)
         if isinstance(head, str):
             msg = f"head must be a sequence of module names, got the string {head!r}"
             raise ValueError(msg)  # noqa: TRY004 - the house rule: only dtypes and non-tensors
-        self.alpha = alpha
         self.beta = beta
         self.head = tuple(head)
         self._model = (model,)  # a tuple hides it from nn.Module
@@ -125,7 +124,9 @@ class L2SP(nn.Module):
 
     def forward(self, *inputs: object, **named: object) -> Tensor:
         """Return alpha/2 ||w_enc - w0||^2 + beta/2 ||w_head||^2 for the present parameters."""
-        return self.encoder_term() * (self.alpha / 2) + self.head_term() * (self.beta / 2)
+        encoder, head = self.encoder_term() * (self.alpha / 2), self.head_term() * (self.beta / 2)
+        self._terms = {"encoder": encoder.detach(), "head": head.detach()}
+        return encoder + head
 
     def extra_repr(self) -> str:
         """Show the strengths and the head."""

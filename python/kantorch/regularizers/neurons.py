@@ -13,6 +13,7 @@ import torch
 
 from kantorch._check import require_choice
 from kantorch.costs import cost_matrix
+from kantorch.regularizers import _processes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +83,7 @@ def neuron_cost(
     channel_dim: int = 1,
     normalize: bool = False,
     device: torch.device | str | None = None,
+    across_processes: bool = False,
 ) -> Tensor:
     """Distances between the neurons of two representations: M_ij = ||A_i - T_j||_2.
 
@@ -98,6 +100,10 @@ def neuron_cost(
         normalize: Divide M by the square root of the number of columns of A: the root mean square
             over the batch instead of the norm, which does not depend on the batch size.
         device: Where M is computed, and lies. None: where the activations are.
+        across_processes: Whether the examples are those of all processes of torch.distributed, each
+            of which gives its own; then all must call it together. The gradient is that of the sum
+            of what the processes make of M: averaged over them, as DistributedDataParallel does, it
+            is that of one process with all examples.
 
     Returns:
         The cost matrix M (d, d'), differentiable with respect to `student` and `teacher`.
@@ -130,5 +136,16 @@ def neuron_cost(
     with torch.autocast(device_type=rows.device.type, enabled=False):
         dtype = torch.promote_types(rows.dtype, reference.dtype)
         rows = rows.to(device=device, dtype=dtype)
-        cost = cost_matrix(rows, reference.to(rows), metric="euclidean")
-        return cost / math.sqrt(rows.shape[1]) if normalize else cost
+        columns = rows.shape[1]
+        if across_processes:
+            cost = _root(_processes.total(cost_matrix(rows, reference.to(rows))))
+            columns = _processes.count(columns, cost.device)
+        else:
+            cost = cost_matrix(rows, reference.to(rows), metric="euclidean")
+        return cost / math.sqrt(columns) if normalize else cost
+
+
+def _root(squared: Tensor) -> Tensor:
+    """The square root, with the subgradient 0 at 0."""
+    positive = squared > 0
+    return torch.where(positive, torch.where(positive, squared, 1).sqrt(), 0)

@@ -222,7 +222,6 @@ class Run:
             shift=config.shift,
             name=trial.name,
             regularizer=regularizer,
-            alpha=trial.alpha,
             reference=source,
             layers=config.layers,
         )
@@ -375,18 +374,18 @@ class Run:
 def make_regularizer(
     config: TransferConfig, trial: Trial, network: ConvNet, source: ConvNet
 ) -> nn.Module | None:
-    """Make what a trial multiplies by its alpha, between a network and its starting point."""
+    """Make the penalty of a trial, between a network and its starting point."""
     if trial.regularizer == "none":
         return None
     if trial.regularizer == "l2":
-        return L2(network)
+        return L2(network, alpha=trial.alpha)
     if trial.regularizer == "l2sp":
-        # The strength on the head stays what it is while alpha varies.
-        return L2SP(network, source, head=(HEAD,), beta=config.head_beta / trial.alpha)
+        return L2SP(network, source, head=(HEAD,), alpha=trial.alpha, beta=config.head_beta)
     return RepresentationTransport(
         network,
         source,
         layers=config.layers,
+        alpha=trial.alpha,
         kind=cast("Kind", trial.regularizer),
         solver=config.solver,
         max_iter=config.solver_max_iter if config.solver == "ipot" else None,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from kantorch.regularizers import neuron_cost, transport_penalty
-from kantorch.regularizers._capture import LayerCapture
+from kantorch.regularizers import Watch, neuron_cost, transport_penalty
+from kantorch.regularizers.layer import as_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,26 +30,24 @@ class PlanTrace:
     def __init__(self, network: nn.Module, reference: nn.Module, layers: Sequence[str]) -> None:
         self._network = network
         self._reference = reference
-        self._layers = tuple(layers)
+        self._layers = as_layers(layers)
         self._squared: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def observe(self, images: Tensor) -> Tensor:
         """Take a batch in and return the network's logits (n, classes)."""
-        self._reference.to(images.device).eval()
-        mine = LayerCapture(self._network, self._layers, "network")
-        others = LayerCapture(self._reference, self._layers, "reference")
+        watch = Watch(self._network, self._reference)
         try:
+            reader = watch.reader(self._layers, teacher=True)
             logits: Tensor = self._network(images)
-            self._reference(images)
-            features, reference = mine.take(), others.take()
+            pairs = watch.take(reader, self._layers, teacher=True)
         finally:
-            mine.close()
-            others.close()
-        for layer in self._layers:
-            distances = neuron_cost(features[layer], reference[layer], device="cpu")
+            watch.close()
+        for layer, (features, reference) in zip(self._layers, pairs, strict=True):
+            assert reference is not None
+            distances = neuron_cost(features, reference, device="cpu")
             squared = distances.double().square()
-            self._squared[layer] = self._squared.get(layer, torch.zeros(())) + squared
+            self._squared[layer.name] = self._squared.get(layer.name, torch.zeros(())) + squared
         return logits
 
     def compute(self) -> dict[str, float]:

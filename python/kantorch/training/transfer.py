@@ -40,8 +40,7 @@ class TransferModule(LightningModule):
         seed: Draws the augmentation, as a function of the step alone.
         shift: Images move by up to this many pixels each way.
         name: Of the trial, for error messages.
-        regularizer: Called with the augmented images after the network has seen them.
-        alpha: Strength of the penalty.
+        regularizer: The penalty, called with the augmented images after the network has seen them.
         reference: The pre-trained network; validation then reports, for `layers`, the trace of the
             exact transport plan between its neurons and the network's.
         layers: See `reference`.
@@ -61,14 +60,12 @@ class TransferModule(LightningModule):
         shift: int,
         name: str,
         regularizer: nn.Module | None = None,
-        alpha: float = 0.0,
         reference: nn.Module | None = None,
         layers: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = network
         self.regularizer = regularizer
-        self.alpha = alpha
         self.schedule = schedule
         self.seed = seed
         self.shift = shift
@@ -86,12 +83,12 @@ class TransferModule(LightningModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return cross-entropy + alpha * penalty, both on the same augmented batch."""
+        """Return cross-entropy + penalty, both on the same augmented batch."""
         images, labels = batch
         images = shift_images(images, self.shift, [self.seed, self.global_step, self.global_rank])
         terms = {"cross_entropy": functional.cross_entropy(self.network(images), labels)}
         if self.regularizer is not None:
-            terms["penalty"] = self.alpha * self.regularizer(images)
+            terms["penalty"] = self.regularizer(images)
         for name, term in terms.items():
             value = term.item()
             self._require_finite(name, value)

@@ -1,0 +1,150 @@
+"""Forward hooks that keep what a layer computed until everybody who waits for it has taken it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+
+class Catch:
+    """What one layer, by its input or its output, computed in the last pass.
+
+    Attributes:
+        readers: Who is promised it after each pass.
+        value: A copy, as the next layer may work in place, where it is a tensor or holds tensors.
+        grad_enabled: Whether gradients were on.
+        waiting: The readers who have not taken it yet; when the last one has, it is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self.readers: set[int] = set()
+        self.forget()
+
+    def taken_in(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._keep(inputs[0] if inputs else next(iter(named.values()), None))
+
+    def returned(self, inputs: tuple[Any, ...], output: object) -> None:
+        self._keep(output)
+
+    def _keep(self, value: object) -> None:
+        if _in_backward():
+            return  # a checkpoint computes its segment once more
+        self.value: object = _copied(value)
+        self.grad_enabled = torch.is_grad_enabled()
+        self.waiting = set(self.readers)
+
+    def take(self, reader: int) -> tuple[object, bool] | None:
+        if reader not in self.waiting:
+            return None
+        taken = self.value, self.grad_enabled
+        self.waiting.discard(reader)
+        if not self.waiting:
+            self.forget()
+        return taken
+
+    def forget(self) -> None:
+        self.value = None
+        self.grad_enabled = False
+        self.waiting = set()
+
+
+class Passes:
+    """Counts the passes of a network, and knows what it was called with last."""
+
+    def __init__(self, catches: dict[tuple[str, str], Catch]) -> None:
+        self.catches = catches
+        self.count = 0
+        self.inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self.versions: list[int] = []
+
+    def begin(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if _in_backward():
+            return
+        self.count += 1
+        for catch in self.catches.values():
+            catch.forget()
+        self.inputs = inputs, dict(named)
+        self.versions = versions(self.inputs)
+
+
+class Hook:
+    """A forward hook or forward pre-hook that hands on what it sees.
+
+    It is lost in copies and pickles of the network: a deep copy takes it off when it first runs, and
+    a pickle holds nothing of kantorch.
+    """
+
+    def __init__(self, receive: Callable[..., None]) -> None:
+        self.receive = receive
+
+    def __call__(self, module: nn.Module, *seen: object) -> None:
+        self.receive(*seen)
+
+    @property
+    def __name__(self) -> str:
+        # torch.jit.script asks for it, in order to compile what it names.
+        msg = (
+            "a network cannot be scripted while a regularizer watches it: call the regularizer's "
+            "close() first"
+        )
+        raise AttributeError(msg)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Leaving:
+        return _Leaving()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Takes any three arguments and returns None.
+        return getattr, (contextlib.nullcontext(), "__exit__")
+
+
+class _Leaving:
+    """What a deep copy of a network gets instead of a hook: it goes when the copy first runs."""
+
+    def __call__(self, module: nn.Module, *seen: object) -> None:
+        dismiss(module)
+
+
+def dismiss(module: nn.Module) -> None:
+    """Take off a module what is left of the hooks of the one that it was copied from."""
+    for hooks in (module._forward_hooks, module._forward_pre_hooks):
+        for key in [key for key, hook in hooks.items() if isinstance(hook, _Leaving)]:
+            del hooks[key]
+            module._forward_pre_hooks_with_kwargs.pop(key, None)
+
+
+def versions(inputs: object) -> list[int]:
+    """How often each of the tensors among the inputs has been changed in place."""
+    if torch.compiler.is_compiling():
+        return []
+    # Inference tensors do not count their changes.
+    return [
+        leaf._version
+        for leaf in tree_leaves(inputs)
+        if isinstance(leaf, torch.Tensor) and not leaf.is_inference()
+    ]
+
+
+def _in_backward() -> bool:
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, tuple) and hasattr(value, "_fields") and hasattr(value, "_replace"):
+        return value._replace(**{name: _copied(getattr(value, name)) for name in value._fields})
+    if isinstance(value, (tuple, list)):
+        parts = [_copied(part) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    if isinstance(value, dict):
+        # A ModelOutput is a dict with attributes: read here by its keys alone.
+        return {key: _copied(part) for key, part in value.items()}
+    return value
