@@ -8,6 +8,8 @@ from kantorch.regularizers.fitnet import FitNet
 from kantorch.regularizers.kernel_prior import KernelPrior, kernels
 from kantorch.regularizers.l2 import L2
 from kantorch.regularizers.l2sp import L2SP
+from kantorch.regularizers.label_cost import label_cost
+from kantorch.regularizers.label_transport import LabelTransport
 from kantorch.regularizers.layer import Layer
 from kantorch.regularizers.neurons import neuron_cost, neurons
 from kantorch.regularizers.representation import RepresentationTransport, transport_penalty
@@ -23,12 +25,14 @@ __all__ = [
     "FitNet",
     "KernelPrior",
     "KnowledgeDistillation",
+    "LabelTransport",
     "Layer",
     "RepresentationTransport",
     "Sum",
     "Watch",
     "channel_attention",
     "kernels",
+    "label_cost",
     "neuron_cost",
     "neurons",
     "transport_penalty",
