@@ -26,7 +26,8 @@ PYTHON_LAYERS = [
     {"_result"},
     {"_solve"},
     {"config"},
-    {"regularizers"},
+    {"critics"},
+    {"regularizers", "w1"},
     {"training"},
     {"cli", "__init__"},
 ]
