@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,12 +58,12 @@ class CriticSolver(NetworkSolver):
     A subclass chooses the network (`_critic`), a penalty, or what follows each step (`_project`).
     """
 
+    _network: nn.Module = field(init=False, repr=False)
+
     @property
     def critic(self) -> nn.Module:
         """The network that is the potential."""
         return self._network
-
-    _network: nn.Module
 
     def _build(self, x: Tensor, y: Tensor) -> None:
         self._network = self._critic(x)
@@ -71,16 +71,13 @@ class CriticSolver(NetworkSolver):
 
     def _step(self, draw: Draw) -> Tensor:
         x, y = draw()
-        loss = self._network(y).mean() - self._network(x).mean()
-        penalty = self._penalty(x, y)
-        if penalty is not None:
-            loss = loss + penalty
-        self._descend(self._optimizer, loss)
+        dual: Tensor = self._network(x).mean() - self._network(y).mean()
+        loss = self._descend(self._optimizer, self._penalty(x, y) - dual)
         self._project()
-        return loss.detach()
+        return loss
 
-    def _penalty(self, x: Tensor, y: Tensor) -> Tensor | None:
-        return None
+    def _penalty(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.new_zeros(())
 
     def _project(self) -> None:
         pass

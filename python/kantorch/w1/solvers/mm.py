@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,7 +30,7 @@ class Maximin(NetworkSolver):
     iterations: int = 20_000
     map_steps: int = 12
 
-    transport_map: nn.Module
+    transport_map: nn.Module = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the settings."""
