@@ -132,8 +132,10 @@ class FunnelPair(Pair):
         never = own | ~(meets > 0) | ~(meets > -above)
         beyond = torch.minimum(beyond, meets.masked_fill(never, math.inf).amin(1))[:, None]
         length = radius + beyond
-        share = radius / length.clamp(min=torch.finfo(y.dtype).tiny)
-        moved: Tensor = low + ray * length * share**self.power
+        share = radius / length
+        # A centre has no ray and stays.
+        reached = torch.where(radius > 0, length * share**self.power, radius)
+        moved: Tensor = low + ray * reached
         return moved
 
     def potential(self, x: Tensor) -> Tensor:
