@@ -133,6 +133,15 @@ def test_asking_on_the_way_does_not_change_the_way(name):
     assert torch.equal(watched.potential(x), small(name, 4).fit(shifted, near).potential(x))
 
 
+def test_fitting_needs_no_gradients_around_it(name):
+    with torch.no_grad():
+        solver = small(name, 2).fit(shifted, near)
+    assert torch.equal(
+        solver.potential(torch.zeros(2, 2)),
+        small(name, 2).fit(shifted, near).potential(torch.zeros(2, 2)),
+    )
+
+
 def test_finite_sets_are_sampled(name):
     generator = torch.Generator().manual_seed(5)
     solver = small(name, 3).fit(shifted(40, generator), near(30, generator))

@@ -102,7 +102,8 @@ class Solver(abc.ABC):
             torch.manual_seed(self.seed)
             self._build(x, y)
         for iteration in range(1, self.iterations + 1):
-            loss = self._step(draw)
+            with torch.enable_grad():
+                loss = self._step(draw)
             if (iteration % _CHECKED == 0 or iteration == self.iterations) and not loss.isfinite():
                 msg = f"the loss of solver {self.name!r} is {loss.item()} at iteration {iteration}"
                 raise FloatingPointError(msg)
