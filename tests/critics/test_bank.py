@@ -14,6 +14,7 @@ KINDS = {
     "tree": lambda d: MinMaxTree(d, units=8),
     "deep tree": lambda d: MinMaxTree(d, units=8, hidden=(d,)),
     "cayley tree": lambda d: MinMaxTree(d, units=8, hidden=(d,), orthogonal_map="cayley"),
+    "branches": lambda d: MinMaxTree(d, units=2, hidden=(d,), branches=3),
     "sorted": lambda d: GroupSortNet(d, (8, 8), group_size=2),
     "exponential": lambda d: GroupSortNet(d, (4,), orthogonal_map="matrix_exp"),
     "relu": lambda d: mlp(d, (8,)),

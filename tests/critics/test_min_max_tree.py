@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -14,6 +16,9 @@ SIZES = [
     {"dimension": 3, "units": 64},
     {"dimension": 5, "units": 16, "hidden": (5, 3)},
     {"dimension": 8, "units": 32, "hidden": (8, 8), "orthogonal_map": "cayley"},
+    {"dimension": 3, "units": 4, "branches": 5},
+    {"dimension": 4, "units": 3, "branches": 8, "hidden": (4, 2)},
+    {"dimension": 4, "units": 2, "branches": 4, "hidden": (4,), "orthogonal_map": "householder"},
 ]
 
 
@@ -74,8 +79,8 @@ def test_it_can_be_a_funnel():
     chosen = sum(((place >> (2 * k + 1)) & 1) << k for k in range(9))
     centre = centres[(place >> 18) & 1]
     with torch.no_grad():
-        critic.weight.copy_(directions[chosen])
-        critic.bias.copy_(-(centre * directions[chosen]).sum(1))
+        critic.weight.copy_(directions[chosen][None])
+        critic.bias.copy_(-(centre * directions[chosen]).sum(1)[None])
     torch.testing.assert_close(critic(x[:20]), flat[:20], rtol=0, atol=1e-12)
 
 
@@ -125,11 +130,66 @@ def test_compositions_have_slope_one_after_orthonormal_rows():
     assert (skewed - 1).abs().median() > 0.05
 
 
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_a_warm_tree_does_not_expand_and_cools_to_the_cold_one(sizes):
+    critic = tree(**sizes)
+    x = torch.randn(500, sizes["dimension"], dtype=torch.float64)
+    cold = critic(x)
+    critic.temperature = 0.5
+    assert slopes(critic, x).max() <= 1 + 1e-6
+    for temperature in (0.1, 1e-3):
+        critic.temperature = temperature
+        leaves = sizes["units"] * sizes.get("branches", 1)
+        # Each of log2(leaves) levels is off by at most T log 2.
+        assert (critic(x) - cold).abs().max() <= temperature * math.ceil(math.log2(leaves)) * 0.7
+
+
+def test_warmth_reaches_every_unit():
+    critic = tree(dimension=2, units=64)
+    x = torch.randn(20, 2, dtype=torch.float64)
+    critic(x).sum().backward()
+    assert (critic.bias.grad == 0).any()
+    critic.temperature, critic.bias.grad = 1.0, None
+    critic(x).sum().backward()
+    assert (critic.bias.grad > 0).all()
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_anchored_units_pass_through_the_points(sizes):
+    critic = tree(**sizes)
+    point = torch.randn(1, sizes["dimension"], dtype=torch.float64)
+    critic.anchor(point)  # there is only one to draw
+    assert critic(point).abs().max() < 1e-12
+
+
+def test_anchored_units_are_reached_by_more_samples():
+    far = 20 + torch.randn(500, 2, dtype=torch.float64)
+    critic = tree(dimension=2, units=64)
+
+    def reached():
+        critic.zero_grad()
+        critic(far).sum().backward()
+        return (critic.bias.grad != 0).sum().item()
+
+    before = reached()
+    critic.anchor(far, torch.Generator().manual_seed(0))
+    assert reached() > 2 * before
+
+
+def test_values_keep_the_leading_dimensions():
+    critic = tree(dimension=3, units=4, branches=2, hidden=(3,))
+    x = torch.randn(2, 5, 3, dtype=torch.float64)
+    torch.testing.assert_close(critic(x)[1, 4], critic(x[1, 4]))
+    assert critic(x).shape == (2, 5)
+    assert critic(x[0, 0]).shape == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"dimension": 0}, "dimension must be an integer >= 1"),
         ({"dimension": 2, "units": 0}, "units must be an integer >= 1"),
+        ({"dimension": 2, "branches": 0}, "branches must be an integer >= 1"),
         ({"dimension": 2, "hidden": (3,)}, r"hidden\[0\] must be at most 2"),
         ({"dimension": 4, "hidden": (2, 3)}, r"hidden\[1\] must be at most 2"),
         ({"dimension": 4, "hidden": (2, 0)}, r"hidden\[1\] must be an integer"),
@@ -144,3 +204,5 @@ def test_faults_are_named(arguments, words):
 def test_other_points_are_an_error():
     with pytest.raises(ValueError, match=r"x must have shape \(.., 3\), got \(4, 2\)"):
         MinMaxTree(3)(torch.zeros(4, 2))
+    with pytest.raises(ValueError, match=r"points must have shape \(N, 3\), got \(0, 3\)"):
+        MinMaxTree(3).anchor(torch.zeros(0, 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
@@ -83,9 +83,21 @@ def orthogonal_linear(
     >>> layer.weight.shape
     torch.Size([3, 8])
     """
-    require_choice("orthogonal_map", orthogonal_map, get_args(OrthogonalMap))
     layer = nn.Linear(inputs, outputs)
     nn.init.orthogonal_(layer.weight)
+    return orthogonalise(layer, orthogonal_map)
+
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def orthogonalise(layer: Layer, orthogonal_map: OrthogonalMap) -> Layer:
+    """Keep the `weight` (n, m) or (B, n, m) of a layer orthogonal from here on.
+
+    Raises:
+        ValueError: If `orthogonal_map` is unknown.
+    """
+    require_choice("orthogonal_map", orthogonal_map, get_args(OrthogonalMap))
     if orthogonal_map == "bjorck":
         parametrize.register_parametrization(layer, "weight", Bjorck())
     else:
