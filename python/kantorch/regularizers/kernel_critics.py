@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from kantorch.critics import CriticBank
+from kantorch.critics import CriticBank, MinMaxTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class KernelCritics:
     Args:
         prior: Kernels (N, coordinates) of each layer.
         make: Takes a number of coordinates, returns a critic of points (.., coordinates) with
-            values (..).
+            values (..). A `MinMaxTree` is anchored at the prior.
         samples: Kernels of each side and layer in a step, drawn with replacement.
         steps: Of each critic in a call of `step`.
         learning_rate: Of Adam.
@@ -39,6 +39,9 @@ class KernelCritics:
     ) -> None:
         self.samples, self.steps = samples, steps
         critics = {name: make(points.shape[1]).to(points) for name, points in prior.items()}
+        for name, critic in critics.items():
+            if isinstance(critic, MinMaxTree):  # kernels are small, and so must be the biases
+                critic.anchor(prior[name])
         self._bank = CriticBank(critics)
         self._optimizer = torch.optim.Adam(self._bank.parameters(), lr=learning_rate)
 
