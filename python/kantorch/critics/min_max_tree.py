@@ -34,18 +34,39 @@ def min_max(values: Tensor, temperature: float = 0.0) -> Tensor:
     >>> min_max(torch.tensor([1.0, 5.0, 2.0, 3.0]))  # min(max(1, 5), max(2, 3))
     tensor(3.)
     """
-    sign = 1
+    if temperature == 0:
+        # Which value it is needs no graph: the gradient passes through one value, not the levels.
+        with torch.no_grad():
+            place = _arg_min_max(values)
+        return values.gather(-1, place)[..., 0]
+    scale = temperature
     while values.shape[-1] > 1:
         count = values.shape[-1]
         one, other = values[..., 0 : count - 1 : 2], values[..., 1:count:2]
-        if temperature > 0:
-            scale = sign * temperature
-            paired = scale * torch.logaddexp(one / scale, other / scale)
-        else:
-            paired = torch.maximum(one, other) if sign > 0 else torch.minimum(one, other)
+        paired = scale * torch.logaddexp(one / scale, other / scale)
         values = torch.cat([paired, values[..., -1:]], -1) if count % 2 else paired
-        sign = -sign
+        scale = -scale
     return values[..., 0]
+
+
+def _arg_min_max(values: Tensor) -> Tensor:
+    """Which of the last dimension `min_max` returns, (.., 1)."""
+    levels = []
+    largest = True
+    while values.shape[-1] > 1:
+        levels.append(values)
+        count = values.shape[-1]
+        one, other = values[..., 0 : count - 1 : 2], values[..., 1:count:2]
+        paired = torch.maximum(one, other) if largest else torch.minimum(one, other)
+        values = torch.cat([paired, values[..., -1:]], -1) if count % 2 else paired
+        largest = not largest
+    # Down again: of the two children the one that has the value.
+    place = torch.zeros_like(values, dtype=torch.long)
+    for level in reversed(levels):
+        place = 2 * place
+        other = (level.gather(-1, place) != values).long()
+        place = (place + other).clamp(max=level.shape[-1] - 1)  # NaN is no child's value
+    return place
 
 
 class MinMaxTree(nn.Module):
@@ -130,9 +151,10 @@ class MinMaxTree(nn.Module):
             ValueError: If the points have another number of coordinates.
         """
         require_points(x, self.dimension)
-        features = self._features(x.reshape(-1, self.dimension), len(self.layers))
-        values = features @ normalize(self.weight, dim=2).mT + self.bias[:, None]
-        leaves = values.transpose(0, 1).flatten(1)  # a branch is a subtree
+        points = x.reshape(-1, self.dimension)
+        rows = normalize(self.weight, dim=2)
+        units = self._features(points, len(self.layers)) @ rows.mT + self.bias[:, None]
+        leaves = units.transpose(0, 1).flatten(1)  # a branch is a subtree
         return min_max(leaves, self.temperature).reshape(x.shape[:-1])
 
     def _features(self, x: Tensor, depth: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kantorch.critics import CriticBank, MinMaxTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class KernelCritics:
@@ -49,10 +49,7 @@ class KernelCritics:
         """Take the steps for these kernels and return E_q f - E_p f of each layer in the last one."""
         with torch.enable_grad():
             drawn = [
-                # One look at each layer, then stacked: (steps, layers, 2 * samples, coordinates).
-                torch.stack(
-                    [self._drawn(kernels[n].detach(), prior[n], self.steps) for n in names], 1
-                )
+                self._drawn([(kernels[n].detach(), prior[n]) for n in names], self.steps)
                 for names in self._bank.groups
             ]
             for turn in range(self.steps):
@@ -69,9 +66,7 @@ class KernelCritics:
         self._bank.requires_grad_(False)
         try:
             rises = [
-                self._rise(
-                    group, torch.stack([self._drawn(kernels[n], prior[n], 1)[0] for n in names])
-                )
+                self._rise(group, self._drawn([(kernels[n], prior[n]) for n in names], 1)[0])
                 for group, names in enumerate(self._bank.groups)
             ]
         finally:
@@ -83,13 +78,20 @@ class KernelCritics:
         values = self._bank.values(group, points)
         return values[:, : self.samples].mean(1) - values[:, self.samples :].mean(1)
 
-    def _drawn(self, own: Tensor, prior: Tensor, turns: int) -> Tensor:
-        """Kernels of both sides (turns, 2 * samples, coordinates)."""
+    def _drawn(self, layers: Sequence[tuple[Tensor, Tensor]], turns: int) -> Tensor:
+        """Kernels of both sides of each layer (turns, layers, 2 * samples, coordinates)."""
+        # One look at each side of a layer for all turns.
         sides = [
-            points[torch.randint(len(points), (turns, self.samples), device=points.device)]
-            for points in (own, prior)
+            points.index_select(
+                0, torch.randint(len(points), (turns * self.samples,), device=points.device)
+            )
+            for layer in layers
+            for points in layer
         ]
-        return torch.cat(sides, 1)
+        shape = turns, self.samples, -1
+        return torch.cat([side.reshape(shape) for side in sides], 1).reshape(
+            turns, len(layers), 2 * self.samples, -1
+        )
 
     def _named(self, rises: list[Tensor]) -> dict[str, Tensor]:
         return {
