@@ -26,7 +26,8 @@ PYTHON_LAYERS = [
     {"_result"},
     {"_solve"},
     {"config"},
-    {"models", "regularizers"},
+    {"critics"},
+    {"models", "regularizers", "w1"},
     {"training"},
     {"cli", "__init__"},
 ]
