@@ -28,6 +28,7 @@ PYTHON_LAYERS = [
     {"config"},
     {"regularizers"},
     {"training"},
+    {"drivers"},
     {"cli", "__init__"},
 ]
 RANK = {module: rank for rank, layer in enumerate(PYTHON_LAYERS) for module in layer}

@@ -6,15 +6,14 @@ import shutil
 
 import pytest
 
-from kantorch.training import run_transfer
-from training.tiny import tiny
+from training.tiny import run_transfer, tiny
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """An uninterrupted run: its folder and its results. Not to be changed."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    return folder, run_transfer(tiny(), folder, progress=False)
+    return folder, run_transfer(tiny(), folder)
 
 
 @pytest.fixture

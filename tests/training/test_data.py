@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from kantorch.training import ConfigError, RunError
-from kantorch.training.data import BatchStream, Tasks
-from kantorch.training.transfer import shift_images
+from kantorch.training.augment import shift_images
+from kantorch.training.batches import BatchStream
+from kantorch.training.tasks import Tasks
 from training.tiny import tiny
 
 
@@ -33,7 +34,7 @@ def test_parts_are_disjoint_and_balanced():
 
 
 def test_seeds_draw_training_examples_but_not_the_test():
-    one, two = Tasks(tiny()), Tasks(tiny(seeds=(5,)))
+    one, two = Tasks(tiny()), Tasks(tiny(first_seed=5))
     assert rows(one.test()) == rows(two.test())
     assert rows(one.target(0).train) == rows(two.target(0).train)
     assert rows(one.target(0).train) != rows(one.target(1).train)

@@ -1,0 +1,5 @@
+"""What the command line can run: one driver a file, on the frame of `kantorch.training`."""
+
+from kantorch.drivers.transfer import Transfer, TransferSettings
+
+__all__ = ["Transfer", "TransferSettings"]
