@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cyclopts import CycloptsError
 
-DRIVERS = ("transfer",)
+DRIVERS = {"transfer": "Fine-tune a network with each method and compare them."}
 INSTALL = 'pip install "kantorch[train]"'
 
 
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for name in DRIVERS:
-        app.command(f"kantorch.drivers.{name}:command", name=name)
+    for name, text in DRIVERS.items():
+        app.command(f"kantorch.drivers.{name}:command", name=name, help=text)
     app.command(info)
     try:
         app(arguments, exit_on_error=False, print_error=False)

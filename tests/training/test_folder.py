@@ -30,7 +30,7 @@ def left(folder):
 def test_every_file_of_a_run_is_known(finished):
     found = {path for path in finished[0].rglob("*") if path.is_file()}
     others = found - set(left(finished[0]))
-    assert {path.name for path in others} == {"config.yaml", "run.lock"}
+    assert {path.name for path in others} == {"config.yaml", "run.lock", ".run.lock"}
 
 
 def test_changed_settings_are_refused_with_a_difference(copied):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kantorch.training.tasks import Split
 
 TARGET = "target"
+RATE = "lr"
 TRANSPORTS = {"identity", "uniform", "optimal"}
 
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
@@ -61,8 +62,8 @@ class FineTuningSettings(TaskSettings):
     batch_size: Count = 32
     """Examples per mini-batch."""
     learning_rates: Rates = (0.05,)
-    """Learning rates to choose from, in every method's grid; each falls to a tenth after two thirds
-    of the steps."""
+    """Learning rates to choose from, in the grid of every method that has no `lr` of its own; each
+    falls to a tenth after two thirds of the steps."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of stochastic gradient descent."""
     shift: Annotated[int, Field(ge=0)] = 1
@@ -115,17 +116,20 @@ class FineTuningSettings(TaskSettings):
             METHODS[name]
         filled = {}
         for name in info.data.get("methods", ()):
-            known = {**METHODS[name].grid, "lr": info.data.get("learning_rates", ())}
-            own = given.get(name, {})
+            known, own = METHODS[name].grid, given.get(name, {})
             for parameter, values in own.items():
-                if parameter not in known:
-                    msg = f"must hold parameters of {name} ({', '.join(known)})"
+                if parameter not in {*known, RATE}:
+                    msg = f"must hold parameters of {name} ({', '.join([*known, RATE])})"
                     raise ValueError(msg)
                 if len(set(values)) < len(values):
                     msg = f"must hold different values for {name}.{parameter}"
                     raise ValueError(msg)
-            filled[name] = {k: tuple(map(float, v)) for k, v in (known | own).items()}
+            filled[name] = {k: tuple(map(float, v)) for k, v in {**known, **own}.items()}
         return filled
+
+    def grid(self, method: str) -> Grid:
+        """All values of a method's parameters, the learning rate among them."""
+        return {RATE: self.learning_rates} | self.grids[method]
 
     @model_validator(mode="after")
     def _whole_rounds(self) -> Self:
@@ -199,7 +203,7 @@ class FineTuning(Driver[S]):
     def stages(self) -> Sequence[Stage]:
         """The sources, then every method that applies."""
         s = self.settings
-        grids = {m: s.grids[m] for m in s.methods if METHODS[m].needs <= self.facts()}
+        grids = {m: s.grid(m) for m in s.methods if METHODS[m].needs <= self.facts()}
         if not grids:
             msg = f"methods must hold one that applies to this comparison, got {s.methods}"
             raise ConfigError(msg)
@@ -229,7 +233,7 @@ class FineTuning(Driver[S]):
             student,
             objective=self.objective,
             outputs=self.outputs,
-            schedule=Schedule(s.steps, params["lr"], s.momentum),
+            schedule=Schedule(s.steps, params[RATE], s.momentum),
             seed=trial.seed,
             shift=s.shift,
             name=trial.name,
@@ -260,7 +264,7 @@ class FineTuning(Driver[S]):
             solver=s.solver,
             solver_max_iter=s.solver_max_iter,
         )
-        params = {name: value for name, value in trial.params if name != "lr"}
+        params = {name: value for name, value in trial.params if name != RATE}
         return METHODS[trial.method].build(pair, **params)
 
     def fit(

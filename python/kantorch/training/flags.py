@@ -22,7 +22,7 @@ class Flags(BaseModel):
 
 def _parts(value: Any, *, inside: bool = False) -> Any:
     if isinstance(value, dict):
-        return {name: _parts(part, inside=True) for name, part in value.items()}
+        return {k.replace("-", "_"): _parts(part, inside=True) for k, part in value.items()}
     if isinstance(value, list):
         return [part for text in value for part in _parts(text, inside=True)]
     if isinstance(value, str):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import torch
 
 from kantorch.training.errors import RunError
-from kantorch.training.files import read_json, read_tensors
+from kantorch.training.files import read_json, read_tensors, system_path
 from kantorch.training.folder import RECORD, WEIGHTS
 from kantorch.training.ranks import first_decides
 
@@ -72,6 +72,11 @@ class Weights:
     def of(cls, folder: Path) -> Weights:
         """Those that a trial left in its folder."""
         return cls(folder / WEIGHTS, f"delete {folder / RECORD} to train again")
+
+    @classmethod
+    def given(cls, setting: str, name: str) -> Weights:
+        """Those in a file that a setting names."""
+        return cls(system_path(name), f"choose another {setting}")
 
     def load_into(self, network: nn.Module) -> None:
         """Give the weights to a network.
