@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from cyclopts import CycloptsError
 
-DRIVERS = {"transfer": "Fine-tune a network with each method and compare them."}
+DRIVERS = {
+    "transfer": "Fine-tune a network with each method and compare them.",
+    "distill": "Teach a network by another one, and compare the methods.",
+}
 INSTALL = 'pip install "kantorch[train]"'
 
 

@@ -129,10 +129,10 @@ def test_names_that_a_locale_cannot_show_are_names_of_files(named_data, tmp_path
     """A run goes on in another locale, and from the file or the command line alike."""
     settings, data = named_data
     folder = tmp_path / "run"
-    for locale in (ASCII, {"PYTHONUTF8": "1"}):
-        for option in ((), ("--data", data)):
-            done = transfer(settings, "--output", folder, *option, **locale)
-            assert done.returncode == 0, done.stderr
+    option = "--data", data
+    for locale, given in ((ASCII, ()), (ASCII, option), ({"PYTHONUTF8": "1"}, option)):
+        done = transfer(settings, "--output", folder, *given, **locale)
+        assert done.returncode == 0, done.stderr
     assert str(data) in (folder / "report.md").read_text("utf-8")
     assert yaml.safe_load((folder / "config.yaml").read_text("utf-8"))["data"] == str(data)
 

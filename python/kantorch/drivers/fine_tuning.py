@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import statistics
 from abc import abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
-from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kantorch.drivers.penalties import METHODS, Pair
+from kantorch.drivers.settings import RATE, FineTuningSettings
 from kantorch.training.driver import Driver, Place
 from kantorch.training.errors import ConfigError
-from kantorch.training.figures import draw_choice, draw_tests, draw_traces
 from kantorch.training.fit import fit, test
 from kantorch.training.history import Expected
-from kantorch.training.model import HEAD, LAYERS, ConvNet, make_network, with_new_head
+from kantorch.training.model import (
+    HEAD,
+    ConvNet,
+    make_network,
+    with_classes,
+    with_new_head,
+)
 from kantorch.training.module import PenalizedNetwork, Schedule
 from kantorch.training.objective import OBJECTIVES
 from kantorch.training.records import Weights
-from kantorch.training.settings import Count, Index, NonNegative, Positive
-from kantorch.training.tasks import Tasks, TaskSettings
+from kantorch.training.tasks import Tasks
 from kantorch.training.trial import Stage, Trial, grid_trials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from typing_extensions import Self
 
     from kantorch.regularizers._regularizer import Regularizer
     from kantorch.training._matplotlib import Figure
@@ -35,126 +38,39 @@ if TYPE_CHECKING:
     from kantorch.training.tasks import Split
 
 TARGET = "target"
-RATE = "lr"
 TRANSPORTS = {"identity", "uniform", "optimal"}
 
-Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-Widths = Annotated[tuple[Count, ...], Field(strict=False, min_length=3, max_length=3)]
-Rates = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
-Grid = dict[str, Rates]
-
-
-class FineTuningSettings(TaskSettings):
-    """The tasks, the networks, their training, and what is compared."""
-
-    channels: Widths = (16, 32, 64)
-    """Widths of the three convolutions; the last is the penultimate layer's."""
-    layers: Names = ("pool",)
-    """Layers that penalties on representations compare: block1, block2, block3, pool."""
-    pretrain_steps: Count = 500
-    """Mini-batches on the source task."""
-    pretrain_batch_size: Count = 64
-    """Examples per mini-batch there."""
-    pretrain_learning_rate: Positive = 0.05
-    """Learning rate there; a tenth of it after two thirds of the steps."""
-    steps: Count = 100
-    """Mini-batches of one fine-tuning."""
-    batch_size: Count = 32
-    """Examples per mini-batch."""
-    learning_rates: Rates = (0.05,)
-    """Learning rates to choose from, in the grid of every method that has no `lr` of its own; each
-    falls to a tenth after two thirds of the steps."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of stochastic gradient descent."""
-    shift: Annotated[int, Field(ge=0)] = 1
-    """Augmentation: images move by up to this many pixels each way."""
-    rounds: Count = 5
-    """Each training is cut into so many parts; after each it is validated and saved."""
-    methods: Names = ("none", "l2", "l2sp", "identity", "uniform", "optimal")
-    """Which to compare; also kd, fitnet, bss, delta, and sums such as l2sp+bss."""
-    grids: Annotated[dict[str, Grid], Field(default_factory=dict)]
-    """Values to choose from, per method and parameter, where they are not the default."""
-    head_beta: NonNegative = 0.01
-    """Strength of L2-SP and DELTA on the head."""
-    temperature: Positive = 4.0
-    """Of knowledge distillation."""
-    normalize: bool = False
-    """Whether distances between neurons are divided by the root of the batch size."""
-    solver: Literal["ipot", "exact"] = "ipot"
-    """Of the optimal plan."""
-    solver_max_iter: Count = 100
-    """IPOT's proximal steps."""
-    seeds: Count = 5
-    """Fine-tunings per method and point of its grid: they draw labelled examples, the new head and
-    the batches."""
-    first_seed: Index = 0
-    """The lowest of the seeds, which follow each other."""
-
-    @field_validator("layers")
-    @classmethod
-    def _know_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not set(names) <= set(LAYERS) or len(set(names)) < len(names):
-            msg = f"must hold different names of {', '.join(LAYERS)}"
-            raise ValueError(msg)
-        return names
-
-    @field_validator("methods")
-    @classmethod
-    def _know_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            METHODS[name]
-        if not names or len(set(names)) < len(names):
-            msg = "must hold different methods"
-            raise ValueError(msg)
-        return names
-
-    @field_validator("grids")
-    @classmethod
-    def _fill_grids(cls, given: dict[str, Grid], info: ValidationInfo) -> dict[str, Grid]:
-        """Write out what each method in use is tuned by."""
-        for name in given:
-            METHODS[name]
-        filled = {}
-        for name in info.data.get("methods", ()):
-            known, own = METHODS[name].grid, given.get(name, {})
-            for parameter, values in own.items():
-                if parameter not in {*known, RATE}:
-                    msg = f"must hold parameters of {name} ({', '.join([*known, RATE])})"
-                    raise ValueError(msg)
-                if len(set(values)) < len(values):
-                    msg = f"must hold different values for {name}.{parameter}"
-                    raise ValueError(msg)
-            filled[name] = {k: tuple(map(float, v)) for k, v in {**known, **own}.items()}
-        return filled
-
-    def grid(self, method: str) -> Grid:
-        """All values of a method's parameters, the learning rate among them."""
-        return {RATE: self.learning_rates} | self.grids[method]
-
-    @model_validator(mode="after")
-    def _whole_rounds(self) -> Self:
-        for name in ("steps", "pretrain_steps"):
-            if getattr(self, name) % self.rounds:
-                msg = (
-                    f"{name} must be a multiple of rounds ({self.rounds}), got "
-                    f"{getattr(self, name)}"
-                )
-                raise ValueError(msg)
-        return self
-
-
 S = TypeVar("S", bound=FineTuningSettings)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A network that has learnt the source task before.
+
+    Attributes:
+        channels: Widths of its convolutions.
+        seed: Draws its first weights and its batches.
+        per_class: Examples of each class that it learns from. None: all.
+        path: A file of its weights, which it then need not learn. None: there is none.
+    """
+
+    channels: Sequence[int]
+    seed: int
+    per_class: int | None = None
+    path: str | None = None
 
 
 class FineTuning(Driver[S]):
     """Fine-tunes on the target task; where networks come from is the driver's own."""
 
     pictures: ClassVar[tuple[str, ...]] = ("accuracy.png", "trace.png", "alphas.png")
+    teacher_stage: ClassVar[str]
 
     def __init__(self, settings: S) -> None:
         super().__init__(settings)
         self.objective = OBJECTIVES[settings.loss]
         self.least = self.objective.least
+        self._loaded: dict[str, ConvNet] = {}
 
     @cached_property
     def tasks(self) -> Tasks:
@@ -173,30 +89,46 @@ class FineTuning(Driver[S]):
                 raise ConfigError(msg)
 
     def inputs(self) -> Mapping[str, str]:
-        """The data."""
-        return self.settings.files()
+        """The data, and networks that are handed in."""
+        teacher = self.settings.teacher
+        return self.settings.files() | ({} if teacher is None else {"teacher": teacher})
 
     # Where networks come from.
 
     @abstractmethod
-    def sources(self) -> Sequence[Stage]:
-        """The stages before fine-tuning."""
+    def learnt(self) -> Mapping[str, Learnt]:
+        """The networks that are there before fine-tuning, by stage; that of `teacher_stage` first."""
 
     @abstractmethod
-    def facts(self) -> frozenset[str]:
-        """What is true of student and teacher, and methods may need."""
-
-    @abstractmethod
-    def teacher(self, place: Place) -> ConvNet:
-        """The network that penalties hold the student to."""
-
-    @abstractmethod
-    def start(self, place: Place) -> ConvNet:
+    def start(self, place: Place, seed: int) -> ConvNet:
         """The network whose copy, with a new head, is fine-tuned."""
 
-    @abstractmethod
-    def pretrain(self, trial: Trial, place: Place) -> dict[str, Any]:
-        """Do the trial of one of the sources."""
+    def facts(self) -> set[str]:
+        """What is true of student and teacher, and methods may need."""
+        s = self.settings
+        known = s.loss == "cross_entropy" and set(s.target_classes) <= set(s.source_classes)
+        return {"same_labels"} if known else set()
+
+    def network(self, stage: str, place: Place) -> ConvNet:
+        """One of the networks that are there before."""
+        if stage not in self._loaded:
+            learnt = self.learnt()[stage]
+            found = Weights.given("teacher", learnt.path) if learnt.path else place.weights(stage)
+            network = self._untrained(learnt)
+            found.load_into(network)
+            self._loaded[stage] = network
+        return self._loaded[stage]
+
+    def _untrained(self, learnt: Learnt) -> ConvNet:
+        inputs, outputs = self.tasks.in_channels, self._outputs(self.settings.source_classes)
+        return make_network(inputs, learnt.channels, outputs, learnt.seed)
+
+    def teacher(self, place: Place) -> ConvNet:
+        """The network that penalties hold to, with the target's outputs alone where it has them."""
+        s, network = self.settings, self.network(self.teacher_stage, place)
+        if "same_labels" not in self.facts():
+            return network
+        return with_classes(network, [s.source_classes.index(c) for c in s.target_classes])
 
     # What a study asks.
 
@@ -209,7 +141,12 @@ class FineTuning(Driver[S]):
             raise ConfigError(msg)
         seeds = range(s.first_seed, s.first_seed + s.seeds)
         target = Stage(TARGET, grid_trials(TARGET, grids, seeds), compared=True)
-        return [*self.sources(), target]
+        before = [
+            Stage(stage, (Trial(stage, seed=learnt.seed),))
+            for stage, learnt in self.learnt().items()
+            if learnt.path is None
+        ]
+        return [*before, target]
 
     def titles(self) -> Mapping[str, str]:
         """Name every method."""
@@ -221,40 +158,56 @@ class FineTuning(Driver[S]):
 
     def run(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Train."""
-        if trial.stage != TARGET:
-            return self.pretrain(trial, place)
-        s = self.settings
-        params = dict(trial.params)
-        student = with_new_head(self.start(place), self.outputs, trial.seed)
+        return self._fine_tune(trial, place) if trial.stage == TARGET else self._learn(trial, place)
+
+    def _learn(self, trial: Trial, place: Place) -> dict[str, Any]:
+        """Train a network on the source task."""
+        s, learnt = self.settings, self.learnt()[trial.stage]
+        module = PenalizedNetwork(
+            self._untrained(learnt),
+            objective=self.objective,
+            outputs=self._outputs(s.source_classes),
+            schedule=Schedule(s.pretrain_steps, s.pretrain_learning_rate, s.momentum),
+            seed=trial.seed,
+            shift=s.shift,
+            name=trial.name,
+        )
+        split = self.tasks.source(learnt.per_class)
+        return self._fit(module, trial, place, split, s.pretrain_batch_size)
+
+    def _fine_tune(self, trial: Trial, place: Place) -> dict[str, Any]:
+        s, outputs = self.settings, self._outputs(self.settings.target_classes)
+        start = self.start(place, trial.seed)
+        student = with_new_head(start, outputs, trial.seed)
         split = self.tasks.target(trial.seed)
         torch.manual_seed(trial.seed)  # a penalty may draw weights of its own
-        regularizer = self._penalty(trial, student, split, place)
+        regularizer = self._penalty(trial, student, start, split, place)
         module = PenalizedNetwork(
             student,
             objective=self.objective,
-            outputs=self.outputs,
-            schedule=Schedule(s.steps, params[RATE], s.momentum),
+            outputs=outputs,
+            schedule=Schedule(s.steps, dict(trial.params)[RATE], s.momentum),
             seed=trial.seed,
             shift=s.shift,
             name=trial.name,
             regularizer=regularizer,
-            reference=self.start(place),
+            reference=start,
             layers=s.layers,
         )
         try:
-            return self.fit(module, trial, place, split, s.batch_size)
+            return self._fit(module, trial, place, split, s.batch_size)
         finally:
             if regularizer is not None:
                 regularizer.close()
 
     def _penalty(
-        self, trial: Trial, student: ConvNet, split: Split, place: Place
+        self, trial: Trial, student: ConvNet, start: ConvNet, split: Split, place: Place
     ) -> Regularizer | None:
         s = self.settings
         pair = Pair(
             student,
             self.teacher(place),
-            self.start(place),
+            start,
             layers=s.layers,
             head=(HEAD,),
             head_beta=s.head_beta,
@@ -267,7 +220,7 @@ class FineTuning(Driver[S]):
         params = {name: value for name, value in trial.params if name != RATE}
         return METHODS[trial.method].build(pair, **params)
 
-    def fit(
+    def _fit(
         self, module: PenalizedNetwork, trial: Trial, place: Place, split: Split, batch_size: int
     ) -> dict[str, Any]:
         """Train a network and leave its weights."""
@@ -282,32 +235,9 @@ class FineTuning(Driver[S]):
             accelerator=self.settings.accelerator,
         )
 
-    def fit_source(
-        self, network: ConvNet, trial: Trial, place: Place, split: Split
-    ) -> dict[str, Any]:
-        """Train a network on the source task."""
-        s = self.settings
-        schedule = Schedule(s.pretrain_steps, s.pretrain_learning_rate, s.momentum)
-        module = PenalizedNetwork(
-            network,
-            objective=self.objective,
-            outputs=self.source_outputs,
-            schedule=schedule,
-            seed=trial.seed,
-            shift=s.shift,
-            name=trial.name,
-        )
-        return self.fit(module, trial, place, split, s.pretrain_batch_size)
-
-    @property
-    def outputs(self) -> int:
-        """Of a network for the target task."""
-        return self.tasks.outputs or len(self.settings.target_classes)
-
-    @property
-    def source_outputs(self) -> int:
-        """Of a network for the source task."""
-        return self.tasks.outputs or len(self.settings.source_classes)
+    def _outputs(self, classes: Sequence[int]) -> int:
+        """Of a network for these classes."""
+        return self.tasks.outputs or len(classes)
 
     def faults(self, trial: Trial, record: Mapping[str, Any]) -> Iterable[str]:
         """Check history and traces."""
@@ -335,12 +265,13 @@ class FineTuning(Driver[S]):
 
     def test(self, trial: Trial, place: Place) -> float:
         """Measure the weights that a training left."""
-        network = make_network(self.tasks.in_channels, self.student_channels, self.outputs, 0)
-        Weights.of(place.of(trial)).load_into(network)
+        outputs = self._outputs(self.settings.target_classes)
+        network = make_network(self.tasks.in_channels, self.settings.channels, outputs, 0)
+        place.weights(trial.name).load_into(network)
         module = PenalizedNetwork(
             network,
             objective=self.objective,
-            outputs=self.outputs,
+            outputs=outputs,
             schedule=Schedule(1, 1.0, 0.0),
             seed=0,
             shift=0,
@@ -349,13 +280,11 @@ class FineTuning(Driver[S]):
         examples, accelerator = self.tasks.test(), self.settings.accelerator
         return test(module, trial.name, place.folder, examples, accelerator)
 
-    @property
-    def student_channels(self) -> Sequence[int]:
-        """Widths of the network that is fine-tuned."""
-        return self.settings.channels
-
     def draw(self, results: Results) -> Mapping[str, Figure]:
         """The comparison, the traces and the choice."""
+        # Imported now: the libraries that draw take longer to load than a damaged folder to name.
+        from kantorch.training.figures import draw_choice, draw_tests, draw_traces
+
         measure = self.objective.measure
         return {
             "accuracy.png": draw_tests(results, measure),
@@ -393,9 +322,17 @@ fine-tuning, on the validation examples; 1 if every neuron is nearest to itself.
 ![Trace of the transport plan during fine-tuning](trace.png)
 ![Validation against the strength](alphas.png)"""
 
+    def origin(self, results: Results, stage: str) -> str:
+        """Where a network comes from, in words."""
+        found = [self.score(r) for trial, r in results.records.items() if trial.stage == stage]
+        if not found:
+            return f"read from {self.learnt()[stage].path}"
+        return f"validation {100 * found[0]:.2f} %"
+
     def protocol(self) -> str:
         """What all trials of the comparison have in common, in words."""
         s = self.settings
+        sizes = "\n".join(f"- {name}: {n} examples" for name, n in self.tasks.sizes().items())
         return f"""Each fine-tuning takes {s.steps}
 mini-batches of {s.batch_size}, by stochastic gradient descent with momentum {s.momentum}, whose rate
 falls to a tenth after two thirds of the steps, on images shifted by up to {s.shift} pixel(s). The
@@ -405,4 +342,6 @@ mini-batch; optimal plans by {s.solver}.
 Each seed draws the labelled examples, the head and the batches, the same for every method. A method's
 parameters are those of its grid with the best mean validation over the seeds; the weights are those
 after the last step. The test part was drawn once, took part in no choice, and was measured once, for
-the chosen parameters, after every training had ended."""
+the chosen parameters, after every training had ended.
+
+{sizes}"""

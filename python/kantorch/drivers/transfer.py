@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kantorch.drivers._command import command_of
-from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings
-from kantorch.training.model import ConvNet, make_network, with_classes
-from kantorch.training.records import Weights
-from kantorch.training.trial import Stage, Trial
+from kantorch.drivers.fine_tuning import FineTuning, Learnt
+from kantorch.drivers.settings import FineTuningSettings
+from kantorch.training.model import ConvNet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from kantorch.training.driver import Place
     from kantorch.training.results import Results
@@ -52,10 +51,6 @@ class TransferSettings(FineTuningSettings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
-    teacher: str | None = None
-    """Weights of the network for the source task, a file of its state_dict as a run folder's
-    trials/source/weights.pt, in place of learning them."""
-
 
 class Transfer(FineTuning[TransferSettings]):
     """Fine-tune a network with each method and compare them.
@@ -72,75 +67,34 @@ class Transfer(FineTuning[TransferSettings]):
     name: ClassVar[str] = "transfer"
     settings_type = TransferSettings
 
-    def sources(self) -> Sequence[Stage]:
-        """One network, pre-trained once, unless it is handed in."""
-        if self.settings.teacher is not None:
-            return []
-        return [Stage(SOURCE, (Trial(SOURCE, seed=self.settings.data_seed),))]
+    teacher_stage = SOURCE
 
-    def facts(self) -> frozenset[str]:
+    def learnt(self) -> Mapping[str, Learnt]:
+        """One network, which the student starts from and is held to."""
+        s = self.settings
+        return {SOURCE: Learnt(s.channels, s.data_seed, path=s.teacher)}
+
+    def facts(self) -> set[str]:
         """Student and teacher start equal."""
-        s = self.settings
-        known = s.loss == "cross_entropy" and set(s.target_classes) <= set(s.source_classes)
-        return frozenset(
-            {"same_architecture", "same_width"} | ({"same_labels"} if known else set())
-        )
+        return super().facts() | {"same_architecture", "same_width"}
 
-    def pretrain(self, trial: Trial, place: Place) -> dict[str, Any]:
-        """Train the source network."""
-        return self.fit_source(self._untrained(), trial, place, self.tasks.source())
-
-    def start(self, place: Place) -> ConvNet:
-        """The source network."""
-        if self._start is None:
-            self._start = self._untrained()
-            self._weights(place).load_into(self._start)
-        return self._start
-
-    def _weights(self, place: Place) -> Weights:
-        path = self.settings.teacher
-        return place.weights(SOURCE) if path is None else Weights.given("teacher", path)
-
-    def inputs(self) -> Mapping[str, str]:
-        """The data and the network that are handed in."""
-        path = self.settings.teacher
-        return {**super().inputs(), **({} if path is None else {"teacher": path})}
-
-    def teacher(self, place: Place) -> ConvNet:
-        """The source network, with the outputs for the target classes where it has them."""
-        if "same_labels" not in self.facts():
-            return self.start(place)
-        s = self.settings
-        return with_classes(
-            self.start(place), [s.source_classes.index(c) for c in s.target_classes]
-        )
-
-    def _untrained(self) -> ConvNet:
-        channels, seed = self.settings.channels, self.settings.data_seed
-        return make_network(self.tasks.in_channels, channels, self.source_outputs, seed)
-
-    _start: ConvNet | None = None
+    def start(self, place: Place, seed: int) -> ConvNet:
+        """The network that was learnt."""
+        return self.network(SOURCE, place)
 
     def report(self, results: Results) -> str:
         """Tell what was done."""
         s = self.settings
-        learnt = [self.score(r) for trial, r in results.records.items() if trial.stage == SOURCE]
-        how = f"validation {100 * learnt[0]:.2f} %" if learnt else f"read from {s.teacher}"
-        sizes = "\n".join(
-            f"- {name}: {count} examples" for name, count in self.tasks.sizes().items()
-        )
         return f"""# Fine-tuning with transport between representations
 
 {self.summary(results)}
 
 ## Protocol
 
-A network with convolutions of widths {list(s.channels)} learns the classes
-{list(s.source_classes)} of `{s.source_data or s.data}` ({how}),
-gets a new head, and is fine-tuned on the classes {list(s.target_classes)} of `{s.data}` with
-{s.labels_per_class} labels per class. {self.protocol()}
-
-{sizes}
+A network with convolutions of widths {list(s.channels)} learns the classes {list(s.source_classes)} of
+`{s.source_data or s.data}` ({self.origin(results, SOURCE)}), gets a new head, and is fine-tuned on the
+classes {list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels per class.
+{self.protocol()}
 """
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,5 +53,6 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Difference:
     n = len(differences)
     if n == 1:
         return Difference(float(differences[0]), float("nan"), 1)
-    width = stats.t.ppf((1 + LEVEL) / 2, n - 1) * stats.sem(differences)
+    error = differences.std(ddof=1) / np.sqrt(n)
+    width = stdtrit(n - 1, (1 + LEVEL) / 2) * error
     return Difference(float(differences.mean()), float(width), n)
