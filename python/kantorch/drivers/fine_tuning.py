@@ -78,7 +78,7 @@ class FineTuning(Driver[S]):
         return Tasks(self.settings)
 
     def check(self, world_size: int) -> None:
-        """Refuse batches that processes cannot share evenly, and data that are not there."""
+        """Refuse batches that processes cannot share evenly, and data that cannot be cut so."""
         for name in ("batch_size", "pretrain_batch_size"):
             # The processes' gradients are averaged with equal weights.
             if getattr(self.settings, name) % world_size:
@@ -87,6 +87,7 @@ class FineTuning(Driver[S]):
                     f"got {getattr(self.settings, name)}"
                 )
                 raise ConfigError(msg)
+        _ = self.tasks  # before any file is written
 
     def inputs(self) -> Mapping[str, str]:
         """The data, and networks that are handed in."""

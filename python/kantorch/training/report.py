@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 def write_report(driver: Driver[Any], results: Results, folder: Path) -> None:
     """Write metrics.csv, results.csv, differences.csv, the pictures and report.md."""
     write_table(folder / "metrics.csv", _metrics(results))
-    write_table(folder / "results.csv", results.frame())
-    write_table(folder / "differences.csv", results.differences())
+    if results.chosen:
+        write_table(folder / "results.csv", results.frame())
+        write_table(folder / "differences.csv", results.differences())
     for name, figure in driver.draw(results).items():
         write_atomic(folder / name, png(figure))
     text = _report(driver, results)
@@ -69,14 +70,7 @@ def _report(driver: Driver[Any], results: Results) -> str:
         for name in ("torch", "lightning", "torchmetrics", "scikit-learn", "numpy")
     )
     return f"""{driver.report(results).rstrip()}
-
-## Differences
-
-Test, in percentage points: the row's method minus the column's, paired by seed, with Student's
-interval of 95 %; {len(results.seeds)} seeds.
-
-{results.difference_table()}
-
+{_differences(results)}
 ## Machine
 
 {platform.machine()}, {platform.system()}, {os.cpu_count()} cores, {settings.num_threads} thread(s),
@@ -89,6 +83,19 @@ The trials took {seconds:.0f} s, without what was lost to interruptions.
 ```yaml
 {dump_yaml(settings.to_mapping()).rstrip()}
 ```
+"""
+
+
+def _differences(results: Results) -> str:
+    if len(results.chosen) < 2:
+        return ""
+    return f"""
+## Differences
+
+Test, in percentage points: the row's method minus the column's, paired by seed, with Student's
+interval of 95 %; {len(results.seeds)} seeds.
+
+{results.difference_table()}
 """
 
 

@@ -106,16 +106,19 @@ class Study:
         with self._bar(stages) as bar:
             place = Place(self.folder, bar.update)
             for stage in stages:
+                shared: list[Trial] = []
                 if self.workers > 1:
-                    left = [t for t in stage.trials if not (place.of(t) / RECORD).exists()]
-                    finish_in_processes(self.driver, place, left, self.workers)
+                    shared = [t for t in stage.trials if not (place.of(t) / RECORD).exists()]
+                    finish_in_processes(self.driver, place, shared, self.workers)
                 for trial in stage.trials:
                     bar.set_description(trial.name)
-                    records[trial] = finish(self.driver, trial, place)
-            compared = next(stage for stage in stages if stage.compared)
-            scores = {trial: self.driver.score(records[trial]) for trial in compared.trials}
+                    # What the processes did has been told already.
+                    where = Place(self.folder) if trial in shared else place
+                    records[trial] = finish(self.driver, trial, where)
+            compared = [trial for stage in stages if stage.compared for trial in stage.trials]
+            scores = {trial: self.driver.score(records[trial]) for trial in compared}
             chosen = choose(scores)
-            test = self._test(scores, chosen, place)
+            test = self._test(scores, chosen, place) if compared else {}
         return Results(self.driver.titles(), records, scores, chosen, test)
 
     def _test(

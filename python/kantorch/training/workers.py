@@ -34,7 +34,7 @@ def finish_in_processes(
 
     Args:
         driver: What is studied.
-        place: Where. Progress is told when the records are read.
+        place: Where.
         trials: Those that are not finished.
         workers: Processes.
 
@@ -53,7 +53,7 @@ def finish_in_processes(
     try:
         with _sigterm_as_error():
             for future in as_completed([pool.submit(_finish, trial) for trial in trials]):
-                future.result()
+                place.advance(future.result())
     except BaseException:
         for process in list(processes.values()):
             process.terminate()
@@ -85,10 +85,12 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _finish(trial: Trial) -> None:
+def _finish(trial: Trial) -> int:
+    """Do a trial and return its steps."""
     from kantorch.training.study import finish
 
     finish(_driver, trial, _place)
+    return _driver.steps(trial)
 
 
 @contextmanager
