@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from cyclopts import CycloptsError
 
-DRIVERS = {"transfer": "Fine-tune a network with each method and compare them."}
+DRIVERS = {
+    "transfer": "Fine-tune a network with each method and compare them.",
+    "joint": "Learn a target task together with a source task.",
+}
 INSTALL = 'pip install "kantorch[train]"'
 
 

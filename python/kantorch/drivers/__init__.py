@@ -1,5 +1,6 @@
 """What the command line can run: one driver a file, on the frame of `kantorch.training`."""
 
+from kantorch.drivers.joint import Joint, JointSettings
 from kantorch.drivers.transfer import Transfer, TransferSettings
 
-__all__ = ["Transfer", "TransferSettings"]
+__all__ = ["Joint", "JointSettings", "Transfer", "TransferSettings"]

@@ -86,7 +86,7 @@ class Transfer(FineTuning[TransferSettings]):
             {"same_architecture", "same_width"} | ({"same_labels"} if known else set())
         )
 
-    def pretrain(self, trial: Trial, place: Place) -> dict[str, Any]:
+    def prepare(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Train the source network."""
         return self.fit_source(self._untrained(), trial, place, self.tasks.source())
 
@@ -126,9 +126,6 @@ class Transfer(FineTuning[TransferSettings]):
         s = self.settings
         learnt = [self.score(r) for trial, r in results.records.items() if trial.stage == SOURCE]
         how = f"validation {100 * learnt[0]:.2f} %" if learnt else f"read from {s.teacher}"
-        sizes = "\n".join(
-            f"- {name}: {count} examples" for name, count in self.tasks.sizes().items()
-        )
         return f"""# Fine-tuning with transport between representations
 
 {self.summary(results)}
@@ -140,7 +137,7 @@ A network with convolutions of widths {list(s.channels)} learns the classes
 gets a new head, and is fine-tuned on the classes {list(s.target_classes)} of `{s.data}` with
 {s.labels_per_class} labels per class. {self.protocol()}
 
-{sizes}
+{self.sizes()}
 """
 
 
