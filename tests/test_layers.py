@@ -26,7 +26,7 @@ PYTHON_LAYERS = [
     {"_result"},
     {"_solve"},
     {"config"},
-    {"regularizers"},
+    {"models", "regularizers"},
     {"training"},
     {"drivers"},
     {"cli", "__init__"},

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DRIVERS = {
     "transfer": "Fine-tune a network with each method and compare them.",
     "distill": "Teach a network by another one, and compare the methods.",
+    "joint": "Learn a target task together with a source task.",
 }
 INSTALL = 'pip install "kantorch[train]"'
 

@@ -155,6 +155,49 @@ def test_sinkhorn_pays_its_own_plan_and_comes_near_the_optimum(pair):
     torch.testing.assert_close(previous, exact, rtol=1e-2, atol=0)
 
 
+def test_kept_plans_are_paid_at_the_present_distances(pair):
+    student, teacher, _ = pair
+    batches = torch.randn(4, 20, 4, dtype=torch.float64)
+    options = {"layers": ["hidden0"], "solver": "exact"}
+    kept = RepresentationTransport(student, teacher, renew_every=3, **options)
+    plans = []
+    for x in batches:
+        features = activations(student, "hidden0", x)
+        cost = neuron_cost(features, activations(teacher, "hidden0", x))
+        student(x)
+        value = kept()
+        plans.append(kept.plans["hidden0"])
+        torch.testing.assert_close(value, (plans[-1] * cost).sum())
+        mine, theirs = (
+            torch.autograd.grad(v, student.hidden0[0].weight)[0]
+            for v in (value, (plans[-1] * cost).sum())
+        )
+        torch.testing.assert_close(mine, theirs)
+    assert torch.equal(plans[0], plans[1])
+    assert torch.equal(plans[0], plans[2])
+    assert not torch.equal(plans[2], plans[3])
+    torch.testing.assert_close(plans[3], transport_penalty(cost, solver="exact")[1])
+
+
+def test_a_resumed_run_goes_on_with_the_plans_that_are_kept(pair, tmp_path):
+    student, teacher, _ = pair
+    x, y = torch.randn(2, 20, 4, dtype=torch.float64)
+    first, second = (
+        RepresentationTransport(student, teacher, layers=LAYERS, solver="exact", renew_every=2)
+        for _ in range(2)
+    )
+    student(x)
+    first()
+    second()
+    torch.save(first.state_dict(), tmp_path / "state")
+    resumed = RepresentationTransport(
+        student, copy.deepcopy(teacher), layers=LAYERS, solver="exact", renew_every=2
+    )
+    resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    student(y)
+    assert torch.equal(second(), resumed())
+
+
 def test_unequal_widths_transport():
     student, teacher = perceptron(widths=(6, 5)), perceptron(widths=(8, 10), seed=1)
     x = torch.randn(16, 4)
@@ -312,7 +355,7 @@ def test_the_teacher_is_saved_and_the_student_is_not():
     student = perceptron()
     regularizer = RepresentationTransport(student, layers=LAYERS)
     names = {f"watch.teacher.{name}" for name in student.state_dict()}
-    assert set(regularizer.state_dict()) == names | {"watch._extra_state"}
+    assert set(regularizer.state_dict()) == names | {"watch._extra_state", "_extra_state"}
     assert not any(parameter.requires_grad for parameter in regularizer.parameters())
 
 
@@ -457,6 +500,7 @@ def test_plans_on_the_cpu_serve_networks_on_every_device(where):
         ({"layers": LAYERS, "kind": "best"}, "optimal, identity, uniform"),
         ({"layers": LAYERS, "solver": "simplex"}, "ipot, exact"),
         ({"layers": LAYERS, "spatial": "max"}, "mean, flatten"),
+        ({"layers": LAYERS, "renew_every": 0}, "renew_every must be an integer >= 1, got 0"),
         ({"layers": LAYERS, "layer_weights": [1.0]}, "layer_weights must be 2"),
         ({"layers": LAYERS, "layer_weights": [1.0, -1.0]}, "layer_weights"),
     ],

@@ -48,7 +48,7 @@ def test_too_few_examples_name_the_class():
 
 
 def test_batches_are_a_function_of_seed_and_round():
-    stream = BatchStream(10, batch_size=4, batches=5, seed=3)
+    stream = BatchStream(10, batch_size=4, batches=5, seed=[3])
     stream.set_epoch(2)
     second = list(stream)
     assert second == list(stream)
@@ -62,8 +62,8 @@ def test_batches_are_a_function_of_seed_and_round():
 
 
 def test_ranks_share_each_batch():
-    whole = list(BatchStream(10, 4, 5, seed=3))
-    shares = [list(BatchStream(10, 4, 5, seed=3, rank=r, world_size=2)) for r in (0, 1)]
+    whole = list(BatchStream(10, 4, 5, seed=[3]))
+    shares = [list(BatchStream(10, 4, 5, seed=[3], rank=r, world_size=2)) for r in (0, 1)]
     for batch, first, second in zip(whole, *shares, strict=True):
         assert sorted(batch) == sorted(first + second)
 

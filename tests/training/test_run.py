@@ -206,7 +206,7 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch, term):
         monkeypatch.setattr(
             RepresentationTransport,
             "forward",
-            lambda self, x: self.watch.student(x).sum() * float("nan"),
+            lambda self: self.watch.student.head.weight.sum() * float("nan"),
         )
     else:
         from kantorch.training.objective import functional

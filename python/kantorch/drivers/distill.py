@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kantorch.drivers._command import command_of
-from kantorch.drivers.fine_tuning import FineTuning, Learnt
-from kantorch.drivers.settings import FineTuningSettings, Widths
+from kantorch.drivers.comparison import Widths
+from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
 from kantorch.training.model import LAYERS, ConvNet, make_network
 from kantorch.training.settings import Count
 
@@ -96,7 +96,7 @@ class Distill(FineTuning[DistillSettings]):
             found[START] = Learnt(s.channels, s.data_seed + 1, s.start_per_class)
         return found
 
-    def facts(self) -> set[str]:
+    def facts(self) -> frozenset[str]:
         """Widths may agree; only a start that was learnt is one to stay near."""
         s = self.settings
         facts = super().facts() | (set() if s.new_task else {"same_architecture"})

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kantorch.drivers._command import command_of
-from kantorch.drivers.fine_tuning import FineTuning, Learnt
-from kantorch.drivers.settings import FineTuningSettings
+from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
 from kantorch.training.model import ConvNet
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Transfer(FineTuning[TransferSettings]):
         s = self.settings
         return {SOURCE: Learnt(s.channels, s.data_seed, path=s.teacher)}
 
-    def facts(self) -> set[str]:
+    def facts(self) -> frozenset[str]:
         """Student and teacher start equal."""
         return super().facts() | {"same_architecture", "same_width"}
 

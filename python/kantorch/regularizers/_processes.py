@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -12,16 +14,25 @@ def several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        summed = values.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return total(gradients[0])
+
+
 def total(values: Tensor) -> Tensor:
     """The sum over all processes, which all call this together.
 
     Its gradient is the sum of the processes' gradients: averaged over them, that of each one's own
     values is what one process would have found that holds the values of all.
     """
-    # Only here: the module needs a build of torch with distributed.
-    from torch.distributed.nn.functional import all_reduce
-
-    summed: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
+    summed: Tensor = _Total.apply(values)  # type: ignore[no-untyped-call]
     return summed
 
 

@@ -151,6 +151,9 @@ class RepresentationTransport(Regularizer):
         teacher_mode: See `Watch`.
         synchronise: Whether neurons are characterised on the batch of all processes. None: where
             there are several, while gradients are on. All processes must then call it together.
+        renew_every: Solve for the plans in every so many calls, at least 1; in between, the plans
+            of the last solve are paid at the present distances. Neurons change places slowly, so
+            that little is lost. The plans in use are part of the state_dict.
 
     Returns:
         From a call without arguments, or with what the student was called with, alpha times the
@@ -205,8 +208,12 @@ class RepresentationTransport(Regularizer):
         teacher_transform: Callable[..., Any] | None = None,
         teacher_mode: TeacherMode = "eval",
         synchronise: bool | None = None,
+        renew_every: int = 1,
     ) -> None:
         super().__init__(alpha)
+        if not isinstance(renew_every, int) or renew_every < 1:
+            msg = f"renew_every must be an integer >= 1, got {renew_every!r}"
+            raise ValueError(msg)
         require_choice("kind", kind, get_args(Kind))
         require_choice("solver", solver, get_args(Solver))
         require_choice("spatial", spatial, get_args(Spatial))
@@ -222,6 +229,7 @@ class RepresentationTransport(Regularizer):
         self.channel_dim = channel_dim
         self.normalize = normalize
         self.synchronise = synchronise
+        self.renew_every = renew_every
         self.watch = Watch.of(
             student,
             teacher,
@@ -231,6 +239,7 @@ class RepresentationTransport(Regularizer):
         )
         self._reader = self.watch.reader(self.layers, teacher=True)
         self._plans: dict[str, Tensor] = {}
+        self._calls = 0
 
     @property
     def teacher(self) -> nn.Module:
@@ -259,19 +268,31 @@ class RepresentationTransport(Regularizer):
             **named: Likewise, by keyword.
         """
         pairs = self.watch.take(self._reader, self.layers, inputs, named, teacher=True)
-        self._plans = {}
+        if self._calls % self.renew_every == 0:
+            self._plans = {}
         parts: dict[str, Tensor] = {}
         for layer, (student, teacher) in zip(self.layers, pairs, strict=True):
             assert teacher is not None
-            value, self._plans[layer.name] = self._penalty(layer, student, teacher)
-            parts[layer.name] = value * layer.weight
+            cost = self._cost(layer, student, teacher)
+            value, self._plans[layer.name] = self._paid(layer, cost)
+            parts[layer.name] = value.to(student.device) * layer.weight
+        self._calls += 1
         return self._total(parts)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The plans in use and when they are renewed, so that a resumed run goes on with them."""
+        plans = self._plans if self._calls % self.renew_every else {}
+        return {"calls": self._calls % self.renew_every, "plans": dict(plans)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take them back."""
+        self._calls, self._plans = state["calls"], dict(state["plans"])
 
     def _across_processes(self) -> bool:
         wanted = torch.is_grad_enabled() if self.synchronise is None else self.synchronise
         return wanted and _processes.several()
 
-    def _penalty(self, layer: Layer, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    def _cost(self, layer: Layer, student: Tensor, teacher: Tensor) -> Tensor:
         shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
         if student.shape[0] != teacher.shape[0]:
             msg = (
@@ -301,7 +322,15 @@ class RepresentationTransport(Regularizer):
                 f"{shapes} in student and teacher"
             )
             raise ValueError(msg)
-        value, plan = transport_penalty(
+        return cost
+
+    def _paid(self, layer: Layer, cost: Tensor) -> tuple[Tensor, Tensor]:
+        """The penalty of a layer, by a plan that is kept or found, and the plan."""
+        kept = self._plans.get(layer.name)
+        if kept is not None and kept.shape == cost.shape:
+            kept = kept.to(cost)
+            return (kept * cost).sum(), kept
+        return transport_penalty(
             cost,
             kind=self.kind,
             solver=self.solver,
@@ -310,7 +339,6 @@ class RepresentationTransport(Regularizer):
             max_iter=self.max_iter,
             tol=self.tol,
         )
-        return value.to(student.device), plan
 
     def extra_repr(self) -> str:
         """Show the kind and the layers."""

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
     from torch.utils.data import TensorDataset
@@ -29,7 +29,7 @@ class BatchStream(Sampler[list[int]]):
         size: int,
         batch_size: int,
         batches: int,
-        seed: int,
+        seed: Sequence[int],
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -49,7 +49,7 @@ class BatchStream(Sampler[list[int]]):
         return self.batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        rng = np.random.default_rng([self.seed, self._round])
+        rng = np.random.default_rng([*self.seed, self._round])
         needed = self.batches * self.batch_size
         repeats = -(-needed // self.size)
         order = np.concatenate([rng.permutation(self.size) for _ in range(repeats)])[:needed]

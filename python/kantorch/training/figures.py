@@ -10,7 +10,7 @@ import seaborn as sns
 from kantorch.training._matplotlib import agg_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kantorch.training._matplotlib import Figure
     from kantorch.training.results import Results
@@ -59,6 +59,19 @@ def draw_choice(results: Results, measure: str) -> Figure:
     axes.set_title("Choice of the strength (ringed)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+    return figure
+
+
+def draw_matrices(tables: Mapping[str, pd.DataFrame], columns: str, rows: str) -> Figure:
+    """Tables of numbers as labelled heat maps, side by side."""
+    figure = agg_figure(4.5 * len(tables), 4.5)
+    for axes, (title, table) in zip(
+        figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True
+    ):
+        sns.heatmap(table, annot=True, fmt=".2f", cmap="viridis", ax=axes, annot_kws={"size": 8})
+        axes.set_xlabel(columns)
+        axes.set_ylabel(rows)
+        axes.set_title(title)
     return figure
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import CombinedLoader
 
 from kantorch.training.batches import BatchStream, evaluation_loader, train_loader
 from kantorch.training.callbacks import (
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lightning.pytorch.loggers import Logger
-    from torch.utils.data import TensorDataset
+    from torch import Tensor
+    from torch.utils.data import DataLoader, TensorDataset
 
     from kantorch.training.driver import Place
     from kantorch.training.module import PenalizedNetwork
@@ -38,7 +41,7 @@ def fit(
     module: PenalizedNetwork,
     trial: Trial,
     place: Place,
-    train: TensorDataset,
+    train: TensorDataset | Mapping[str, TensorDataset],
     validation: TensorDataset,
     *,
     batch_size: int,
@@ -51,9 +54,9 @@ def fit(
         module: The network, its penalty and its schedule.
         trial: Whose training it is.
         place: Where its files are.
-        train: Examples to train on.
+        train: Examples to train on; of several kinds by name, each step then gets a batch of each.
         validation: Examples that are looked at after each round.
-        batch_size: Examples per mini-batch, of all processes together.
+        batch_size: Examples per mini-batch and kind, of all processes together.
         rounds: Equal parts of the training; after each it is validated and saved.
         accelerator: What Lightning is to use.
 
@@ -75,20 +78,29 @@ def fit(
             logger=_logger(place.folder, trial.name),
             callbacks=[GeneratorStates(), LastCheckpoint(folder), StepCounter(place.advance)],
         )
-        stream = BatchStream(
-            len(train),
-            batch_size,
-            steps // rounds,
-            module.seed,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
+
+        def loader(examples: TensorDataset, *key: int) -> DataLoader[tuple[Tensor, ...]]:
+            stream = BatchStream(
+                len(examples),
+                batch_size,
+                steps // rounds,
+                [module.seed, *key],
+                rank=trainer.global_rank,
+                world_size=trainer.world_size,
+            )
+            return train_loader(examples, stream)
+
+        batches: Any = (
+            CombinedLoader({name: loader(part, k) for k, (name, part) in enumerate(train.items())})
+            if isinstance(train, Mapping)
+            else loader(train)
         )
         last = folder / LAST
         resumed = first_decides(last.exists)
         with honest_signals(trainer):
             trainer.fit(
                 module,
-                train_loader(train, stream),
+                batches,
                 evaluation_loader(validation),
                 ckpt_path=last if resumed else None,
             )

@@ -43,10 +43,14 @@ class ConvNet(nn.Module):
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(third, classes)
 
+    def features(self, images: Tensor) -> Tensor:
+        """Return the penultimate layer's (n, channels[-1])."""
+        pooled: Tensor = self.pool(self.block3(self.reduce(self.block2(self.block1(images)))))
+        return pooled
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (n, classes) of images (n, channels, height, width)."""
-        features: Tensor = self.block3(self.reduce(self.block2(self.block1(images))))
-        logits: Tensor = self.head(self.pool(features))
+        logits: Tensor = self.head(self.features(images))
         return logits
 
 

@@ -15,7 +15,7 @@ from kantorch.training.errors import NonFiniteError
 from kantorch.training.trace import PlanTrace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kantorch.training.objective import Objective
 
@@ -42,7 +42,7 @@ class PenalizedNetwork(LightningModule):
         seed: Draws the augmentation, as a function of the step alone.
         shift: Images move by up to this many pixels each way.
         name: Of the trial, for error messages.
-        regularizer: The penalty, called with the augmented images after the network has seen them.
+        regularizer: The penalty, called after the network has seen the augmented images.
             What it holds to be trained is trained with the network.
         reference: Another network with the same layers; validation then reports, for `layers`, the
             trace of the exact transport plan between its neurons and the network's.
@@ -92,11 +92,22 @@ class PenalizedNetwork(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return loss + penalty, both on the same augmented batch."""
         images, targets = batch
-        images = shift_images(images, self.shift, [self.seed, self.global_step, self.global_rank])
-        terms = {self.objective.name: self.objective.loss(self.network(images), targets)}
+        terms = {
+            self.objective.name: self.objective.loss(self.network(self.shifted(images)), targets)
+        }
         if self.regularizer is not None:
-            terms["penalty"] = self.regularizer(images)
+            terms["penalty"] = self.regularizer()
             self._note_traces(self.regularizer)
+        return self.total(terms)
+
+    def shifted(self, images: Tensor, *key: int) -> Tensor:
+        """The images augmented, by a draw that is a function of the step and a key."""
+        return shift_images(
+            images, self.shift, [self.seed, self.global_step, self.global_rank, *key]
+        )
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The sum of a step's terms, which are checked and noted."""
         for name, term in terms.items():
             value = term.item()
             self._require_finite(name, value)
@@ -154,13 +165,18 @@ class PenalizedNetwork(LightningModule):
         self.log(f"test_{self.measure}", self.metric.compute(), rank_zero_only=True)
         self.metric.reset()
 
-    def configure_optimizers(self) -> Any:
-        """SGD with momentum; the rate falls once."""
-        schedule = self.schedule
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained, as torch's optimizers take it: the network and a penalty's own weights."""
         weights = [*self.network.parameters()]
         if self.regularizer is not None:
             weights += [p for p in self.regularizer.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(weights, lr=schedule.learning_rate, momentum=schedule.momentum)
+        return [{"params": weights}]
+
+    def configure_optimizers(self) -> Any:
+        """SGD with momentum; the rate falls once."""
+        schedule = self.schedule
+        groups = self.parameter_groups()
+        optimizer = torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum)
         fall = torch.optim.lr_scheduler.MultiStepLR(optimizer, [schedule.steps * 2 // 3], gamma=0.1)
         return {
             "optimizer": optimizer,

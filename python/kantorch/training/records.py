@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Faults = Callable[[Mapping[str, Any]], Iterable[str]]
+    Select = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def read_record(folder: Path, trial: str, faults: Faults) -> dict[str, Any] | None:
@@ -84,11 +85,24 @@ class Weights:
         Raises:
             RunError: If the file cannot be read, or does not fit the network.
         """
-        network.load_state_dict(first_decides(lambda: self._read(network)))
+        network.load_state_dict(first_decides(lambda: self._read(network.state_dict())))
 
-    def _read(self, network: nn.Module) -> dict[str, Tensor]:
-        weights = read_tensors(self.path, cure=self.cure)
-        wanted = network.state_dict()
+    def load_trunk_into(self, network: nn.Module, head: str) -> None:
+        """Give the weights to a network, all but those of its head.
+
+        Raises:
+            RunError: If the file cannot be read, or does not fit the rest of the network.
+        """
+
+        def trunk(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: w for name, w in state.items() if not name.startswith(f"{head}.")}
+
+        wanted = trunk(network.state_dict())
+        weights = first_decides(lambda: self._read(wanted, trunk))
+        network.load_state_dict(weights, strict=False)
+
+    def _read(self, wanted: Mapping[str, Tensor], select: Select = dict) -> dict[str, Tensor]:
+        weights = select(read_tensors(self.path, cure=self.cure))
         for name in dict.fromkeys([*wanted, *weights]):
             found = weights.get(name)
             if name not in wanted:

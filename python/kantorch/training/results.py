@@ -89,10 +89,11 @@ class Results:
         found = pd.DataFrame(rows)
         return found[[name for name in found.columns if name not in last] + last]
 
-    def table(self, **more: Mapping[str, str]) -> str:
+    def table(self, base: str = "none", **more: Mapping[str, str]) -> str:
         """The comparison as a Markdown table.
 
         Args:
+            base: The method that the others are compared with in a column of its own.
             **more: Further columns, by method.
         """
         rows = []
@@ -105,17 +106,17 @@ class Results:
                     "chosen": self.point(method),
                     "test %": spread(tests),
                     "worst seed": f"{tests.min():.2f}",
-                    "minus none": self._gain(method),
+                    f"minus {base}": self._gain(method, base),
                     "validation %": spread(scores),
                 }
                 row |= {name: column[method] for name, column in more.items()}
             rows.append(row)
         return markdown(pd.DataFrame(rows).fillna(ABSENT))
 
-    def _gain(self, method: str) -> str:
-        if "none" not in self.chosen or method == "none":
+    def _gain(self, method: str, base: str) -> str:
+        if base not in self.chosen or method == base:
             return "-"
-        return str(paired(self.tests(method), self.tests("none")))
+        return str(paired(self.tests(method), self.tests(base)))
 
     def differences(self) -> pd.DataFrame:
         """One row per pair of methods: how much more the first reached, paired by seed."""
