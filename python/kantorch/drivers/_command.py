@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from kantorch.training._yaml import load_yaml
 from kantorch.training.flags import flags_of, given
@@ -14,13 +15,16 @@ from kantorch.training.show import show
 from kantorch.training.study import Study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kantorch.training.driver import Driver
 
 
-def command_of(kind: type[Driver[Any]]) -> Callable[..., None]:
-    """Make the command of a driver: its settings are the flags, its docstring is the help."""
+RESUME = """A run that was interrupted goes on when the same command is repeated. Settings that are
+not given keep their defaults, which the run folder's config.yaml shows; several values are separated
+by commas."""
+
+
+def command_of(kind: type[Driver[Any]]) -> App:
+    """Make the command of a driver: its settings are the flags, its docstring the help."""
     settings_type = kind.settings_type
 
     def command(
@@ -49,11 +53,7 @@ def command_of(kind: type[Driver[Any]]) -> Callable[..., None]:
             show(driver.table(results))
             show(f"\nReport: {output / 'report.md'}")
 
-    command.__doc__ = f"""{str(kind.__doc__).rstrip()}
-
-    A run that was interrupted goes on when the same command is repeated. Settings that are not given
-    keep their defaults, which the run folder's config.yaml shows; several values are separated by
-    commas.
+    command.__doc__ = f"""{_summary(kind)}
 
     Args:
         config: YAML file of settings, as config.yaml in a run folder; the options win.
@@ -65,4 +65,14 @@ def command_of(kind: type[Driver[Any]]) -> Callable[..., None]:
         progress: Show a progress bar.
     """
     command.__annotations__["flags"] = Annotated[flags_of(settings_type), Parameter(name="*")]
-    return command
+    app = App(name=kind.name, help_epilogue=f"{_details(kind)}\n\n{RESUME}")
+    app.default(command)
+    return app
+
+
+def _summary(kind: type[Driver[Any]]) -> str:
+    return cleandoc(str(kind.__doc__)).partition("\n")[0]
+
+
+def _details(kind: type[Driver[Any]]) -> str:
+    return cleandoc(str(kind.__doc__)).partition("\n")[2].strip()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Group, Parameter
 from pydantic import BaseModel, create_model, model_validator
 
 from kantorch.training.files import unicode_name
@@ -33,10 +34,21 @@ def _parts(value: Any, *, inside: bool = False) -> Any:
 
 def flags_of(settings: type[Settings]) -> type[Flags]:
     """Make the class of a command's flags, with their help and defaults, of a class of settings."""
-    fields: dict[str, Any] = {
-        name: (field.rebuild_annotation(), field) for name, field in settings.model_fields.items()
-    }
+    fields: dict[str, Any] = {}
+    for name, field in settings.model_fields.items():
+        shown = Parameter(group=_group(settings, name))
+        fields[name] = Annotated[field.rebuild_annotation(), shown], field
     return create_model("Flags", __base__=Flags, **fields)
+
+
+def _group(settings: type[Settings], name: str) -> Group:
+    """The heading of a flag in the help: the docstring of the class that has its setting first."""
+    classes = [kind for kind in settings.__mro__ if issubclass(kind, Settings)]
+    place, owner = next(
+        (place, kind) for place, kind in enumerate(classes) if name in kind.__annotations__
+    )
+    title = str(owner.__doc__).partition("\n")[0].rstrip(".")
+    return Group(title, sort_key=place)
 
 
 def given(flags: Flags | None) -> dict[str, Any]:
