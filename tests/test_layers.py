@@ -29,6 +29,7 @@ PYTHON_LAYERS = [
     {"critics"},
     {"models", "regularizers", "w1"},
     {"training"},
+    {"drivers"},
     {"cli", "__init__"},
 ]
 RANK = {module: rank for rank, layer in enumerate(PYTHON_LAYERS) for module in layer}

@@ -1,23 +1,5 @@
-"""A finished tiny run that several tests read, and copies of it to damage."""
+"""The finished run that several tests read."""
 
-from __future__ import annotations
+from training.finished import copied, finished
 
-import shutil
-
-import pytest
-
-from kantorch.training import run_transfer
-from training.tiny import tiny
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """An uninterrupted run: its folder and its results. Not to be changed."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    return folder, run_transfer(tiny(), folder, progress=False)
-
-
-@pytest.fixture
-def copied(finished, tmp_path):
-    """A copy of the finished run's folder."""
-    return shutil.copytree(finished[0], tmp_path / "copy")
+__all__ = ["copied", "finished"]

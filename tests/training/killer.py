@@ -14,8 +14,9 @@ import signal
 import sys
 from pathlib import Path
 
-from kantorch.training import TransferConfig, run_transfer
-from kantorch.training.transfer import TransferModule
+from kantorch.drivers import Transfer, TransferSettings
+from kantorch.training import Study
+from kantorch.training.module import PenalizedNetwork
 
 
 def die_at(count, function):
@@ -33,8 +34,9 @@ def child(folder, settings, where, count):
     if count is not None and where == "sync":
         os.fsync = die_at(count, os.fsync)
     elif count is not None:
-        TransferModule.training_step = die_at(count, TransferModule.training_step)
-    run_transfer(TransferConfig.from_mapping(settings), folder, progress=False)
+        PenalizedNetwork.training_step = die_at(count, PenalizedNetwork.training_step)
+    driver = Transfer(TransferSettings.from_mapping(settings))
+    Study(driver, folder, progress=False).run()
 
 
 def main():

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from kantorch.training import ConfigError, TransferConfig
+from kantorch.drivers import TransferSettings
+from kantorch.training import ConfigError
 from kantorch.training._yaml import dump_yaml, load_yaml
-from kantorch.training.config import difference
-from training.tiny import TINY, tiny
+from kantorch.training.settings import difference
+from training.tiny import TINY, identity, tiny
 
 
 def test_settings_survive_yaml(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(dump_yaml(tiny().to_mapping()))
-    assert TransferConfig.from_yaml(path) == tiny()
-    assert TransferConfig.from_mapping({}) == TransferConfig()
+    assert TransferSettings.from_yaml(path) == tiny()
+    assert TransferSettings.from_mapping({}) == TransferSettings()
 
 
 @pytest.mark.parametrize(
@@ -23,29 +24,34 @@ def test_settings_survive_yaml(tmp_path):
         ("labels_per_class", 0),
         ("labels_per_class", 2.5),
         ("labels_per_class", True),
-        ("seeds", ()),
-        ("seeds", (0, 0)),
-        ("seeds", (-1,)),
-        ("seeds", (2**63,)),
+        ("seeds", 0),
+        ("seeds", (0, 1)),
+        ("first_seed", -1),
+        ("first_seed", 2**62),
         ("data_seed", 2**63),
-        pytest.param("learning_rate", 10**400, id="an integer beyond floats"),
-        ("seeds", 3),
+        pytest.param("pretrain_learning_rate", 10**400, id="an integer beyond floats"),
+        ("learning_rates", ()),
+        ("learning_rates", 0.1),
         ("test_fraction", 1.0),
         ("momentum", 1.0),
-        ("learning_rate", 0.0),
-        ("learning_rate", float("nan")),
-        ("learning_rate", "fast"),
+        ("pretrain_learning_rate", 0.0),
+        ("pretrain_learning_rate", float("nan")),
+        ("pretrain_learning_rate", "fast"),
         ("channels", (8, 8)),
         ("layers", ("pool", "head")),
         ("layers", ()),
-        ("regularizers", ("none", "l3")),
-        ("regularizers", ("none", "none")),
-        ("alphas", {"optimal": (0.1,)}),
-        ("alphas", {"l2sp": (0.0,), "optimal": (0.1,)}),
-        ("alphas", {"l2sp": (0.1,), "optimal": (0.1, 0.1)}),
+        ("methods", ("none", "l3")),
+        ("methods", ("none", "none")),
+        ("methods", ("l2sp+l2sp",)),
+        ("methods", ()),
+        ("grids", {"l2sp": {"alpha": ()}}),
+        ("grids", {"l2sp": {"alpha": (0.0,)}}),
+        ("grids", {"optimal": {"alpha": (0.1, 0.1)}}),
+        ("grids", {"optimal": {"beta": (0.1,)}}),
         ("solver", "simplex"),
         ("accelerator", "abacus"),
         ("source_classes", (0,)),
+        ("source_fraction", 0.0),
         ("target_classes", (5, 5)),
         ("target_classes", (4, 5)),
         ("steps", 7),
@@ -56,26 +62,26 @@ def test_settings_survive_yaml(tmp_path):
 )
 def test_a_wrong_setting_is_named(name, value):
     with pytest.raises(ConfigError, match=f"{name}.*must"):
-        TransferConfig(**(TINY | {name: value}))
+        TransferSettings(**(TINY | {name: value}))
 
 
 def test_the_settings_of_a_run_folder_are_settings():
-    recorded = tiny().to_mapping() | {"world_size": 1, "data_sha256": "0"}
-    assert TransferConfig.from_mapping(recorded) == tiny()
+    recorded = identity(tiny()) | {"data_sha256": "0"}
+    assert TransferSettings.from_mapping(recorded) == tiny()
 
 
 def test_an_unknown_setting_is_named_with_a_near_one():
     with pytest.raises(ConfigError, match="'step_s'; did you mean steps"):
-        TransferConfig.from_mapping({"step_s": 3})
+        TransferSettings.from_mapping({"step_s": 3})
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.e-3", ".1e-2", "+1e-3", "0.001", "1.0e-3"])
 def test_powers_of_ten_are_numbers(tmp_path, text):
     """As in JSON and YAML 1.2; YAML 1.1, which PyYAML reads, wants a point and a sign."""
     path = tmp_path / "config.yaml"
-    path.write_text(f"learning_rate: {text}\nalphas: {{optimal: [{text}, 1e1]}}\n")
+    path.write_text(f"pretrain_learning_rate: {text}\ngrids: {{optimal: [{text}, 1e1]}}\n")
     found = load_yaml(path)
-    assert found == {"learning_rate": 0.001, "alphas": {"optimal": [0.001, 10.0]}}
+    assert found == {"pretrain_learning_rate": 0.001, "grids": {"optimal": [0.001, 10.0]}}
 
 
 @pytest.mark.parametrize("name", ["1e-3", "1e3", "on", "1", "~", "e3", "1e", "a: b"])
@@ -126,7 +132,7 @@ def test_files_that_are_no_settings_are_refused(tmp_path, monkeypatch, text):
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"config\.yaml"):
-        TransferConfig.from_yaml(path)
+        TransferSettings.from_yaml(path)
     assert not (tmp_path / "pwned").exists()
 
 

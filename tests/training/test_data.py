@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from kantorch.training import ConfigError, RunError
-from kantorch.training.data import BatchStream, Tasks
-from kantorch.training.transfer import shift_images
+from kantorch.training.augment import shift_images
+from kantorch.training.batches import BatchStream
+from kantorch.training.tasks import Tasks
 from training.tiny import tiny
 
 
@@ -33,7 +34,7 @@ def test_parts_are_disjoint_and_balanced():
 
 
 def test_seeds_draw_training_examples_but_not_the_test():
-    one, two = Tasks(tiny()), Tasks(tiny(seeds=(5,)))
+    one, two = Tasks(tiny()), Tasks(tiny(first_seed=5))
     assert rows(one.test()) == rows(two.test())
     assert rows(one.target(0).train) == rows(two.target(0).train)
     assert rows(one.target(0).train) != rows(one.target(1).train)
@@ -47,7 +48,7 @@ def test_too_few_examples_name_the_class():
 
 
 def test_batches_are_a_function_of_seed_and_round():
-    stream = BatchStream(10, batch_size=4, batches=5, seed=3)
+    stream = BatchStream(10, batch_size=4, batches=5, seed=[3])
     stream.set_epoch(2)
     second = list(stream)
     assert second == list(stream)
@@ -61,8 +62,8 @@ def test_batches_are_a_function_of_seed_and_round():
 
 
 def test_ranks_share_each_batch():
-    whole = list(BatchStream(10, 4, 5, seed=3))
-    shares = [list(BatchStream(10, 4, 5, seed=3, rank=r, world_size=2)) for r in (0, 1)]
+    whole = list(BatchStream(10, 4, 5, seed=[3]))
+    shares = [list(BatchStream(10, 4, 5, seed=[3], rank=r, world_size=2)) for r in (0, 1)]
     for batch, first, second in zip(whole, *shares, strict=True):
         assert sorted(batch) == sorted(first + second)
 

@@ -16,7 +16,6 @@ from kantorch.training.files import (
     read_json,
     read_tensors,
     write_atomic,
-    write_csv,
     write_tensors,
 )
 from kantorch.training.lock import folder_lock
@@ -80,12 +79,6 @@ def test_damaged_records_are_refused_by_name(tmp_path, text):
     path.write_text(text)
     with pytest.raises(RunError, match=r"record\.json.*delete it"):
         read_json(path)
-
-
-def test_tables_have_every_column(tmp_path):
-    path = tmp_path / "t.csv"
-    write_csv(path, [{"a": 1}, {"a": 2, "b": 3}])
-    assert path.read_text() == "a,b\n1,\n2,3\n"
 
 
 def test_a_held_folder_is_refused_with_its_holder(tmp_path):

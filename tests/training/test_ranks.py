@@ -13,14 +13,14 @@ import pytest
 import torch
 import torch.distributed
 
-from kantorch.training import RunError, run_transfer
+from kantorch.training import RunError
 from kantorch.training.lock import folder_lock
 from kantorch.training.ranks import is_writer, world_size
 from scripts import HANGS
-from training.tiny import tiny
+from training.tiny import run_transfer, tiny
 
 # No shift: each process draws its own.
-SETTINGS = tiny(seeds=(0,), shift=0).to_mapping()
+SETTINGS = tiny(seeds=1, shift=0).to_mapping()
 
 
 def together(base, *orders):
@@ -69,18 +69,20 @@ def test_processes_end_with_the_same_results(trained):
     assert first == second
     assert len(first["test"]) == 3
     assert first["test"] == json.loads((folder / "test.json").read_text())
-    assert json.loads((folder / "source" / "record.json").read_text()) in first["records"]
+    assert (
+        json.loads((folder / "trials" / "source" / "record.json").read_text()) in first["records"]
+    )
     assert (folder / "report.md").exists()
 
 
 @needs_gloo
 def test_processes_train_as_one_does(trained, tmp_path):
     """The mean gradient of two halves of a batch is that of the batch, up to rounding."""
-    config = tiny(seeds=(0,), shift=0, regularizers=("none", "l2sp"))
-    run_transfer(config, tmp_path / "alone", progress=False)
-    for part in ("source", "trials/none-seed0", "trials/l2sp-alpha0.1-seed0"):
+    config = tiny(seeds=1, shift=0, methods=("none", "l2sp"))
+    run_transfer(config, tmp_path / "alone")
+    for part in ("source", "target/none-lr0.05-seed0", "target/l2sp-alpha0.1-lr0.05-seed0"):
         mine, theirs = (
-            torch.load(folder / part / "weights.pt", weights_only=True)
+            torch.load(folder / "trials" / part / "weights.pt", weights_only=True)
             for folder in (tmp_path / "alone", trained[0])
         )
         torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-6)
@@ -90,7 +92,7 @@ def test_processes_train_as_one_does(trained, tmp_path):
 def test_the_first_process_decides_and_the_others_follow(trained, tmp_path):
     """On a folder of its own: what to repeat, what to refuse, what to remove."""
     shutil.copytree(trained[0], tmp_path / "run")
-    (tmp_path / "run" / "trials" / "l2sp-alpha0.1-seed0" / "record.json").unlink()
+    (tmp_path / "run" / "trials" / "target" / "l2sp-alpha0.1-lr0.05-seed0" / "record.json").unlink()
     (tmp_path / "run" / "test.json").unlink()
     other = SETTINGS | {"momentum": 0.5}
     finished, repeated, refused, afresh, unequal = together(
@@ -119,14 +121,14 @@ def test_the_first_process_decides_and_the_others_follow(trained, tmp_path):
 @needs_gloo
 def test_no_process_passes_a_lock_or_a_damaged_record(trained, tmp_path):
     shutil.copytree(trained[0], tmp_path / "run")
-    (tmp_path / "run" / "trials" / "none-seed0" / "record.json").write_text("{")
+    (tmp_path / "run" / "trials" / "target" / "none-lr0.05-seed0" / "record.json").write_text("{")
     with folder_lock(tmp_path / "run"):
         (locked,) = together(tmp_path, {})
     (damaged,) = together(tmp_path, {})
     for outcome in locked:
         assert f"process {os.getpid()}" in outcome["error"]
     for outcome in damaged:
-        assert "none-seed0/record.json" in outcome["error"]
+        assert "none-lr0.05-seed0/record.json" in outcome["error"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_variables_that_no_launcher_sets_are_refused(tmp_path, monkeypatch, vari
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(RunError, match=words):
-        run_transfer(tiny(), tmp_path / "run", progress=False)
+        run_transfer(tiny(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from kantorch.training import RunError, run_transfer
-from training.tiny import tiny
+from kantorch.training import RunError
+from training.tiny import run_transfer, tiny
 
-TRIAL = "trials/optimal-alpha0.1-seed1"
+TRIAL = "trials/target/optimal-alpha0.1-lr0.05-seed1"
 
 
 def edit(path, change):
@@ -33,7 +33,7 @@ def edit(path, change):
         (lambda r: r["history"][0].update(validation_accuracy=1.5), "validation_accuracy"),
         (lambda r: r["history"][0].update(cross_entropy=float("nan")), "cross_entropy"),
         (lambda r: r["history"][0].pop("validation_trace_pool"), "validation_trace_pool"),
-        (lambda r: r.update(trial="optimal-alpha0.01-seed1"), "trial"),
+        (lambda r: r.update(trial="target/optimal-alpha0.01-lr0.05-seed1"), "trial"),
         (lambda r: r.pop("seconds"), "seconds"),
         (lambda r: r.update(seconds=-1), "seconds"),
         (lambda r: r.update(seconds=10**400), "seconds"),
@@ -45,8 +45,10 @@ def edit(path, change):
 )
 def test_a_damaged_record_is_named_with_its_fault(copied, change, words):
     edit(copied / TRIAL / "record.json", change)
-    with pytest.raises(RunError, match=rf"optimal-alpha0\.1-seed1/record\.json.*{words}.*delete"):
-        run_transfer(tiny(), copied, progress=False)
+    with pytest.raises(
+        RunError, match=rf"optimal-alpha0\.1-lr0\.05-seed1/record\.json.*{words}.*delete"
+    ):
+        run_transfer(tiny(), copied)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,9 @@ def test_a_damaged_record_is_named_with_its_fault(copied, change, words):
     [("0.5", "must be a number"), (2.0, "must be a number"), (float("nan"), "must be a number")],
 )
 def test_a_damaged_test_is_named_with_its_fault(copied, value, words):
-    edit(copied / "test.json", lambda r: r.update({"none-seed0": value}))
-    with pytest.raises(RunError, match=rf"test\.json.*none-seed0.*{words}.*delete"):
-        run_transfer(tiny(), copied, progress=False)
+    edit(copied / "test.json", lambda r: r.update({"target/none-lr0.05-seed0": value}))
+    with pytest.raises(RunError, match=rf"test\.json.*none-lr0\.05-seed0.*{words}.*delete"):
+        run_transfer(tiny(), copied)
 
 
 def scaled(path):
@@ -89,12 +91,14 @@ def nan(path):
         lambda path: path.write_bytes(path.read_bytes()[:-50]),
     ],
 )
-@pytest.mark.parametrize("where", ["source", "trials/none-seed0"])
+@pytest.mark.parametrize("where", ["trials/source", "trials/target/none-lr0.05-seed0"])
 def test_damaged_weights_are_named_and_the_advice_helps(copied, finished, where, damage):
     damage(copied / where / "weights.pt")
-    (copied / "test.json").unlink()  # so that the weights are needed
+    # So that the weights are needed.
+    (copied / "test.json").unlink()
+    (copied / TRIAL / "record.json").unlink()
     with pytest.raises(RunError, match=rf"{where}/weights\.pt.*delete .*{where}/record\.json"):
-        run_transfer(tiny(), copied, progress=False)
+        run_transfer(tiny(), copied)
     (copied / where / "record.json").unlink()
-    run_transfer(tiny(), copied, progress=False)
+    run_transfer(tiny(), copied)
     assert (copied / "results.csv").read_bytes() == (finished[0] / "results.csv").read_bytes()

@@ -15,18 +15,22 @@ import pytest
 import torch
 import yaml
 
-from kantorch.training import NonFiniteError, RunError, run_transfer
+from kantorch.drivers import Transfer
+from kantorch.training import NonFiniteError, RunError, Trial
+from kantorch.training.choice import choose
 from kantorch.training.lock import folder_lock
-from kantorch.training.runner import Run
-from kantorch.training.trials import Trial, all_trials, choose_alphas
 from scripts import HANGS
-from training.tiny import TINY, tiny
+from training.tiny import TINY, identity, run_transfer, tiny
 
 NUMBERS = ("metrics.csv", "results.csv", "test.json")
 
 
 def numbers(folder):
     return {name: (folder / name).read_bytes() for name in NUMBERS}
+
+
+def trials():
+    return [trial for stage in Transfer(tiny()).stages() for trial in stage.trials]
 
 
 def table(path):
@@ -40,23 +44,24 @@ def test_a_run_writes_every_file(finished):
         assert (folder / name).stat().st_size > 0
     for name in ("accuracy.png", "trace.png", "alphas.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    assert len(list(folder.glob("logs/*/events.out.tfevents.*"))) == 1 + len(all_trials(tiny()))
+    logs = folder / "logs"
+    assert {path.parent.relative_to(logs) for path in logs.rglob("events.out.tfevents.*")} == {
+        Path(trial.name) for trial in trials()
+    }
     assert not list(folder.rglob("*.ckpt"))
     assert not list(folder.rglob("*.partial"))
     saved = yaml.safe_load((folder / "config.yaml").read_text())
-    assert saved.pop("world_size") == 1
-    assert saved == tiny().to_mapping()
+    assert saved == identity(tiny())
 
 
 def test_metrics_cover_every_round_of_every_trial(finished):
     rows = table(finished[0] / "metrics.csv")
-    config = tiny()
-    assert len(rows) == config.rounds * (1 + len(all_trials(config)))
+    assert len(rows) == tiny().rounds * len(trials())
     assert [row["step"] for row in rows[:3]] == ["2", "4", "6"]
-    for row in rows[config.rounds :]:
+    for row in rows[tiny().rounds :]:
         assert 0 <= float(row["validation_trace_pool"]) <= 1 + 1e-6
         assert float(row["cross_entropy"]) > 0
-        assert (row["penalty"] != "") == (row["regularizer"] != "none")
+        assert (row["penalty"] != "") == (row["method"] != "none")
 
 
 def test_the_trace_of_every_step_is_kept(finished):
@@ -69,57 +74,53 @@ def test_the_trace_of_every_step_is_kept(finished):
 def test_only_chosen_strengths_are_tested(finished):
     folder, results = finished
     rows = table(folder / "results.csv")
-    tested = [row for row in rows if row["test_accuracy"]]
+    tested = [row for row in rows if row["test"]]
     assert len(tested) == 2 * 3
     for row in tested:
-        assert float(row["alpha"]) == results.chosen[row["regularizer"]]
+        point = {k: float(row[k]) for k in ("alpha", "lr") if row[k]}
+        assert point == dict(results.chosen[row["method"]])
+        assert row["chosen"] == "1"
 
 
 def test_the_table_shows_mean_and_deviation_over_seeds(finished):
     folder, results = finished
-    accuracies = [100 * a for a in results.test_accuracies("optimal")]
+    accuracies = [100 * a for a in results.tests("optimal")]
     cell = f"{statistics.fmean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f}"
     (line,) = [text for text in results.table().splitlines() if "optimal" in text]
     assert cell in line
-    assert results.table() in (folder / "report.md").read_text()
+    report = (folder / "report.md").read_text()
+    assert Transfer(tiny()).table(results) in report
+    assert results.difference_table() in report
 
 
-def test_strengths_are_chosen_by_validation_alone():
-    config = tiny()
-    accuracy = {0.01: (0.5, 0.7), 0.1: (0.9, 0.5)}
-    records = {
-        trial: {
-            "history": [
-                {"validation_accuracy": 1.0 if trial.alpha == 0.01 else 0.0},
-                {"validation_accuracy": accuracy.get(trial.alpha, (0, 0))[trial.seed]},
-            ]
-        }
-        for trial in all_trials(config)
-    }
-    assert choose_alphas(config, records)["optimal"] == 0.1
-    for seed in (0, 1):  # a tie goes to the smaller strength
-        records[Trial("optimal", 0.1, seed)] = records[Trial("optimal", 0.01, seed)]
-    assert choose_alphas(config, records)["optimal"] == 0.01
+def trial(alpha, seed):
+    return Trial("target", "optimal", (("alpha", alpha),), seed)
 
 
-def test_strengths_that_differ_have_folders_of_their_own():
+def test_parameters_are_chosen_by_the_mean_score():
+    scores = {trial(0.01, 0): 0.5, trial(0.1, 0): 0.9, trial(0.01, 1): 0.7, trial(0.1, 1): 0.5}
+    assert choose(scores) == {"optimal": (("alpha", 0.1),)}
+    scores[trial(0.01, 0)], scores[trial(0.01, 1)] = 0.5, 0.9  # a tie goes to the smaller strength
+    assert choose(scores) == {"optimal": (("alpha", 0.01),)}
+
+
+def test_trials_that_differ_have_folders_of_their_own():
     near = (0.1, 0.10000001, 1e-5, 1.00000001e-5)
-    names = {Trial("optimal", alpha, 0).name for alpha in near}
-    assert len(names) == len(near)
-    assert Trial("optimal", 1, 0).name == Trial("optimal", 1.0, 0).name
+    assert len({trial(alpha, 0).name for alpha in near}) == len(near)
+    assert trial(1, 0).name == trial(1.0, 0).name
 
 
 def test_a_repeated_run_gives_the_same_numbers(finished, tmp_path):
     torch.manual_seed(77)
     random.seed(77)
-    run_transfer(tiny(), tmp_path / "again", progress=False)
+    run_transfer(tiny(), tmp_path / "again")
     assert numbers(tmp_path / "again") == numbers(finished[0])
 
 
 def test_a_finished_run_is_not_repeated(copied, monkeypatch):
-    monkeypatch.setattr(Run, "_trainer", None)
+    monkeypatch.setattr(Transfer, "run", None)
     before = numbers(copied)
-    assert run_transfer(tiny(), copied, progress=False).chosen
+    assert run_transfer(tiny(), copied).chosen
     assert numbers(copied) == before
 
 
@@ -127,13 +128,12 @@ def test_a_finished_run_is_not_repeated(copied, monkeypatch):
 def test_killed_runs_end_with_the_same_numbers(finished, tmp_path, where):
     rng = random.Random(where)
     counts = [rng.randint(1, 9) if where == "step" else rng.randint(3, 12) for _ in range(6)]
-    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in TINY.items()}
     process = subprocess.run(
         [
             sys.executable,
             str(Path(__file__).with_name("killer.py")),
             str(tmp_path / "run"),
-            json.dumps(settings),
+            json.dumps(TINY),
             where,
             *map(str, counts),
         ],
@@ -150,9 +150,9 @@ def test_killed_runs_end_with_the_same_numbers(finished, tmp_path, where):
 
 def interrupted(folder, monkeypatch, steps):
     """Run until a number of training steps is made, then stop as a crash would."""
-    from kantorch.training.transfer import TransferModule
+    from kantorch.training.module import PenalizedNetwork
 
-    real, made = TransferModule.training_step, []
+    real, made = PenalizedNetwork.training_step, []
 
     def step(module, batch, batch_idx):
         made.append(1)
@@ -160,10 +160,10 @@ def interrupted(folder, monkeypatch, steps):
             raise MemoryError
         return real(module, batch, batch_idx)
 
-    monkeypatch.setattr(TransferModule, "training_step", step)
+    monkeypatch.setattr(PenalizedNetwork, "training_step", step)
     with pytest.raises(MemoryError):
-        run_transfer(tiny(), folder, progress=False)
-    monkeypatch.setattr(TransferModule, "training_step", real)
+        run_transfer(tiny(), folder)
+    monkeypatch.setattr(PenalizedNetwork, "training_step", real)
 
 
 def saved(content):
@@ -178,24 +178,24 @@ def test_a_damaged_checkpoint_is_named_and_the_advice_helps(finished, tmp_path, 
     (checkpoint,) = folder.rglob("last.ckpt")
     whole = checkpoint.read_bytes()
     others = torch.load(checkpoint, weights_only=True) | {"trial": "source"}
-    bare = torch.load(folder / "source" / "weights.pt", weights_only=True)
+    bare = torch.load(folder / "trials" / "source" / "weights.pt", weights_only=True)
     for content in (whole[:-100], saved(others), saved(bare)):
         checkpoint.write_bytes(content)
-        with pytest.raises(RunError, match=r"none-seed0/last\.ckpt.*delete it"):
-            run_transfer(tiny(), folder, progress=False)
+        with pytest.raises(RunError, match=r"none-lr0\.05-seed0/last\.ckpt.*delete it"):
+            run_transfer(tiny(), folder)
     checkpoint.unlink()
-    run_transfer(tiny(), folder, progress=False)
+    run_transfer(tiny(), folder)
     assert numbers(folder) == numbers(finished[0])
 
 
 def test_a_folder_in_use_is_refused(copied):
     with folder_lock(copied), pytest.raises(RunError, match="another run"):
-        run_transfer(tiny(), copied, progress=False)
+        run_transfer(tiny(), copied)
 
 
 def test_an_accelerator_that_is_absent_is_named(tmp_path):
     with pytest.raises(RunError, match="accelerator 'mps'"):
-        run_transfer(tiny(accelerator="mps"), tmp_path / "run", progress=False)
+        run_transfer(tiny(accelerator="mps"), tmp_path / "run")
 
 
 @pytest.mark.parametrize("term", ["cross_entropy", "penalty"])
@@ -206,21 +206,21 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch, term):
         monkeypatch.setattr(
             RepresentationTransport,
             "forward",
-            lambda self, x: self.watch.student(x).sum() * float("nan"),
+            lambda self: self.watch.student.head.weight.sum() * float("nan"),
         )
     else:
-        from kantorch.training.transfer import functional
+        from kantorch.training.objective import functional
 
         monkeypatch.setattr(
             functional, "cross_entropy", lambda x, y: (x.sum() * 0 + 1).log() / (x.sum() * 0)
         )
-    config = tiny(regularizers=("optimal",), seeds=(0,))
+    config = tiny(methods=("optimal",), seeds=1)
     with pytest.raises(NonFiniteError, match=rf"{term} must be finite, got nan in .* at step 0"):
-        run_transfer(config, tmp_path / "run", progress=False)
+        run_transfer(config, tmp_path / "run")
     # Nothing that was computed from it is kept as a result.
     assert not list(tmp_path.rglob("optimal*/record.json"))
 
 
 def test_a_gradient_that_is_not_finite_is_named(tmp_path):
     with pytest.raises(NonFiniteError, match="must be finite"):
-        run_transfer(tiny(pretrain_learning_rate=1e30), tmp_path / "run", progress=False)
+        run_transfer(tiny(pretrain_learning_rate=1e30), tmp_path / "run")

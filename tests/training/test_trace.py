@@ -10,10 +10,11 @@ from lightning.pytorch import Trainer
 from torch.utils.data import TensorDataset
 
 from kantorch.regularizers import RepresentationTransport
-from kantorch.training import data
+from kantorch.training import batches
 from kantorch.training.callbacks import quiet_lightning
 from kantorch.training.model import make_network
-from kantorch.training.transfer import Schedule, TransferModule
+from kantorch.training.module import PenalizedNetwork, Schedule
+from kantorch.training.objective import OBJECTIVES
 
 LAYERS = ("block2", "pool")
 
@@ -30,9 +31,10 @@ def networks():
 
 
 def validated(network, reference, images, monkeypatch, batch):
-    module = TransferModule(
+    module = PenalizedNetwork(
         network,
-        classes=3,
+        objective=OBJECTIVES["cross_entropy"],
+        outputs=3,
         schedule=Schedule(1, 1.0, 0.0),
         seed=0,
         shift=0,
@@ -40,8 +42,8 @@ def validated(network, reference, images, monkeypatch, batch):
         reference=reference,
         layers=LAYERS,
     )
-    monkeypatch.setattr(data, "EVALUATION_BATCH", batch)
-    loader = data.evaluation_loader(TensorDataset(images, torch.zeros(len(images), dtype=int)))
+    monkeypatch.setattr(batches, "EVALUATION_BATCH", batch)
+    loader = batches.evaluation_loader(TensorDataset(images, torch.zeros(len(images), dtype=int)))
     with quiet_lightning():
         trainer = Trainer(
             accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False

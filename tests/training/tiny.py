@@ -1,8 +1,9 @@
-"""The smallest configuration that runs through every part of a transfer run."""
+"""The smallest settings that run through every part of a transfer study."""
 
 from __future__ import annotations
 
-from kantorch.training import TransferConfig
+from kantorch.drivers import Transfer, TransferSettings
+from kantorch.training import Study
 
 TINY = {
     "channels": (2, 3, 4),
@@ -12,13 +13,22 @@ TINY = {
     "batch_size": 8,
     "labels_per_class": 2,
     "validation_per_class": 3,
-    "seeds": (0, 1),
-    "regularizers": ("none", "l2sp", "optimal"),
-    "alphas": {"l2sp": (0.1,), "optimal": (0.01, 0.1)},
+    "seeds": 2,
+    "methods": ("none", "l2sp", "optimal"),
+    "grids": {"l2sp": {"alpha": (0.1,)}, "optimal": {"alpha": (0.01, 0.1)}},
     "solver_max_iter": 20,
     "accelerator": "cpu",
 }
 
 
 def tiny(**changes):
-    return TransferConfig(**(TINY | changes))
+    return TransferSettings(**(TINY | changes))
+
+
+def run_transfer(settings, folder, **options):
+    return Study(Transfer(settings), folder, **({"progress": False} | options)).run()
+
+
+def identity(settings, world_size=1):
+    """What a run folder's config.yaml holds."""
+    return {"driver": "transfer"} | settings.to_mapping() | {"world_size": world_size}

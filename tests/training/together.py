@@ -1,7 +1,7 @@
 """Runs transfers in several processes that torchrun starts, one transfer after the other.
 
-Usage: together.py FOLDER: `FOLDER/orders.json` holds a list of keyword arguments for `run_transfer`
-with `settings` in place of `config`. The output of the first process is `FOLDER/run`; the others are
+Usage: together.py FOLDER: `FOLDER/orders.json` holds a list of keyword arguments for `Study`
+besides `settings`. The output of the first process is `FOLDER/run`; the others are
 given a folder that does not exist. Each process writes what came of each order, and whether the
 folder that it was given exists, to `FOLDER/RANK.json`.
 """
@@ -13,20 +13,20 @@ import os
 import sys
 from pathlib import Path
 
-from kantorch.training import RunError, TransferConfig, run_transfer
+from kantorch.drivers import Transfer, TransferSettings
+from kantorch.training import RunError, Study
 
 
 def outcome(folder, settings, **arguments):
     try:
-        results = run_transfer(
-            TransferConfig.from_mapping(settings), folder, progress=False, **arguments
-        )
+        driver = Transfer(TransferSettings.from_mapping(settings))
+        results = Study(driver, folder, progress=False, **arguments).run()
     except RunError as error:
         return {"error": str(error)}
     return {
         "chosen": results.chosen,
         "test": {trial.name: accuracy for trial, accuracy in results.test.items()},
-        "records": [results.source, *results.records.values()],
+        "records": list(results.records.values()),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -15,7 +14,7 @@ import torch
 from kantorch.training.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 TEMPORARY = ".partial"
 
@@ -89,16 +88,6 @@ def read_json(path: Path) -> dict[str, Any]:
         msg = f"{path} must hold a JSON object, got {type(content).__name__}; delete it"
         raise RunError(msg)
     return content
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table atomically; its columns are the keys of the rows, in order of appearance."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue().encode())
 
 
 def write_tensors(path: Path, content: Mapping[str, Any]) -> None:

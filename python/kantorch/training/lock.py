@@ -6,30 +6,27 @@ import json
 import os
 import socket
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from kantorch.training.errors import RunError
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - not on this platform
-    fcntl = None  # type: ignore[assignment]
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
+    from pathlib import Path
 
 NAME = "run.lock"
+GUARD = f".{NAME}"
 
 
 @contextmanager
 def folder_lock(folder: Path, *, force: bool = False) -> Iterator[str | None]:
     """Hold the lock of a run folder.
 
-    The file names the holder's host and process; `flock` decides whether it lives, so that a
-    recycled process id cannot be mistaken for it. The kernel knows only its own host: a lock of
-    another host, or one that cannot be read, counts as held, unless `force`.
+    One file names the holder's host and process; the lock on the file beside it decides whether it
+    lives, so that a recycled process id cannot be mistaken for it. The kernel knows only its own
+    host: a lock of another host, or one that cannot be read, counts as held, unless `force`.
 
     Args:
         folder: The run folder; made if absent.
@@ -44,47 +41,43 @@ def folder_lock(folder: Path, *, force: bool = False) -> Iterator[str | None]:
     path = folder / NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        path.touch()
     except OSError as error:
         msg = f"cannot write the output folder {folder}: {error.strerror or error}"
         raise RunError(msg) from error
-    with os.fdopen(descriptor, "r+b") as file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = (
-                f"another run uses {folder}: {_name(_holder(file.read()))} (lock file {path}); "
-                "wait for it or choose another --output"
-            )
-            raise RunError(msg) from error
-        except OSError as error:  # of a network's file system without locks, say
-            msg = f"cannot lock {path}: {error.strerror or error}; choose another --output"
-            raise RunError(msg) from error
-        holder = _holder(file.read())
+    guard = FileLock(folder / GUARD, blocking=False)
+    try:
+        guard.acquire()
+    except Timeout as error:
+        msg = (
+            f"another run uses {folder}: {_name(_holder(path))} (lock file {path}); "
+            "wait for it or choose another --output"
+        )
+        raise RunError(msg) from error
+    except (OSError, NotImplementedError) as error:  # of a network's file system without locks, say
+        reason = getattr(error, "strerror", None) or error
+        msg = f"cannot lock {path}: {reason}; choose another --output"
+        raise RunError(msg) from error
+    try:
+        holder = _holder(path)
         if holder is not None and holder.get("host") != socket.gethostname() and not force:
             msg = (
                 f"{folder} is locked by {_name(holder)} (lock file {path}), and this host cannot "
                 "tell whether that run lives; if it does not, repeat with --force-unlock"
             )
             raise RunError(msg)
-        _write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         try:
             yield None if holder is None else f"took over the stale lock of {_name(holder)}"
         finally:
-            # Emptied, not deleted: a deleted file could be locked by one run and made by the next.
-            _write(file, b"")
+            path.write_text("")
+    finally:
+        guard.release()
 
 
-def _write(file: BinaryIO, content: bytes) -> None:
-    file.seek(0)
-    file.truncate()
-    file.write(content)
-    file.flush()
-
-
-def _holder(content: bytes) -> dict[str, object] | None:
+def _holder(path: Path) -> dict[str, object] | None:
     """Return who wrote a lock file: None if nobody, empty if it cannot be read."""
+    content = path.read_bytes()
     if not content.strip():
         return None
     try:

@@ -43,10 +43,14 @@ class ConvNet(nn.Module):
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(third, classes)
 
+    def features(self, images: Tensor) -> Tensor:
+        """Return the penultimate layer's (n, channels[-1])."""
+        pooled: Tensor = self.pool(self.block3(self.reduce(self.block2(self.block1(images)))))
+        return pooled
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (n, classes) of images (n, channels, height, width)."""
-        features: Tensor = self.block3(self.reduce(self.block2(self.block1(images))))
-        logits: Tensor = self.head(self.pool(features))
+        logits: Tensor = self.head(self.features(images))
         return logits
 
 
@@ -67,3 +71,13 @@ def with_new_head(source: ConvNet, classes: int, seed: int) -> ConvNet:
     encoder = {k: v for k, v in source.state_dict().items() if not k.startswith(f"{HEAD}.")}
     network.load_state_dict(encoder, strict=False)
     return network
+
+
+def with_classes(network: ConvNet, rows: Sequence[int]) -> ConvNet:
+    """Copy a network, with these of its outputs alone and in this order."""
+    copied = make_network(network.in_channels, network.channels, len(rows), 0)
+    weights = dict(network.state_dict())
+    for name in (f"{HEAD}.weight", f"{HEAD}.bias"):
+        weights[name] = weights[name][list(rows)]
+    copied.load_state_dict(weights)
+    return copied

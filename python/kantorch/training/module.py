@@ -1,4 +1,4 @@
-"""The Lightning module: cross-entropy plus a penalty, on shifted images, with a history per round."""
+"""The Lightning module: a loss plus a penalty, on shifted images, with a history per round."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional
-from torchmetrics.classification import MulticlassAccuracy
 
 from kantorch.regularizers import RepresentationTransport
+from kantorch.training.augment import shift_images
 from kantorch.training.errors import NonFiniteError
 from kantorch.training.trace import PlanTrace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from kantorch.training.objective import Objective
 
 Batch = list[Tensor]
 
@@ -30,31 +31,35 @@ class Schedule:
     momentum: float
 
 
-class TransferModule(LightningModule):
-    """Trains a classifier, with a penalty if one is given.
+class PenalizedNetwork(LightningModule):
+    """Trains a network, with a penalty if one is given.
 
     Args:
-        network: The classifier.
-        classes: Its number of classes.
+        network: The network.
+        objective: The loss and the measure.
+        outputs: How many the network has.
         schedule: Of the optimizer.
         seed: Draws the augmentation, as a function of the step alone.
         shift: Images move by up to this many pixels each way.
         name: Of the trial, for error messages.
-        regularizer: The penalty, called with the augmented images after the network has seen them.
-        reference: The pre-trained network; validation then reports, for `layers`, the trace of the
-            exact transport plan between its neurons and the network's.
+        regularizer: The penalty, called after the network has seen the augmented images.
+            What it holds to be trained is trained with the network.
+        reference: Another network with the same layers; validation then reports, for `layers`, the
+            trace of the exact transport plan between its neurons and the network's.
         layers: See `reference`.
 
     Attributes:
         history: One row per round, with its last step.
-        traces: Of the plans of a transport regularizer: per layer, one value per step.
+        traces: Of the plans of transport regularizers: per layer, one value per step.
+        measure: The name of what validation and test tell.
     """
 
     def __init__(
         self,
         network: nn.Module,
         *,
-        classes: int,
+        objective: Objective,
+        outputs: int,
         schedule: Schedule,
         seed: int,
         shift: int,
@@ -66,38 +71,55 @@ class TransferModule(LightningModule):
         super().__init__()
         self.network = network
         self.regularizer = regularizer
+        self.objective = objective
         self.schedule = schedule
         self.seed = seed
         self.shift = shift
         self.trial = name
+        self.measure = objective.measure
         self.history: list[dict[str, float]] = []
         self.traces: dict[str, list[float]] = {}
-        self.accuracy = MulticlassAccuracy(num_classes=classes, average="micro")
+        self.metric = objective.metric(outputs)
         # No module, so that checkpoints leave the reference out.
         self._trace = None if reference is None else PlanTrace(network, reference, layers)
         self._sums: dict[str, float] = {}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
-        logits: Tensor = self.network(images)
-        return logits
+        """Return the outputs."""
+        outputs: Tensor = self.network(images)
+        return outputs
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return cross-entropy + penalty, both on the same augmented batch."""
-        images, labels = batch
-        images = shift_images(images, self.shift, [self.seed, self.global_step, self.global_rank])
-        terms = {"cross_entropy": functional.cross_entropy(self.network(images), labels)}
+        """Return loss + penalty, both on the same augmented batch."""
+        images, targets = batch
+        terms = {
+            self.objective.name: self.objective.loss(self.network(self.shifted(images)), targets)
+        }
         if self.regularizer is not None:
-            terms["penalty"] = self.regularizer(images)
+            terms["penalty"] = self.regularizer()
+            self._note_traces(self.regularizer)
+        return self.total(terms)
+
+    def shifted(self, images: Tensor, *key: int) -> Tensor:
+        """The images augmented, by a draw that is a function of the step and a key."""
+        return shift_images(
+            images, self.shift, [self.seed, self.global_step, self.global_rank, *key]
+        )
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The sum of a step's terms, which are checked and noted."""
         for name, term in terms.items():
             value = term.item()
             self._require_finite(name, value)
             self._sums[name] = self._sums.get(name, 0.0) + value
-        if isinstance(self.regularizer, RepresentationTransport):
-            for layer, trace in self.regularizer.traces.items():
-                self.traces.setdefault(layer, []).append(trace.item())
         self._sums["batches"] = self._sums.get("batches", 0.0) + 1
         return torch.stack(list(terms.values())).sum()
+
+    def _note_traces(self, regularizer: nn.Module) -> None:
+        for module in regularizer.modules():
+            if isinstance(module, RepresentationTransport):
+                for layer, trace in module.traces.items():
+                    self.traces.setdefault(layer, []).append(trace.item())
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Stop before a gradient that is not finite reaches the weights."""
@@ -114,41 +136,47 @@ class TransferModule(LightningModule):
             raise NonFiniteError(msg)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure accuracy and, against the reference, how many neurons kept their place."""
-        images, labels = batch
+        """Measure and, against the reference, look how many neurons kept their place."""
+        images, targets = batch
         observe = self.network if self._trace is None else self._trace.observe
-        self.accuracy.update(observe(images), labels)
+        self.metric.update(observe(images), targets)
 
     def on_validation_epoch_end(self) -> None:
         """Close the round: one row of history, and the same numbers for the logger."""
         batches = self._sums.pop("batches", 1.0)
         row = {name: total / batches for name, total in self._sums.items()}
-        row["validation_accuracy"] = self.accuracy.compute().item()
+        row[f"validation_{self.measure}"] = self.metric.compute().item()
         if self._trace is not None:
             traces = self._trace.compute()
             row |= {f"validation_trace_{layer}": trace for layer, trace in traces.items()}
         self.history.append({"step": self.global_step, **row})
         self._sums = {}
-        self.accuracy.reset()
+        self.metric.reset()
         if self.trainer.logger is not None:
             self.trainer.logger.log_metrics(row, step=self.global_step)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers."""
-        images, labels = batch
-        self.accuracy.update(self.network(images), labels)
+        """Measure."""
+        images, targets = batch
+        self.metric.update(self.network(images), targets)
 
     def on_test_epoch_end(self) -> None:
-        """Report the accuracy."""
-        self.log("test_accuracy", self.accuracy.compute(), rank_zero_only=True)
-        self.accuracy.reset()
+        """Report the measure."""
+        self.log(f"test_{self.measure}", self.metric.compute(), rank_zero_only=True)
+        self.metric.reset()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained, as torch's optimizers take it: the network and a penalty's own weights."""
+        weights = [*self.network.parameters()]
+        if self.regularizer is not None:
+            weights += [p for p in self.regularizer.parameters() if p.requires_grad]
+        return [{"params": weights}]
 
     def configure_optimizers(self) -> Any:
         """SGD with momentum; the rate falls once."""
         schedule = self.schedule
-        optimizer = torch.optim.SGD(
-            self.network.parameters(), lr=schedule.learning_rate, momentum=schedule.momentum
-        )
+        groups = self.parameter_groups()
+        optimizer = torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum)
         fall = torch.optim.lr_scheduler.MultiStepLR(optimizer, [schedule.steps * 2 // 3], gamma=0.1)
         return {
             "optimizer": optimizer,
@@ -165,39 +193,3 @@ class TransferModule(LightningModule):
         """Take them back."""
         self.history = list(checkpoint["history"])
         self.traces = {layer: list(steps) for layer, steps in checkpoint["traces"].items()}
-
-
-def shift_images(images: Tensor, reach: int, key: Sequence[int]) -> Tensor:
-    """Move each image by up to `reach` pixels each way; borders are filled with its minimum.
-
-    Args:
-        images: (n, channels, height, width).
-        reach: At least 0.
-        key: Numbers that determine the draw.
-    """
-    if reach == 0:
-        return images
-    n, channels, height, width = images.shape
-    # Drawn on the CPU, so that every device sees the same images.
-    generator = torch.Generator().manual_seed(_mix(key))
-    offset = torch.randint(0, 2 * reach + 1, (2, n), generator=generator).to(images.device)
-    padded = functional.pad(images, (reach,) * 4, value=float("-inf"))
-    padded = torch.where(padded.isinf(), images.amin(dim=(1, 2, 3), keepdim=True), padded)
-    rows = offset[0][:, None] + torch.arange(height, device=images.device)
-    columns = offset[1][:, None] + torch.arange(width, device=images.device)
-    example = torch.arange(n, device=images.device)
-    channel = torch.arange(channels, device=images.device)
-    return padded[
-        example[:, None, None, None],
-        channel[None, :, None, None],
-        rows[:, None, :, None],
-        columns[:, None, None, :],
-    ]
-
-
-def _mix(key: Sequence[int]) -> int:
-    """Fold a few numbers into a seed; neighbouring keys must not share draws."""
-    seed = 0
-    for number in key:
-        seed = (seed * 1_000_003 + number + 1) % (2**63)
-    return seed

@@ -1,0 +1,311 @@
+"""What drivers share that train a network on few labels by each of several methods, from each seed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from kantorch.training.driver import Driver, Place
+from kantorch.training.errors import ConfigError
+from kantorch.training.fit import fit, test
+from kantorch.training.history import Expected
+from kantorch.training.module import PenalizedNetwork, Schedule
+from kantorch.training.objective import OBJECTIVES
+from kantorch.training.settings import Count, Index, Positive
+from kantorch.training.tasks import Tasks, TaskSettings
+from kantorch.training.trial import Stage, Trial, grid_trials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from torch import nn
+    from torch.utils.data import TensorDataset
+    from typing_extensions import Self
+
+    from kantorch.training._matplotlib import Figure
+    from kantorch.training.methods import Methods
+    from kantorch.training.results import Results
+    from kantorch.training.tasks import Split
+
+TARGET = "target"
+RATE = "lr"
+
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+Widths = Annotated[tuple[Count, ...], Field(strict=False, min_length=3, max_length=3)]
+Rates = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
+Grid = dict[str, Rates]
+
+
+class ComparisonSettings(TaskSettings):
+    """The tasks, the networks, their training, and what is compared."""
+
+    known: ClassVar[Methods]
+
+    channels: Widths = (16, 32, 64)
+    """Widths of the three convolutions; the last is the penultimate layer's."""
+    pretrain_steps: Count = 500
+    """Mini-batches on the source task."""
+    pretrain_batch_size: Count = 64
+    """Examples per mini-batch there."""
+    pretrain_learning_rate: Positive = 0.05
+    """Learning rate there; a tenth of it after two thirds of the steps."""
+    steps: Count = 100
+    """Mini-batches of one training on the target task."""
+    batch_size: Count = 32
+    """Examples per mini-batch."""
+    learning_rates: Rates = (0.05,)
+    """Learning rates to choose from, in the grid of every method that has no `lr` of its own; each
+    falls to a tenth after two thirds of the steps."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of stochastic gradient descent."""
+    shift: Annotated[int, Field(ge=0)] = 1
+    """Augmentation: images move by up to this many pixels each way."""
+    rounds: Count = 5
+    """Each training is cut into so many parts; after each it is validated and saved."""
+    methods: Names = ()
+    """Which to compare."""
+    grids: Annotated[dict[str, Grid], Field(default_factory=dict)]
+    """Values to choose from, per method and parameter, where they are not the default."""
+    seeds: Count = 5
+    """Trainings per method and point of its grid: they draw labelled examples, new weights and the
+    batches."""
+    first_seed: Index = 0
+    """The lowest of the seeds, which follow each other."""
+
+    @field_validator("methods")
+    @classmethod
+    def _know_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            cls.known[name]
+        if not names or len(set(names)) < len(names):
+            msg = "must hold different methods"
+            raise ValueError(msg)
+        return names
+
+    @field_validator("grids")
+    @classmethod
+    def _fill_grids(cls, given: dict[str, Grid], info: ValidationInfo) -> dict[str, Grid]:
+        """Write out what each method in use is tuned by."""
+        for name in given:
+            cls.known[name]
+        filled = {}
+        for name in info.data.get("methods", ()):
+            known, own = cls.known[name].grid, given.get(name, {})
+            for parameter, values in own.items():
+                if parameter not in {*known, RATE}:
+                    msg = f"must hold parameters of {name} ({', '.join([*known, RATE])})"
+                    raise ValueError(msg)
+                if len(set(values)) < len(values):
+                    msg = f"must hold different values for {name}.{parameter}"
+                    raise ValueError(msg)
+            filled[name] = {k: tuple(map(float, v)) for k, v in {**known, **own}.items()}
+        return filled
+
+    def grid(self, method: str) -> Grid:
+        """All values of a method's parameters, the learning rate among them."""
+        return {RATE: self.learning_rates} | self.grids[method]
+
+    @model_validator(mode="after")
+    def _whole_rounds(self) -> Self:
+        for name in ("steps", "pretrain_steps"):
+            if getattr(self, name) % self.rounds:
+                msg = (
+                    f"{name} must be a multiple of rounds ({self.rounds}), got "
+                    f"{getattr(self, name)}"
+                )
+                raise ValueError(msg)
+        return self
+
+
+S = TypeVar("S", bound=ComparisonSettings)
+
+
+class Comparison(Driver[S]):
+    """Trains on the target task by each method; how is the driver's own."""
+
+    pictures: ClassVar[tuple[str, ...]] = ("accuracy.png", "alphas.png")
+
+    def __init__(self, settings: S) -> None:
+        super().__init__(settings)
+        self.objective = OBJECTIVES[settings.loss]
+        self.least = self.objective.least
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """The examples."""
+        return Tasks(self.settings)
+
+    def check(self, world_size: int) -> None:
+        """Refuse batches that processes cannot share evenly, and data that cannot be cut so."""
+        for name in ("batch_size", "pretrain_batch_size"):
+            # The processes' gradients are averaged with equal weights.
+            if getattr(self.settings, name) % world_size:
+                msg = (
+                    f"{name} must be a multiple of the number of processes ({world_size}), "
+                    f"got {getattr(self.settings, name)}"
+                )
+                raise ConfigError(msg)
+        _ = self.tasks  # before any file is written
+
+    def inputs(self) -> Mapping[str, str]:
+        """The data."""
+        return self.settings.files()
+
+    # What is a driver's own.
+
+    @abstractmethod
+    def sources(self) -> Sequence[Stage]:
+        """The stages before the comparison."""
+
+    @abstractmethod
+    def facts(self) -> frozenset[str]:
+        """What is true of this comparison, and methods may need."""
+
+    @abstractmethod
+    def prepare(self, trial: Trial, place: Place) -> dict[str, Any]:
+        """Do the trial of one of the sources."""
+
+    @abstractmethod
+    def train(self, trial: Trial, place: Place) -> dict[str, Any]:
+        """Do a trial of the comparison."""
+
+    @abstractmethod
+    def untrained(self, trial: Trial) -> nn.Module:
+        """The network that a trial of the comparison trains, with any weights."""
+
+    # What a study asks.
+
+    def stages(self) -> Sequence[Stage]:
+        """The sources, then every method that applies."""
+        s = self.settings
+        grids = {m: s.grid(m) for m in s.methods if s.known[m].needs <= self.facts()}
+        if not grids:
+            msg = f"methods must hold one that applies to this comparison, got {s.methods}"
+            raise ConfigError(msg)
+        target = Stage(TARGET, grid_trials(TARGET, grids, self.seeds), compared=True)
+        return [*self.sources(), target]
+
+    @property
+    def seeds(self) -> range:
+        """Those of every method."""
+        s = self.settings
+        return range(s.first_seed, s.first_seed + s.seeds)
+
+    def titles(self) -> Mapping[str, str]:
+        """Name every method."""
+        return {name: self.settings.known[name].title for name in self.settings.methods}
+
+    def steps(self, trial: Trial) -> int:
+        """Mini-batches."""
+        return self.settings.steps if trial.stage == TARGET else self.settings.pretrain_steps
+
+    def run(self, trial: Trial, place: Place) -> dict[str, Any]:
+        """Train."""
+        return (self.train if trial.stage == TARGET else self.prepare)(trial, place)
+
+    def fit(
+        self,
+        module: PenalizedNetwork,
+        trial: Trial,
+        place: Place,
+        train: TensorDataset | Mapping[str, TensorDataset],
+        validation: TensorDataset,
+        batch_size: int,
+    ) -> dict[str, Any]:
+        """Train a network and leave its weights; see `kantorch.training.fit.fit`."""
+        s = self.settings
+        options: dict[str, Any] = {"rounds": s.rounds, "accelerator": s.accelerator}
+        return fit(module, trial, place, train, validation, batch_size=batch_size, **options)
+
+    def fit_source(
+        self, network: nn.Module, trial: Trial, place: Place, split: Split
+    ) -> dict[str, Any]:
+        """Train a network on the source task."""
+        s = self.settings
+        schedule = Schedule(s.pretrain_steps, s.pretrain_learning_rate, s.momentum)
+        module = PenalizedNetwork(
+            network,
+            objective=self.objective,
+            outputs=self.source_outputs,
+            schedule=schedule,
+            seed=trial.seed,
+            shift=s.shift,
+            name=trial.name,
+        )
+        batch = s.pretrain_batch_size
+        return self.fit(module, trial, place, split.train, split.validation, batch)
+
+    @property
+    def outputs(self) -> int:
+        """Of a network for the target task."""
+        return self.tasks.outputs or len(self.settings.target_classes)
+
+    @property
+    def source_outputs(self) -> int:
+        """Of a network for the source task."""
+        return self.tasks.outputs or len(self.settings.source_classes)
+
+    def expected(
+        self, trial: Trial, terms: Sequence[str] = (), layers: Sequence[str] = ()
+    ) -> Expected:
+        """The form of a training's record, with further numbers of each round, and traces."""
+        return Expected(
+            self.steps(trial),
+            self.settings.rounds,
+            f"validation_{self.objective.measure}",
+            self.least,
+            (self.objective.name, *terms),
+            tuple(layers),
+        )
+
+    def faults(self, trial: Trial, record: Mapping[str, Any]) -> Iterable[str]:
+        """Check the history."""
+        return self.expected(trial).faults(record)
+
+    def score(self, record: Mapping[str, Any]) -> float:
+        """The validation after the last round."""
+        return float(record["history"][-1][f"validation_{self.objective.measure}"])
+
+    def test(self, trial: Trial, place: Place) -> float:
+        """Measure the weights that a training left."""
+        network = self.untrained(trial)
+        place.weights(trial.name).load_into(network)
+        module = PenalizedNetwork(
+            network,
+            objective=self.objective,
+            outputs=self.outputs,
+            schedule=Schedule(1, 1.0, 0.0),
+            seed=0,
+            shift=0,
+            name=trial.name,
+        )
+        examples, accelerator = self.tasks.test(), self.settings.accelerator
+        return test(module, trial.name, place.folder, examples, accelerator)
+
+    def draw(self, results: Results) -> Mapping[str, Figure]:
+        """The comparison and the choice."""
+        # Imported now: the libraries that draw take longer to load than a damaged folder to name.
+        from kantorch.training.figures import draw_choice, draw_tests
+
+        measure = self.objective.measure
+        return {
+            "accuracy.png": draw_tests(results, measure),
+            "alphas.png": draw_choice(results, measure),
+        }
+
+    def absent(self, results: Results) -> str:
+        """Say what the methods need that did not apply."""
+        s = self.settings
+        unmet = {
+            s.known[name].title: ", ".join(sorted(s.known[name].needs - self.facts()))
+            for name in s.methods
+            if name not in results.chosen
+        }
+        return "".join(f" {title} needs {what.replace('_', ' ')}." for title, what in unmet.items())
+
+    def sizes(self) -> str:
+        """How many examples each part has, as a Markdown list."""
+        return "\n".join(f"- {name}: {n} examples" for name, n in self.tasks.sizes().items())

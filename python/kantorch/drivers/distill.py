@@ -1,0 +1,135 @@
+"""`kantorch distill`: another network teaches the student what few labels do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kantorch.drivers._command import command_of
+from kantorch.drivers.comparison import Widths
+from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
+from kantorch.training.model import LAYERS, ConvNet, make_network
+from kantorch.training.settings import Count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
+
+    from kantorch.training.driver import Place
+    from kantorch.training.results import Results
+
+TEACHER, START = "teacher", "start"
+
+COMMON = {"steps": 150, "normalize": True, "solver": "exact", "seeds": 20}
+RIVALS = ("none", "l2", "l2sp", "identity", "uniform", "optimal", "fitnet", "kd")
+GRIDS = {
+    "l2": {"alpha": (0.001, 0.01, 0.1)},
+    "l2sp": {"alpha": (0.01, 0.1, 1.0)},
+    "identity": {"alpha": (1.0, 3.0, 10.0)},
+    "uniform": {"alpha": (1.0, 3.0, 10.0)},
+    "optimal": {"alpha": (3.0, 10.0, 30.0)},
+    "fitnet": {"alpha": (0.3, 1.0, 3.0)},
+    "kd": {"alpha": (1.0, 3.0, 10.0)},
+}
+STRONG_TEACHER = {
+    "source_classes": tuple(range(10)),
+    "source_fraction": 0.5,
+    "learning_rates": (0.02, 0.05),
+    "methods": RIVALS,
+    "grids": GRIDS,
+}
+NEW_TASK = {
+    "new_task": True,
+    "channels": (8, 16, 32),
+    "teacher_channels": (16, 32, 64),
+    "steps": 300,
+    "learning_rates": (0.01, 0.02),
+    "methods": RIVALS,
+    "grids": GRIDS,
+}
+
+
+class DistillSettings(FineTuningSettings):
+    """Settings of `kantorch distill`."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "strong-teacher": COMMON | STRONG_TEACHER,
+        "new-task": COMMON | NEW_TASK,
+    }
+
+    teacher_channels: Widths = (32, 64, 64)
+    """Widths of the teacher's convolutions."""
+    start_per_class: Count = 10
+    """Examples of each source class that the student has learnt from before."""
+    new_task: bool = False
+    """Whether the student starts from random weights instead, and the teacher knows another task."""
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], preset: str | None = None) -> Self:
+        """Make settings from plain data; without a preset, from that of the question asked."""
+        question = "new-task" if mapping.get("new_task") else "strong-teacher"
+        return super().from_mapping(mapping, preset or question)
+
+
+class Distill(FineTuning[DistillSettings]):
+    """Teach a network by another one while it is fine-tuned on few labels, and compare the methods.
+
+    A strong teacher learns a source task; a student of another architecture, whose weights cannot be
+    copied from it, learns from little; both by default all classes of half of the bundled digits.
+    The student is then fine-tuned on five classes of the other half, with few labels. With
+    --new-task the teacher knows other classes (0-4) than the target's (5-9), and a student of half
+    the width starts from nothing.
+
+    Source: Li et al.: Representation Transfer by Optimal Transport, section 4.3 and the third setting
+    of its first version, in small.
+    """
+
+    name: ClassVar[str] = "distill"
+    settings_type = DistillSettings
+    teacher_stage = TEACHER
+
+    def learnt(self) -> Mapping[str, Learnt]:
+        """The teacher, and the student's own start unless that is random."""
+        s = self.settings
+        found = {TEACHER: Learnt(s.teacher_channels, s.data_seed, path=s.teacher)}
+        if not s.new_task:
+            found[START] = Learnt(s.channels, s.data_seed + 1, s.start_per_class)
+        return found
+
+    def facts(self) -> frozenset[str]:
+        """Widths may agree; only a start that was learnt is one to stay near."""
+        s = self.settings
+        facts = super().facts() | (set() if s.new_task else {"same_architecture"})
+        places = [min(LAYERS.index(layer), 2) for layer in s.layers]  # the last layer pools
+        same = all(s.channels[place] == s.teacher_channels[place] for place in places)
+        return facts | ({"same_width"} if same else set())
+
+    def start(self, place: Place, seed: int) -> ConvNet:
+        """The student's own."""
+        s = self.settings
+        if s.new_task:
+            return make_network(self.tasks.in_channels, s.channels, len(s.target_classes), seed)
+        return self.network(START, place)
+
+    def report(self, results: Results) -> str:
+        """Tell what was done."""
+        s = self.settings
+        start = "random weights"
+        if not s.new_task:
+            few = f"{s.start_per_class} examples of each of these classes"
+            start = f"what it learnt from {few} ({self.origin(results, START)})"
+        return f"""# Fine-tuning with another network as a teacher
+
+{self.summary(results)}
+
+## Protocol
+
+A teacher with convolutions of widths {list(s.teacher_channels)} learns the classes
+{list(s.source_classes)} of `{s.source_data or s.data}` ({self.origin(results, TEACHER)}). A student of
+widths {list(s.channels)} starts from {start}, with a new head, and is fine-tuned on the classes
+{list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels per class.
+{self.protocol()}
+"""
+
+
+command = command_of(Distill)

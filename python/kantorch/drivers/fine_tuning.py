@@ -1,0 +1,270 @@
+"""What drivers share that fine-tune a network with each penalty."""
+
+from __future__ import annotations
+
+import statistics
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+import torch
+from pydantic import field_validator
+
+from kantorch.drivers.comparison import RATE, TARGET, Comparison, ComparisonSettings, Names
+from kantorch.drivers.penalties import METHODS, Pair
+from kantorch.training.model import (
+    HEAD,
+    LAYERS,
+    ConvNet,
+    make_network,
+    with_classes,
+    with_new_head,
+)
+from kantorch.training.module import PenalizedNetwork, Schedule
+from kantorch.training.records import Weights
+from kantorch.training.settings import Count, NonNegative, Positive
+from kantorch.training.trial import Stage, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from kantorch.regularizers._regularizer import Regularizer
+    from kantorch.training._matplotlib import Figure
+    from kantorch.training.driver import Place
+    from kantorch.training.methods import Methods
+    from kantorch.training.results import Results
+    from kantorch.training.tasks import Split
+
+TRANSPORTS = {"identity", "uniform", "optimal"}
+
+
+class FineTuningSettings(ComparisonSettings):
+    """The penalties that are compared, and what they look at."""
+
+    known: ClassVar[Methods] = METHODS
+
+    methods: Names = ("none", "l2", "l2sp", "identity", "uniform", "optimal")
+    """Which to compare; also kd, fitnet, bss, delta, and sums such as l2sp+bss."""
+    layers: Names = ("pool",)
+    """Layers that penalties on representations compare: block1, block2, block3, pool."""
+    teacher: str | None = None
+    """Weights of the first network, a file of a state_dict such as a run folder's
+    trials/source/weights.pt, in place of learning them."""
+    head_beta: NonNegative = 0.01
+    """Strength of L2-SP and DELTA on the head."""
+    temperature: Positive = 4.0
+    """Of knowledge distillation."""
+    normalize: bool = False
+    """Whether distances between neurons are divided by the root of the batch size."""
+    solver: Literal["ipot", "exact"] = "ipot"
+    """Of the optimal plan."""
+    solver_max_iter: Count = 100
+    """IPOT's proximal steps."""
+
+    @field_validator("layers")
+    @classmethod
+    def _know_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(names) <= set(LAYERS) or len(set(names)) < len(names):
+            msg = f"must hold different names of {', '.join(LAYERS)}"
+            raise ValueError(msg)
+        return names
+
+
+S = TypeVar("S", bound=FineTuningSettings)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A network that has learnt the source task before.
+
+    Attributes:
+        channels: Widths of its convolutions.
+        seed: Draws its first weights and its batches.
+        per_class: Examples of each class that it learns from. None: all.
+        path: A file of its weights, which it then need not learn. None: there is none.
+    """
+
+    channels: Sequence[int]
+    seed: int
+    per_class: int | None = None
+    path: str | None = None
+
+
+class FineTuning(Comparison[S]):
+    """Fine-tunes on the target task; where networks come from is the driver's own."""
+
+    pictures: ClassVar[tuple[str, ...]] = ("accuracy.png", "trace.png", "alphas.png")
+
+    teacher_stage: ClassVar[str]
+
+    def __init__(self, settings: S) -> None:
+        super().__init__(settings)
+        self._loaded: dict[str, ConvNet] = {}
+
+    # Where networks come from.
+
+    @abstractmethod
+    def learnt(self) -> Mapping[str, Learnt]:
+        """The networks that are there before fine-tuning, by stage, with `teacher_stage` among them."""
+
+    @abstractmethod
+    def start(self, place: Place, seed: int) -> ConvNet:
+        """The network whose copy, with a new head, is fine-tuned."""
+
+    def facts(self) -> frozenset[str]:
+        """What is true of student and teacher, and methods may need."""
+        s = self.settings
+        known = s.loss == "cross_entropy" and set(s.target_classes) <= set(s.source_classes)
+        return frozenset({"same_labels"} if known else ())
+
+    def inputs(self) -> Mapping[str, str]:
+        """The data, and a teacher that is handed in."""
+        teacher = self.settings.teacher
+        return {**super().inputs(), **({} if teacher is None else {"teacher": teacher})}
+
+    def sources(self) -> Sequence[Stage]:
+        """A stage for each network that is not handed in."""
+        return [
+            Stage(name, (Trial(name, seed=learnt.seed),))
+            for name, learnt in self.learnt().items()
+            if learnt.path is None
+        ]
+
+    def prepare(self, trial: Trial, place: Place) -> dict[str, Any]:
+        """Train one of these networks."""
+        learnt = self.learnt()[trial.stage]
+        split = self.tasks.source(learnt.per_class)
+        return self.fit_source(self._like(learnt), trial, place, split)
+
+    def network(self, stage: str, place: Place) -> ConvNet:
+        """One of these networks, once it has learnt."""
+        if stage not in self._loaded:
+            learnt = self.learnt()[stage]
+            found = Weights.given("teacher", learnt.path) if learnt.path else place.weights(stage)
+            network = self._like(learnt)
+            found.load_into(network)
+            self._loaded[stage] = network
+        return self._loaded[stage]
+
+    def _like(self, learnt: Learnt) -> ConvNet:
+        inputs = self.tasks.in_channels
+        return make_network(inputs, learnt.channels, self.source_outputs, learnt.seed)
+
+    def teacher(self, place: Place) -> ConvNet:
+        """The network that penalties hold to, with the target's outputs alone where it has them."""
+        s, network = self.settings, self.network(self.teacher_stage, place)
+        if "same_labels" not in self.facts():
+            return network
+        return with_classes(network, [s.source_classes.index(c) for c in s.target_classes])
+
+    # The comparison.
+
+    def untrained(self, trial: Trial) -> ConvNet:
+        """The student."""
+        return make_network(self.tasks.in_channels, self.settings.channels, self.outputs, 0)
+
+    def train(self, trial: Trial, place: Place) -> dict[str, Any]:
+        """Fine-tune."""
+        s = self.settings
+        start = self.start(place, trial.seed)
+        student = with_new_head(start, self.outputs, trial.seed)
+        split = self.tasks.target(trial.seed)
+        torch.manual_seed(trial.seed)  # a penalty may draw weights of its own
+        regularizer = self._penalty(trial, student, start, split, place)
+        module = PenalizedNetwork(
+            student,
+            objective=self.objective,
+            outputs=self.outputs,
+            schedule=Schedule(s.steps, dict(trial.params)[RATE], s.momentum),
+            seed=trial.seed,
+            shift=s.shift,
+            name=trial.name,
+            regularizer=regularizer,
+            reference=start,
+            layers=s.layers,
+        )
+        try:
+            return self.fit(module, trial, place, split.train, split.validation, s.batch_size)
+        finally:
+            if regularizer is not None:
+                regularizer.close()
+
+    def _penalty(
+        self, trial: Trial, student: ConvNet, start: ConvNet, split: Split, place: Place
+    ) -> Regularizer | None:
+        s = self.settings
+        pair = Pair(
+            student,
+            self.teacher(place),
+            start,
+            layers=s.layers,
+            head=(HEAD,),
+            head_beta=s.head_beta,
+            example=split.train[0][0][None],
+            temperature=s.temperature,
+            normalize=s.normalize,
+            solver=s.solver,
+            solver_max_iter=s.solver_max_iter,
+        )
+        params = {name: value for name, value in trial.params if name != RATE}
+        return METHODS[trial.method].build(pair, **params)
+
+    def faults(self, trial: Trial, record: Mapping[str, Any]) -> Iterable[str]:
+        """Check history and traces."""
+        if trial.stage != TARGET:
+            return super().faults(trial, record)
+        kinds, layers = set(trial.method.split("+")), self.settings.layers
+        terms = ["penalty"] if kinds != {"none"} else []
+        terms += [f"validation_trace_{layer}" for layer in layers]
+        return self.expected(trial, terms, layers if kinds & TRANSPORTS else ()).faults(record)
+
+    def draw(self, results: Results) -> Mapping[str, Figure]:
+        """The comparison, the traces and the choice."""
+        from kantorch.training.figures import draw_traces
+
+        return {**super().draw(results), "trace.png": draw_traces(results, self.settings.layers)}
+
+    def table(self, results: Results) -> str:
+        """The comparison as a Markdown table, with the final trace of the last layer."""
+        key = f"validation_trace_{self.settings.layers[-1]}"
+        traces = {
+            method: f"{statistics.fmean(r['history'][-1][key] for r in results.chosen_records(method)):.3f}"
+            for method in results.chosen
+        }
+        return results.table(trace=traces)
+
+    def summary(self, results: Results) -> str:
+        """The table, what it means, and the pictures."""
+        return f"""{self.table(results)}
+
+Mean ± sample standard deviation over {len(results.seeds)} seeds; *minus none* is paired by seed, with
+Student's interval of 95 %. A star marks a chosen value on the edge of its grid: better ones may lie
+beyond. *trace*: of the exact plan between the neurons of `{self.settings.layers[-1]}` before and after
+fine-tuning, on the validation examples; 1 if every neuron is nearest to itself.{self.absent(results)}
+
+![Test per method](accuracy.png)
+![Trace of the transport plan during fine-tuning](trace.png)
+![Validation against the strength](alphas.png)"""
+
+    def origin(self, results: Results, stage: str) -> str:
+        """Where a network comes from, in words."""
+        found = [self.score(r) for trial, r in results.records.items() if trial.stage == stage]
+        if not found:
+            return f"read from {self.learnt()[stage].path}"
+        return f"validation {100 * found[0]:.2f} %"
+
+    def protocol(self) -> str:
+        """What all trials of the comparison have in common, in words."""
+        s = self.settings
+        return f"""Each fine-tuning takes {s.steps}
+mini-batches of {s.batch_size}, by stochastic gradient descent with momentum {s.momentum}, whose rate
+falls to a tenth after two thirds of the steps, on images shifted by up to {s.shift} pixel(s). The
+penalties compare the layer(s) {", ".join(s.layers)} with the teacher's on the same augmented
+mini-batch; optimal plans by {s.solver}.
+
+Each seed draws the labelled examples, the head and the batches, the same for every method. A method's
+parameters are those of its grid with the best mean validation over the seeds; the weights are those
+after the last step. The test part was drawn once, took part in no choice, and was measured once, for
+the chosen parameters, after every training had ended.
+
+{self.sizes()}"""

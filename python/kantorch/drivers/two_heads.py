@@ -1,0 +1,131 @@
+"""One trunk with a head for the source classes and one for the target's, trained on both together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from kantorch.training.model import ConvNet, make_network
+from kantorch.training.module import PenalizedNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kantorch.regularizers import LabelTransport
+
+
+SOURCE_HEAD = "source_head"
+
+
+class TwoHeads(nn.Module):
+    """A network whose own head is the target's, and a second head on the same features.
+
+    Args:
+        network: Trunk and target head.
+        source_classes: Outputs of the second head.
+    """
+
+    def __init__(self, network: ConvNet, source_classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.source_head = nn.Linear(network.channels[-1], source_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of the target classes."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of the source classes and those of the target classes."""
+        features = self.network.features(images)
+        return self.source_head(features), self.network.head(features)
+
+
+def make_two_heads(
+    in_channels: int, channels: tuple[int, ...], source: int, target: int, seed: int
+) -> TwoHeads:
+    """Make such a network with weights drawn from `seed`, without touching the global generator."""
+    network = make_network(in_channels, channels, target, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        return TwoHeads(network, source)
+
+
+class JointTraining(PenalizedNetwork):
+    """Cross-entropy of both tasks, and transport between the heads on the target's images.
+
+    Source: Lu, Chen, Saidi: Optimal transport for deep joint transfer learning, eq. 4, whose first
+    term is meant to be the target's.
+
+    Args:
+        network: Trunk and heads.
+        source: Strength of the source task, lambda_s. None: the target alone, from plain batches.
+        rates: Factors on the learning rate, by the name of a part of the network; 0 freezes it.
+        transport: The term between the heads, with its strength; None: without it.
+        renew: Makes the cost of that term anew from the network; None: it stays.
+        renew_every: Rounds after which that is done.
+        **options: See `PenalizedNetwork`.
+    """
+
+    network: TwoHeads
+
+    def __init__(
+        self,
+        network: TwoHeads,
+        *,
+        source: float | None,
+        rates: Mapping[str, float],
+        transport: LabelTransport | None = None,
+        renew: Callable[[TwoHeads, int], Tensor] | None = None,
+        renew_every: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, **options)
+        self.source = source
+        self.rates = rates
+        self.transport = transport
+        self._renew = renew
+        self._renew_every = renew_every
+
+    def on_train_epoch_start(self) -> None:
+        """Renew the cost, with the trunk as it has become."""
+        if self.transport is None or self._renew is None or not self._renew_every:
+            return
+        if self.current_epoch and self.current_epoch % self._renew_every == 0:
+            cost = self._renew(self.network, self.current_epoch)
+            self.transport.cost.copy_(cost.to(self.transport.cost))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of each task."""
+        if self.source is None:
+            return super().training_step(batch, batch_idx)
+        images, labels = batch["target"]
+        of_source, of_target = self.network.both(self.shifted(images))
+        terms = {"cross_entropy": cross_entropy(of_target, labels)}
+        others, theirs = batch["source"]
+        logits, _ = self.network.both(self.shifted(others, 1))
+        terms["source_cross_entropy"] = self.source * cross_entropy(logits, theirs)
+        if self.transport is not None:
+            terms["transport"] = self.transport(of_source, of_target)
+        return self.total(terms)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The parts of the network, each with its rate."""
+        return rated_groups(self.network, self.rates, self.schedule.learning_rate)
+
+
+def rated_groups(
+    network: nn.Module, rates: Mapping[str, float], learning_rate: float
+) -> list[dict[str, Any]]:
+    """Parameters by the factor on their learning rate; those with the factor 0 are frozen."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        part = next((key for key in rates if key in name.split(".")), None)
+        rate = 1.0 if part is None else rates[part]
+        parameter.requires_grad_(rate > 0)
+        if rate > 0:
+            groups.setdefault(rate, []).append(parameter)
+    return [{"params": found, "lr": learning_rate * rate} for rate, found in groups.items()]

