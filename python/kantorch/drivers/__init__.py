@@ -3,5 +3,15 @@
 from kantorch.drivers.distill import Distill, DistillSettings
 from kantorch.drivers.joint import Joint, JointSettings
 from kantorch.drivers.transfer import Transfer, TransferSettings
+from kantorch.drivers.w1 import W1, W1Settings
 
-__all__ = ["Distill", "DistillSettings", "Joint", "JointSettings", "Transfer", "TransferSettings"]
+__all__ = [
+    "W1",
+    "Distill",
+    "DistillSettings",
+    "Joint",
+    "JointSettings",
+    "Transfer",
+    "TransferSettings",
+    "W1Settings",
+]
