@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -69,6 +71,21 @@ def test_answer_is_that_of_the_simplex_and_proved_by_its_duals(place, mass, squa
         torch.testing.assert_close(plan.sum(1), a, rtol=0, atol=1e-14 * total)
         torch.testing.assert_close(plan.sum(0), b, rtol=0, atol=1e-14 * total)
         assert result.lower_bound <= result.value
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("place", ["ties", "wide", "near", "far"])
+def test_potentials_are_feasible_but_for_their_last_digits(place, squared, rng):
+    for _ in range(4):
+        n, m = (int(k) for k in rng.integers(10, 30, 2))
+        x, y = points(rng, n, place), points(rng, m, place)
+        f, g = solve(x, y, *weights(rng, n, m, "random"), squared=squared).potentials
+        for i in range(n):
+            for j in range(m):
+                distance = abs(Fraction(float(x[i])) - Fraction(float(y[j])))
+                cost = distance**2 if squared else distance
+                last_digits = Fraction(2) ** -52 * Fraction(float(abs(f[i]) + abs(g[j])))
+                assert Fraction(float(f[i])) + Fraction(float(g[j])) <= cost + last_digits
 
 
 @pytest.mark.parametrize("n", [1500, 70_000])

@@ -95,6 +95,23 @@ def test_no_bound_between_points_is_above_the_optimum(method, dims, dtype):
         assert Fraction(float(result.lower_bound)) <= optimum(cost, a, b)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
+def test_far_points_without_mass_lift_no_bound_on_a_line(metric):
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        x, y = (torch.tensor(rng.normal(size=(5, 1))) for _ in range(2))
+        a, b = (torch.tensor(rng.dirichlet(np.ones(5))) for _ in range(2))
+        x[0] -= 1e8
+        y[4] += 1e8 * rng.random()
+        a[0] = b[4] = 0
+        b = b * (a.sum() / b.sum())
+        result = kantorch.solve_sample(x, y, a, b, metric=metric)
+        cost = rational_squares(x, y)
+        if metric == "euclidean":
+            cost = [[abs(Fraction(float(p)) - Fraction(float(q))) for q in y] for p in x]
+        assert Fraction(float(result.lower_bound)) <= optimum(cost, a, b)
+
+
 def test_the_bound_of_an_exact_answer_is_as_close_as_its_value():
     rng = np.random.default_rng(6)
     for height in (1, 1e9, 1e30):

@@ -188,6 +188,21 @@ def test_unreachable_tolerance_is_the_limit_of_precision(dtype, rng):
         result.check()
 
 
+def test_converged_means_that_the_tolerance_is_met(rng):
+    # Where the solver's own measure of the error rounds as coarsely as the tolerance.
+    converged = 0
+    for _ in range(60):
+        problem = problems.planted_float(rng, 20, 30).to(torch.float32)
+        tol = 10 ** rng.uniform(-7.3, -6)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+            result = kantorch.solve(problem.cost, problem.a, problem.b, reg=0.1, tol=tol)
+        if bool(result.converged):
+            converged += 1
+            assert float(result.marginal_error) <= tol * (1 + 2**-23)
+    assert converged > 20
+
+
 def test_lower_bound_holds_in_integer_arithmetic(method, rng):
     for seed in range(20):
         local = np.random.default_rng(seed)

@@ -33,7 +33,8 @@ struct ExactResult {
   double* plan_mass;       // (B, n + m - 1)
   double* marginal_error;  // (B)             L1 error of both marginals relative to the mass
   std::int64_t* n_iter;    // (B)
-  std::int32_t* status;    // (B)             optimal, max_iterations or precision_limit
+  std::int32_t* status;    // (B)             optimal, max_iterations or precision_limit: the last
+                           //                 also if the value is not finite as a T
 };
 
 // Scratch bytes that `exact` needs, for the whole call.

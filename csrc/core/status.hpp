@@ -5,7 +5,7 @@ namespace kantorch {
 
 // Per problem; the numbers are part of the public contract (kantorch.Status).
 enum class Status : int {
-  optimal = 0,           // exact: dual feasibility and the gap were verified
+  optimal = 0,           // exact: proved to 1e-12 of the costs that an optimal plan can pay
   converged = 1,         // the tolerance was reached, verified on the returned potentials
   fixed_iterations = 2,  // tol = 0: exactly max_iter plain iterations were made
   max_iterations = 3,    // max_iter was reached before the tolerance

@@ -13,7 +13,8 @@ class Status(enum.IntEnum):
     """
 
     OPTIMAL = 0
-    """Exact: dual feasibility and the gap were verified."""
+    """Exact: the value was proved to be within 1e-12 of the optimum, relative to the costs that an optimal
+    plan can pay, before it was rounded to its dtype."""
     CONVERGED = 1
     """The tolerance was reached, and verified on the returned potentials."""
     FIXED_ITERATIONS = 2
@@ -21,7 +22,8 @@ class Status(enum.IntEnum):
     MAX_ITERATIONS = 3
     """`max_iter` was reached before the tolerance."""
     PRECISION_LIMIT = 4
-    """The arithmetic can get no closer; `marginal_error` tells how close it got."""
+    """The arithmetic can get no closer; `marginal_error` tells how close it got. Exact: nor can it prove the
+    value, or the value is beyond the range of its dtype."""
     BAD_INPUT = 5
     """On CUDA only: the problem's input breaks a rule; its results are NaN."""
 

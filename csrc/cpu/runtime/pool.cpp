@@ -51,9 +51,9 @@ struct Held {
 thread_local Held held;
 
 // One job runs at a time. A chunk is claimed by a compare-and-swap on `ticket`, whose upper half
-// names the job, so a worker that comes late cannot claim a chunk of a job that is over; and while
-// a claimed chunk is not done, the caller waits, so the job's fields stay valid for whoever holds a
-// claim. The caller waits for claimed chunks, not for threads: a worker that the system does not
+// names the job and whose lower half counts the claims that are left, so a worker that comes late
+// cannot claim a chunk of a job that is over; and while a claimed chunk is not done, the caller
+// waits, so the job's fields stay valid for whoever holds a claim, and are read by nobody else. The caller waits for claimed chunks, not for threads: a worker that the system does not
 // schedule costs nothing.
 class Pool {
  public:
@@ -90,12 +90,11 @@ class Pool {
     exec_ = &exec;
     chunks_ = chunks;
     group_ = (chunks + max_claims - 1) / max_claims;
-    const std::uint64_t block_order = static_cast<std::uint64_t>((chunks + group_ - 1) / group_);
-    claims_.store(block_order, std::memory_order_relaxed);
+    claims_ = (chunks + group_ - 1) / group_;
     helpers_.store(exec.threads - 1, std::memory_order_relaxed);
-    left_.store(static_cast<Index>(block_order), std::memory_order_relaxed);
+    left_.store(claims_, std::memory_order_relaxed);
     const std::uint64_t job = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
-    ticket_.store(job << 32, std::memory_order_seq_cst);
+    ticket_.store(job << 32 | static_cast<std::uint64_t>(claims_), std::memory_order_seq_cst);
     wake();
     work(job);
     for (Index spins = 0; left_.load(std::memory_order_acquire) > 0; ++spins) {
@@ -121,16 +120,16 @@ class Pool {
  private:
   static constexpr Index max_claims = Index{1} << 31;
 
-  // BlockOrder and runs chunks of `job` until none is left.
+  // Claims and runs chunks of `job` until none is left.
   void work(std::uint64_t job) noexcept {
     for (;;) {
       std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
-      std::uint64_t claim;
+      std::uint64_t unclaimed;
       do {
-        claim = ticket & 0xffffffffu;
-        if (ticket >> 32 != job || claim >= claims_.load(std::memory_order_relaxed)) return;
-      } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel));
-      const Index first = static_cast<Index>(claim) * group_;
+        unclaimed = ticket & 0xffffffffu;
+        if (ticket >> 32 != job || unclaimed == 0) return;
+      } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel));
+      const Index first = (claims_ - static_cast<Index>(unclaimed)) * group_;
       for (Index chunk = first; chunk < first + group_ && chunk < chunks_; ++chunk) {
         if (!exec_->stopped()) body_(context_, chunk);
       }
@@ -225,11 +224,11 @@ class Pool {
 
   // The job.
   std::atomic<std::uint64_t> ticket_{0};
-  std::atomic<std::uint64_t> claims_{0};
   std::atomic<Index> left_{0};
   std::atomic<int> helpers_{0};
   Index chunks_ = 0;
-  Index group_ = 1;
+  Index group_ = 1;   // chunks of a claim
+  Index claims_ = 0;  // of all chunks
   void (*body_)(void*, Index) = nullptr;
   void* context_ = nullptr;
   const Cpu* exec_ = nullptr;
