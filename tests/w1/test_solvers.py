@@ -312,7 +312,10 @@ def test_bounds_stand_beside_every_estimate(name, fitted):
     x, y = shifted(200, generator), near(300, generator)
     estimate = fitted(name).estimate(x, y)
     assert (estimate.lower, estimate.upper) == bounds(x, y)
-    assert estimate.standard_error > 0
+    f, g = fitted(name).potential(x).double(), fitted(name).potential(y).double()
+    assert estimate.value == pytest.approx((f.mean() - g.mean()).item())
+    expected = (f.var() / 200 + g.var() / 300).sqrt().item()
+    assert estimate.standard_error == pytest.approx(expected)
 
 
 def test_a_run_measures_an_exact_potential_as_exact():
