@@ -9,6 +9,7 @@ tensor(0.)
 from kantorch import costs as costs
 from kantorch import critics as critics
 from kantorch import regularizers as regularizers
+from kantorch import w1 as w1
 from kantorch._result import OTResult as OTResult
 from kantorch._solve import solve as solve
 from kantorch._solve import solve_sample as solve_sample

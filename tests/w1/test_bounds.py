@@ -43,11 +43,20 @@ def test_the_estimates_have_no_bias():
     assert upper == pytest.approx(2 / torch.pi**0.5, rel=0.02)
 
 
-def test_rows_are_summed_in_parts():
-    """More points than a part holds give the sums of all."""
+def test_rows_are_summed_in_parts(monkeypatch):
+    """More points than a part holds give the sums of all; no part is larger than 2^20 distances."""
+    sizes = []
+
+    def recorded(x, y, **options):
+        sizes.append(len(x) * len(y))
+        return kantorch.costs.cost_matrix(x, y, **options)
+
+    monkeypatch.setattr("kantorch.w1._bounds.cost_matrix", recorded)
     x, y = torch.randn(2500, 2, dtype=torch.float64), torch.randn(3000, 2, dtype=torch.float64)
     whole = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").mean().item()
     assert bounds(x, y).upper == pytest.approx(whole, rel=1e-12)
+    assert max(sizes) <= 1 << 20
+    assert sum(sizes) == 2500 * 3000 + 2500**2 + 3000**2
 
 
 def test_close_points_far_from_the_origin_lose_no_digits():

@@ -288,10 +288,11 @@ def test_learnt_maps_take_one_side_towards_the_other(fitted):
 
 def test_the_batch_transform_is_the_minimum_over_the_batch():
     solver = small("mmb", 2).fit(shifted, near)
-    x, y = torch.randn(30, 2), torch.randn(20, 2)
-    f = solver.potential(x)
+    x, y, f = torch.randn(30, 2), torch.randn(20, 2), torch.randn(30)
     minimum = (torch.cdist(y, x) - f).amin(1)
     torch.testing.assert_close(solver._transform(x, y, f), minimum, rtol=1e-5, atol=1e-5)
+    f = solver.potential(x)
+    minimum = (torch.cdist(y, x) - f).amin(1)
     expected = (f.mean() + minimum.mean()).item()
     assert solver.dual(x, y) == pytest.approx(expected, rel=1e-5)
 
@@ -311,7 +312,10 @@ def test_bounds_stand_beside_every_estimate(name, fitted):
     x, y = shifted(200, generator), near(300, generator)
     estimate = fitted(name).estimate(x, y)
     assert (estimate.lower, estimate.upper) == bounds(x, y)
-    assert estimate.standard_error > 0
+    f, g = fitted(name).potential(x).double(), fitted(name).potential(y).double()
+    assert estimate.value == pytest.approx((f.mean() - g.mean()).item())
+    expected = (f.var() / 200 + g.var() / 300).sqrt().item()
+    assert estimate.standard_error == pytest.approx(expected)
 
 
 def test_a_run_measures_an_exact_potential_as_exact():

@@ -43,7 +43,7 @@ class KernelCritics:
             if isinstance(critic, MinMaxTree):  # kernels are small, and so must be the biases
                 critic.anchor(prior[name])
         self._bank = CriticBank(critics)
-        self._optimizer = torch.optim.Adam(self._bank.parameters(), lr=learning_rate)
+        self._optimizer = torch.optim.Adam(self._bank.parameters(), lr=learning_rate, fused=True)
 
     def step(self, kernels: Mapping[str, Tensor], prior: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the steps for these kernels and return E_q f - E_p f of each layer in the last one."""
@@ -107,8 +107,8 @@ class KernelCritics:
     def apply(self, move: Callable[[Tensor], Tensor]) -> None:
         """What `nn.Module.to` does to a module."""
         self._bank._apply(move)  # type: ignore[no-untyped-call]
-        for state in self._optimizer.state.values():
-            state.update({k: move(v) for k, v in state.items() if k != "step"})
+        # Loading its own state takes the moments where the parameters are now.
+        self._optimizer.load_state_dict(self._optimizer.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """The critics and their optimizer."""

@@ -1,7 +1,7 @@
 """Continuous solvers of Wasserstein-1, bounds, and pairs of distributions of which W1 is known."""
 
+from kantorch.w1._bounds import Bounds, bounds
 from kantorch.w1.benchmark import GradientErrors, Outcome, Slopes, batch_estimates, run
-from kantorch.w1.bounds import Bounds, bounds
 from kantorch.w1.estimate import Estimate
 from kantorch.w1.funnels import FunnelPair
 from kantorch.w1.network_pair import NetworkPair

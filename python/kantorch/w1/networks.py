@@ -71,7 +71,9 @@ class CriticSolver(NetworkSolver):
 
     def _step(self, draw: Draw) -> Tensor:
         x, y = draw()
-        dual: Tensor = self._network(x).mean() - self._network(y).mean()
+        # One call for both sides: normalised weights are made once.
+        f, g = self._network(torch.cat([x, y])).split([len(x), len(y)])
+        dual: Tensor = f.mean() - g.mean()
         loss = self._descend(self._optimizer, self._penalty(x, y) - dual)
         self._project()
         return loss

@@ -1,4 +1,4 @@
-"""All solvers by name: a solver is added by a file in `solvers` that registers its class."""
+"""All solvers by name: a solver is added by a file in `methods` that registers its class."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def solvers() -> Mapping[str, type[Solver]]:
     >>> "gp" in solvers()
     True
     """
-    package = importlib.import_module("kantorch.w1.solvers")
+    package = importlib.import_module("kantorch.w1.methods")
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
     return MappingProxyType(dict(sorted(_solvers.items())))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from kantorch.w1.bounds import bounds
+from kantorch.w1._bounds import bounds
 from kantorch.w1.estimate import Estimate
 from kantorch.w1.sampler import Sampler, as_sampler
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from kantorch.w1.methods.mm import Maximin
 from kantorch.w1.registry import register
-from kantorch.w1.solvers.mm import Maximin
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,1 +1,0 @@
-"""One solver a file; `kantorch.w1.solvers()` finds them."""
