@@ -137,6 +137,11 @@ def fitnet(pair: Pair, alpha: float) -> FitNet:
     return FitNet(pair.watch, layers=pair.layers, example=pair.example, alpha=alpha)
 
 
+@METHODS.method("compressed", title="compressed first", needs={"compressed_start"})
+def compressed(pair: Pair) -> None:
+    """No penalty, but a start that a teacher has taught the source task."""
+
+
 @METHODS.method("bss", title="BSS", grid={"alpha": (0.0001, 0.001, 0.01)})
 def bss(pair: Pair, alpha: float) -> BSS:
     """The weakest direction of the features shrunk."""
