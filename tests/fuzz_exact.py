@@ -1,10 +1,12 @@
 """The exact solver on many random problems, outside the test suite.
 
-python tests/fuzz_exact.py --oracle 10000 --certificate 100000
+python tests/fuzz_exact.py --oracle 10000 --certificate 100000 --ranges 100000
 
 `--oracle` problems are compared with HiGHS, and a mismatch is settled in integer arithmetic. `--certificate`
 problems, most of them planted and up to 64 x 64 (a few 400 x 400), are proved optimal by their own duals: feasible plan, feasible
-duals, equal values, all evaluated in extended precision. Prints counts; the exit status is 1 if anything failed.
+duals, equal values, all evaluated in extended precision. `--ranges` problems, up to 6 x 6, have costs, weights and points
+of any size; what is called OPTIMAL is compared with the optimum in integer arithmetic, at the scale of that optimum. Prints
+counts; the exit status is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import torch
 import kantorch
 import oracle
 import problems
+import test_answer_scale
 
 # Suboptimality and marginals relative to the span of the cost and the mass; float64.
 LIMIT = 1e-12
@@ -151,6 +154,24 @@ def run_certificate(count: int, seed: int) -> int:
     return faults
 
 
+def run_ranges(count: int, seed: int) -> int:
+    """Problems of all ranges; returns the number of faults."""
+    rng = np.random.default_rng(seed)
+    faults = limits = 0
+    for k in range(count):
+        answer = test_answer_scale.random_answer(rng, ["matrix", "line", "points"][k % 3])
+        if answer is None:
+            continue
+        *parts, what = answer
+        limits += int(parts[0].status) != kantorch.Status.OPTIMAL
+        reasons = test_answer_scale.faults(*parts)
+        if reasons:
+            faults += 1
+            say(f"ranges {k}: {what}: {reasons}")
+    say(f"ranges: {count} problems, {limits} beyond precision or range, {faults} faults")
+    return faults
+
+
 def report(name: str, k: int, reason: str, *arrays: np.ndarray) -> None:
     """One fault, with enough to run it again when it is small."""
     say(f"{name} {k}: {reason}; shape {arrays[0].shape}")
@@ -165,15 +186,17 @@ def say(text: str) -> None:
 
 
 def main() -> None:
-    """Parse the command line and run both parts."""
+    """Parse the command line and run all parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--oracle", type=int, default=1000)
     parser.add_argument("--certificate", type=int, default=10000)
+    parser.add_argument("--ranges", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     start = time.perf_counter()
     faults = run_oracle(arguments.oracle, arguments.seed)
     faults += run_certificate(arguments.certificate, arguments.seed + 1)
+    faults += run_ranges(arguments.ranges, arguments.seed + 2)
     say(f"{time.perf_counter() - start:.0f} s")
     sys.exit(bool(faults))
 

@@ -62,6 +62,17 @@ class RationalOptimum:
     value: Fraction
     f: list[Fraction]
     g: list[Fraction]
+    plan: list[list[Fraction]]
+
+    def scale(self, cost: np.ndarray | list[list[Fraction]]) -> Fraction:
+        """The answer's own unit for a suboptimality: its mass times the costs that optimal plans pay or, without a
+        change of the value, could pay."""
+        cells = [(i, j) for i, row in enumerate(self.plan) for j in range(len(row))]
+        c = {(i, j): _fraction(cost[i][j]) for i, j in cells}
+        paid = [abs(c[i, j]) for i, j in cells if self.plan[i][j]]
+        free = [c[i, j] for i, j in cells if c[i, j] == self.f[i] + self.g[j]]
+        spread = max(free) - min(free) if free else Fraction(0)
+        return sum(map(sum, self.plan), Fraction(0)) * max([*paid, spread])
 
 
 def _fraction(value: float | Fraction) -> Fraction:
@@ -146,7 +157,13 @@ def rational(
         raise AssertionError(msg)
     total = sum(flow[i][j] * c[i][j] for i in range(n) for j in range(m))
     value = Fraction(total, max(total_b, 1) * unit * unit_a)
-    return RationalOptimum(value, [Fraction(v, unit) for v in f], [Fraction(v, unit) for v in g])
+    moved = max(total_b, 1) * unit_a
+    return RationalOptimum(
+        value,
+        [Fraction(v, unit) for v in f],
+        [Fraction(v, unit) for v in g],
+        [[Fraction(v, moved) for v in row] for row in flow],
+    )
 
 
 def rational_bound(cost: np.ndarray, a: np.ndarray, b: np.ndarray, g: np.ndarray) -> Fraction:

@@ -7,6 +7,7 @@ tensor(0.)
 """
 
 from kantorch import costs as costs
+from kantorch import critics as critics
 from kantorch import regularizers as regularizers
 from kantorch._result import OTResult as OTResult
 from kantorch._solve import solve as solve

@@ -285,28 +285,22 @@ class LineResult(ExactResult):
     """An exact answer for points on a line, whose costs are nowhere stored."""
 
     def _bound(self) -> Tensor:
-        # The core adds potentials up from steps of the cost along the plan, which would be feasible without
-        # rounding. Each step is off by a few roundings of its terms, whose sum over all steps is at most a
-        # small multiple of the largest cost; the sums here are off by some roundings of their terms.
+        # The core lowers the potentials until they are feasible but for their own last digits. What is
+        # left are roundings of the sums, here of weights that add up to 1: so nothing overflows early.
         f, g = self._flat(self._f.detach(), 1), self._flat(self._g.detach(), 1)
         a = self._shared(self._a.detach(), 1).double()
         b = self._shared(self._b.detach(), 1).double()
-        mass = a.sum(-1)
-        scale = torch.where(mass > 0, mass / b.sum(-1), 1.0)
-        dual = (a * f).sum(-1) + scale * (b * g).sum(-1)
-        size = (a * f.abs()).sum(-1) + scale * (b * g.abs()).sum(-1)
-        potentials = f.abs().amax(-1) + g.abs().amax(-1)
-        bound = dual - 2.0**-44 * size - 2.0**-47 * mass * (self._farthest() + potentials)
-        return self._lead(bound)
-
-    def _farthest(self) -> Tensor:
-        """The largest cost, of all problems or of each."""
-        (x_low, x_high), (y_low, y_high) = (
-            self._shared(p.detach().squeeze(-1), 1).double().aminmax(dim=-1)
-            for p in self._cost.tensors
-        )
-        distance = torch.maximum(x_high - y_low, y_high - x_low)
-        return distance.square() if self._cost.operands[-1] == "sqeuclidean" else distance
+        top_a, top_b = a.amax(-1, keepdim=True), b.amax(-1, keepdim=True)
+        a, b = a / torch.where(top_a > 0, top_a, 1.0), b / torch.where(top_b > 0, top_b, 1.0)
+        mass_a, mass_b = a.sum(-1, keepdim=True), b.sum(-1, keepdim=True)
+        a, b = a / torch.where(mass_a > 0, mass_a, 1.0), b / torch.where(mass_b > 0, mass_b, 1.0)
+        dual = (a * f).sum(-1) + (b * g).sum(-1)
+        size = (a * f.abs()).sum(-1) + (b * g.abs()).sum(-1)
+        bound = ((dual - 2.0**-44 * size) * mass_a.squeeze(-1)) * top_a.squeeze(-1)
+        largest = f.abs().amax(-1) + g.abs().amax(-1)
+        lost = 2.0**-1060 * top_a.squeeze(-1).clamp(min=1.0)  # below the range
+        below = torch.where(largest > 0, bound - 2.0**-50 * bound.abs() - lost, 0.0)
+        return self._lead(below.nan_to_num(nan=-torch.inf, posinf=torch.finfo(bound.dtype).max))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

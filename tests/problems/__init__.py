@@ -28,6 +28,7 @@ from problems.planted import (
     planted_wide_range,
     planted_zero_mass,
 )
+from problems.ranges import ranged_cost, ranged_points, ranged_weights
 
 __all__ = [
     "Problem",
@@ -50,6 +51,9 @@ __all__ = [
     "planted_tree",
     "planted_wide_range",
     "planted_zero_mass",
+    "ranged_cost",
+    "ranged_points",
+    "ranged_weights",
     "translation",
 ]
 

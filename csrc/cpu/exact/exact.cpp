@@ -12,6 +12,7 @@
 #include "cpu/exact/basis.hpp"
 #include "cpu/exact/instance.hpp"
 #include "cpu/exact/plan.hpp"
+#include "cpu/exact/refinement.hpp"
 #include "cpu/exact/simplex.hpp"
 #include "cpu/exact/sinkhorn_start.hpp"
 #include "cpu/exact/start.hpp"
@@ -29,11 +30,11 @@ constexpr Index alignment = 64;
 // Gap and marginal errors, relative to span and mass, that rounding explains.
 constexpr double gap_rounding = 0x1p-42;
 
-// Bounds for the worst case on the error of a value, relative to the costs that its plan pays.
-// Above the first, 9e-13, smaller potentials are tried; above the second, 1.5e-11, the value is not
-// called optimal.
-constexpr double wanted_error = 0x1p-40;
-constexpr double allowed_error = 0x1p-36;
+// Bound for the worst case on the error of an optimal value, 9e-13 relative to its scale.
+constexpr double allowed_error = 0x1p-40;
+
+// Each brings some 10 digits.
+constexpr int most_refinements = 4;
 
 // Of smaller problems the greedy basis is good enough.
 constexpr Index least_annealed = 16;
@@ -62,51 +63,62 @@ struct ExactSolver {
   Assignment<T> assignment;
   Support support;
   std::uint32_t* kernel;
-  std::vector<T> capped;  // a copy of costs of which some are out of proportion, see `solve_one`
+  std::vector<T> capped;  // a copy of costs of which some are out of proportion, see `cap_costs`
+  double level;           // the dearest of them
+  Refinement refinement;
+  std::unique_ptr<ExactSolver<double>> finer;  // for its costs
 
   Outcome solve_one(const ExactProblem<T>& problem, Index k, const double* a, const double* b,
                     const ExactResult& result, const Cpu& exec);
 
  private:
+  template <class>
+  friend struct ExactSolver;
+
   Stop optimize(const double* f_init, const double* g_init, Index max_iter, const Cpu& exec,
                 Index& iterations);
   Assigned assign(bool cold, Index limit, const Cpu& exec);
-  double error_bound(double slack) const noexcept;
+  Stop refine(Index max_iter, const Cpu& exec, Index& iterations);
+  double error_bound(const Gap& gap) const noexcept;
   bool cap_costs(const MatrixView<T>& cost, double highest, const Cpu& exec);
 };
 
-// The costs that a plan pays, in the unit of the cost.
+// The costs that a plan pays, in the unit of the cost, apart from those of points of hardly any
+// mass.
 struct Paid {
   double low = std::numeric_limits<double>::infinity();
   double high = -std::numeric_limits<double>::infinity();
 
   template <class T>
-  Paid(const MatrixView<T>& cost, const Answer& answer) noexcept {
+  Paid(const MatrixView<T>& cost, const Answer& answer, double mass) noexcept {
     for (Index slot = 0; slot < cost.rows + cost.cols - 1; ++slot) {
-      if (!(answer.plan_mass[slot] > 0)) continue;
+      if (!(answer.plan_mass[slot] > mass * hardly)) continue;
       const auto paid = static_cast<double>(cost.row(answer.plan_row[slot])[answer.plan_col[slot]]);
       low = std::min(low, paid);
       high = std::max(high, paid);
     }
   }
-  // The scale of the answer, where `lowest` is the least cost of all.
-  double scale(double lowest) const noexcept {
-    return std::max({std::abs(low), std::abs(high), high - lowest});
-  }
+  // The scale of the answer.
+  double scale() const noexcept { return std::max(std::abs(low), std::abs(high)); }
+
+ private:
+  static constexpr double hardly = 0x1p-53;
 };
 
 // How far a plan with feasible potentials can be from the optimum, in working units and for a mass
-// of 1: its own slack, and what `verify` overlooks. As every plan has the same marginals, the
-// latter is a mean of the potentials, whose sizes bring the rounding along.
+// of 1: its own slack, what `verify` overlooks, and costs that are lost below the range. As every
+// plan has the same marginals, what `verify` overlooks is a mean of the potentials, whose sizes
+// bring the rounding along.
 template <class T>
-double ExactSolver<T>::error_bound(double slack) const noexcept {
+double ExactSolver<T>::error_bound(const Gap& gap) const noexcept {
   double size = 0, mass = 0;
   for (Index i = 0; i < instance.n(); ++i) {
     mass += instance.a[i];
     size += instance.a[i] * std::abs(support.f[i]);
   }
   for (Index j = 0; j < instance.m(); ++j) size += instance.b[j] * std::abs(support.g[j]);
-  return std::abs(slack) + local_rounding * size / mass;
+  return std::abs(gap.slack) + local_rounding * size / mass +
+         4 * std::numeric_limits<double>::denorm_min();
 }
 
 // Costs above a level are lowered to it, in a copy; false if stopped, or if that would change
@@ -117,10 +129,11 @@ double ExactSolver<T>::error_bound(double slack) const noexcept {
 // no lowered cell of use.
 template <class T>
 bool ExactSolver<T>::cap_costs(const MatrixView<T>& cost, double highest, const Cpu& exec) {
-  const double low = instance.lowest();
-  const double level = low + 4 * static_cast<double>(cost.rows + cost.cols) * (highest - low);
-  const double top = low + std::ldexp(1.0, instance.exponent);
-  if (!(level / 2 - low / 2 < top / 8 - low / 8)) return false;
+  const double low = instance.lowest;
+  if (!(highest > low)) return false;
+  const double capped_at = low + 4 * static_cast<double>(cost.rows + cost.cols) * (highest - low);
+  if (!(capped_at / 2 - low / 2 < instance.highest / 8 - low / 8)) return false;
+  level = capped_at;
   capped.resize(static_cast<std::size_t>(cost.rows * cost.cols));
   for (Index i = 0; i < cost.rows; ++i) {
     const T* row = cost.row(i);
@@ -181,15 +194,53 @@ Assigned ExactSolver<T>::assign(bool cold, Index limit, const Cpu& exec) {
   }
 }
 
+// Proves the support to be optimal at the scale of its reduced costs, or finds one that is. If
+// proved, its potentials are what `refinement` has.
+template <class T>
+Stop ExactSolver<T>::refine(Index max_iter, const Cpu& exec, Index& iterations) {
+  refinement.start(support);
+  const std::vector<double> zeros(static_cast<std::size_t>(std::max(instance.n(), instance.m())));
+  for (int round = 0;; ++round) {
+    if (!refinement.evaluate(instance, support, exec)) return Stop::interrupted;
+    if (refinement.proved()) {
+      refinement.round(instance, support);
+      return Stop::optimal;
+    }
+    if (round == most_refinements) return Stop::precision_limit;
+    if (!finer) finer = std::make_unique<ExactSolver<double>>();
+    finer->screen.data = screen.data;
+    finer->kernel = kernel;
+    if (!finer->instance.prepare(refinement.costs(), instance.a.data(), instance.b.data(), exec))
+      return Stop::interrupted;
+    if (finer->instance.n() != instance.n() || finer->instance.m() != instance.m())
+      return Stop::precision_limit;
+    Index pivots = 0;
+    const Stop stop = finer->optimize(zeros.data(), zeros.data(),
+                                      max_iter < 0 ? -1 : max_iter - iterations, exec, pivots);
+    iterations += pivots;
+    if (stop == Stop::interrupted || stop == Stop::max_iterations) return stop;
+    refinement.add(finer->support.g, finer->instance.exponent);
+    support.cells = finer->support.cells;
+    support.last_col = finer->support.last_col;
+  }
+}
+
 template <class T>
 Outcome ExactSolver<T>::solve_one(const ExactProblem<T>& problem, Index k, const double* a,
                                   const double* b, const ExactResult& result, const Cpu& exec) {
   const MatrixView<T> cost = problem.cost[k];
   const Answer answer(result, k, cost.rows, cost.cols);
   const auto finish = [&](Status status) {
+    // A value is no answer if the caller's type cannot hold it.
+    if (status == Status::optimal && !std::isfinite(static_cast<T>(result.value[k])))
+      status = Status::precision_limit;
     result.status[k] = static_cast<std::int32_t>(status);
     return Outcome::done;
   };
+  const auto within = [&](double error, double scale) {
+    return std::ldexp(error, instance.exponent) <= allowed_error * scale;
+  };
+  const auto left = [&] { return problem.max_iter < 0 ? -1 : problem.max_iter - result.n_iter[k]; };
   result.n_iter[k] = 0;
   if (!instance.prepare(cost, a, b, exec)) return Outcome::interrupted;
   if (instance.empty()) {
@@ -198,35 +249,49 @@ Outcome ExactSolver<T>::solve_one(const ExactProblem<T>& problem, Index k, const
   }
   const double* f_init = problem.f_init[k];
   const double* g_init = problem.g_init[k];
+  level = std::numeric_limits<double>::infinity();
   for (;;) {
     Index pivots = 0;
-    const Index left = problem.max_iter < 0 ? -1 : problem.max_iter - result.n_iter[k];
-    const Stop stop = optimize(f_init, g_init, left, exec, pivots);
+    Stop stop = optimize(f_init, g_init, left(), exec, pivots);
     if (stop == Stop::interrupted) return Outcome::interrupted;
     result.n_iter[k] += pivots;
     if (!write_duals(instance, support, stop != Stop::optimal, exec, answer))
       return Outcome::interrupted;
-    const double slack = write_plan(instance, support, a, b, answer);
+    Gap gap = write_plan(instance, cost, support, a, b, answer);
     if (stop == Stop::max_iterations) return finish(Status::max_iterations);
-    const double level =
-        feasibility(support.f.data(), instance.n(), support.g.data(), instance.m());
-    const bool verified =
-        stop == Stop::optimal && std::abs(slack) <= level && *answer.marginal_error <= gap_rounding;
-    const Paid paid(cost, answer);
-    const double error = std::ldexp(error_bound(slack), instance.exponent);
-    const bool cheapest = paid.high <= instance.lowest() && *answer.marginal_error <= gap_rounding;
-    const double scale = paid.scale(instance.lowest());
-    if (cheapest || error <= wanted_error * scale)
-      return finish(verified || cheapest ? Status::optimal : Status::precision_limit);
+    const auto close = [&](double error, double spread = 0) {
+      const Paid paid(cost, answer, instance.mass);
+      const double scale = std::max(paid.scale(), std::ldexp(spread, instance.exponent));
+      return paid.high <= level && within(error, scale) &&
+             within(gap.beside + gap.missing, gap.dearest);
+    };
+    if (!(*answer.marginal_error <= gap_rounding)) return finish(Status::precision_limit);
+    const double highest = Paid(cost, answer, instance.mass).high;
+    if (highest <= instance.lowest && within(gap.beside, gap.dearest))
+      return finish(Status::optimal);
+    if (stop == Stop::optimal && close(error_bound(gap))) return finish(Status::optimal);
+
     // Costs that no optimal plan pays have made the potentials large, and took their digits.
-    if (!cap_costs(instance.cost, paid.high, exec)) {
-      if (exec.stopped()) return Outcome::interrupted;
-      const bool close = error <= allowed_error * scale;
-      return finish(verified && close ? Status::optimal : Status::precision_limit);
+    if (cap_costs(instance.cost, highest, exec)) {
+      f_init = g_init = nullptr;
+      if (!instance.prepare({capped.data(), cost.rows, cost.cols, cost.cols}, a, b, exec))
+        return Outcome::interrupted;
+      continue;
     }
-    f_init = g_init = nullptr;
-    if (!instance.prepare({capped.data(), cost.rows, cost.cols, cost.cols}, a, b, exec))
-      return Outcome::interrupted;
+    if (exec.stopped()) return Outcome::interrupted;
+
+    pivots = 0;
+    stop = refine(left(), exec, pivots);
+    if (stop == Stop::interrupted) return Outcome::interrupted;
+    result.n_iter[k] += pivots;
+    if (stop == Stop::max_iterations) return finish(Status::max_iterations);
+    if (stop != Stop::optimal) return finish(Status::precision_limit);
+    if (!write_duals(instance, support, false, exec, answer)) return Outcome::interrupted;
+    gap = write_plan(instance, cost, support, a, b, answer);
+    return finish(*answer.marginal_error <= gap_rounding &&
+                          close(refinement.error(), refinement.spread())
+                      ? Status::optimal
+                      : Status::precision_limit);
   }
 }
 

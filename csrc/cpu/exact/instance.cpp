@@ -99,7 +99,9 @@ bool Instance<T>::set_scale(const Cpu& exec) {
     exponent = std::clamp(exponent + 1, -1022, 1023);
   }
   scale = std::ldexp(1.0, -exponent);
-  base = static_cast<double>(low) * scale;
+  lowest = static_cast<double>(low);
+  highest = static_cast<double>(high);
+  base = lowest * scale;
   return true;
 }
 

@@ -31,6 +31,8 @@ struct Instance {
   std::vector<double> a;
   std::vector<double> b;
   std::vector<T> lows;  // the least costs of the working rows
+  double lowest = 0;    // cost of the working points
+  double highest = 0;
   double scale = 1;
   double base = 0;
   int exponent = 0;    // scale = 2^-exponent
@@ -42,9 +44,6 @@ struct Instance {
   bool empty() const noexcept { return rows.empty(); }
   Index n() const noexcept { return static_cast<Index>(rows.size()); }
   Index m() const noexcept { return static_cast<Index>(cols.size()); }
-
-  // The least cost of the working points, in the unit of the cost.
-  double lowest() const noexcept { return std::ldexp(base, exponent); }
 
   double working(T c) const noexcept { return static_cast<double>(c) * scale - base; }
   double operator()(Index i, Index j) const noexcept { return working(cost.row(rows[i])[cols[j]]); }

@@ -134,29 +134,73 @@ class Shipment {
   std::vector<double> col_left_;
 };
 
-// Value and marginal error of the plan.
+// The exponent of a power of two that brings x to about 1, or as near to it as a double can.
+int unit_exponent(double x) noexcept {
+  int exponent = 0;
+  std::frexp(x, &exponent);
+  return std::clamp(-exponent, -1000, 1000);
+}
+
+// <P, C>, in range between the products too.
 template <class T>
-void assess(const Instance<T>& instance, const double* a, const double* b, const Answer& answer) {
-  const Index n = instance.cost.rows;
-  const Index m = instance.cost.cols;
+double value_of(const MatrixView<T>& cost, const Answer& answer, double mass) noexcept {
+  const Index cells = cost.rows + cost.cols - 1;
+  const auto paid = [&](Index slot) {
+    return static_cast<double>(cost.row(answer.plan_row[slot])[answer.plan_col[slot]]);
+  };
+  double dearest = 0;
+  for (Index slot = 0; slot < cells; ++slot)
+    if (answer.plan_mass[slot] > 0) dearest = std::max(dearest, std::abs(paid(slot)));
+  const int cost_exponent = unit_exponent(dearest), mass_exponent = unit_exponent(mass);
+  const double cost_unit = std::ldexp(1.0, cost_exponent);
+  const double mass_unit = std::ldexp(1.0, mass_exponent);
+  CompensatedSum value;
+  for (Index slot = 0; slot < cells; ++slot)
+    if (answer.plan_mass[slot] > 0)
+      value.add((answer.plan_mass[slot] * mass_unit) * (paid(slot) * cost_unit));
+  return std::ldexp(value.total(), -cost_exponent - mass_exponent);
+}
+
+// Value and marginal error of the plan, and its gap but for the slack.
+template <class T>
+Gap assess(const Instance<T>& instance, const MatrixView<T>& cost, const double* a, const double* b,
+           const std::vector<char>& supported, const Answer& answer) {
+  const Index n = cost.rows;
+  const Index m = cost.cols;
   std::vector<double> row_error(a, a + n);
   std::vector<double> col_error(b, b + m);
   for (double& mass : col_error) mass *= instance.b_scale;
-  CompensatedSum value;
+  // Potentials matter up to a constant: here the mean of f is 0. Halves stay in range.
+  double mean = 0;
+  for (Index i = 0; i < n; ++i) mean += a[i] / instance.mass * (answer.f[i] / 2);
+  double beside = 0, dearest = 0;
   for (Index slot = 0; slot < n + m - 1; ++slot) {
     const Index i = answer.plan_row[slot];
     const Index j = answer.plan_col[slot];
     const double mass = answer.plan_mass[slot];
     if (!(mass > 0)) continue;
-    value.add(mass * static_cast<double>(instance.cost.row(i)[j]));
     row_error[i] -= mass;
     col_error[j] -= mass;
+    dearest = std::max(dearest, std::abs(static_cast<double>(cost.row(i)[j])));
+    if (supported[slot] != 0) continue;
+    const auto half = static_cast<double>(cost.row(i)[j]) / 2 - answer.f[i] / 2 - answer.g[j] / 2;
+    beside += std::abs(mass / instance.mass * half);
   }
   double error = 0;
-  for (const double x : row_error) error += std::abs(x);
-  for (const double x : col_error) error += std::abs(x);
-  *answer.value = value.total();
-  *answer.marginal_error = instance.mass > 0 ? error / instance.mass : 0;
+  CompensatedSum missing;
+  for (Index i = 0; i < n; ++i) {
+    error += std::abs(row_error[i]);
+    if (row_error[i] != 0) missing.add(row_error[i] / instance.mass * (answer.f[i] / 2 - mean));
+  }
+  for (Index j = 0; j < m; ++j) {
+    error += std::abs(col_error[j]);
+    if (col_error[j] != 0) missing.add(col_error[j] / instance.mass * (answer.g[j] / 2 + mean));
+  }
+  *answer.value = value_of(cost, answer, instance.mass);
+  *answer.marginal_error = error / instance.mass;
+  const int exponent = 1 - instance.exponent;
+  return {0, std::ldexp(beside, exponent), std::ldexp(std::abs(missing.total()), exponent),
+          dearest};
 }
 
 }  // namespace
@@ -192,18 +236,25 @@ bool write_duals(const Instance<T>& instance, Support& support, bool repair, con
 }
 
 template <class T>
-double write_plan(const Instance<T>& instance, const Support& support, const double* a,
-                  const double* b, const Answer& answer) {
-  const Index n = instance.cost.rows;
-  const Index m = instance.cost.cols;
+Gap write_plan(const Instance<T>& instance, const MatrixView<T>& cost, const Support& support,
+               const double* a, const double* b, const Answer& answer) {
+  const Index n = cost.rows;
+  const Index m = cost.cols;
   Shipment shipment(n, m, instance.cols[support.last_col], a, b, instance.b_scale, answer);
 
   // Points below the resolution of the working weights hang as leaves at their nearest point, in
-  // the sense of the duals.
+  // the sense of the duals: first the rows, which may be near such a column.
+  double due = 0;
   if (instance.m() < m || instance.n() < n) {
     const auto& kernels = reduced_cost_table().rows(T{});
     const std::vector<Node> row_position = positions(instance.rows, n);
     const std::vector<Node> col_position = positions(instance.cols, m);
+    for (Index i = 0; i < n; ++i) {
+      if (row_position[i] >= 0 || !shipment.row_left(i)) continue;
+      const Index nearest = kernels.smallest(instance.cost.row(i), 1, 0, answer.g, m).index;
+      shipment.ship(shipment.row_slot(i), i, nearest);
+      due = std::max(due, std::abs(static_cast<double>(cost.row(i)[nearest])));
+    }
     for (Index j = 0; j < m; ++j) {
       if (col_position[j] >= 0 || !shipment.col_left(j)) continue;
       Index nearest = instance.rows[0];
@@ -214,29 +265,32 @@ double write_plan(const Instance<T>& instance, const Support& support, const dou
         if (reduced(i) < reduced(nearest)) nearest = i;
       }
       shipment.ship(shipment.col_slot(j), nearest, j);
-    }
-    for (Index i = 0; i < n; ++i) {
-      if (row_position[i] >= 0 || !shipment.row_left(i)) continue;
-      const Index nearest = kernels.smallest(instance.cost.row(i), 1, 0, answer.g, m).index;
-      shipment.ship(shipment.row_slot(i), i, nearest);
+      due = std::max(due, std::abs(static_cast<double>(cost.row(nearest)[j])));
     }
   }
-  for (const auto& [arc, from_row] : support.cells) {
-    const Index i = instance.rows[arc.row];
-    const Index j = instance.cols[arc.col];
-    shipment.ship(from_row ? shipment.row_slot(i) : shipment.col_slot(j), i, j);
+  std::vector<char> supported(static_cast<std::size_t>(n + m - 1), 0);
+  const auto slot_of = [&](const Support::Cell& cell) {
+    return cell.from_row ? shipment.row_slot(instance.rows[cell.arc.row])
+                         : shipment.col_slot(instance.cols[cell.arc.col]);
+  };
+  for (const Support::Cell& cell : support.cells) {
+    if (!cell.used) continue;
+    shipment.ship(slot_of(cell), instance.rows[cell.arc.row], instance.cols[cell.arc.col]);
+    supported[slot_of(cell)] = answer.plan_mass[slot_of(cell)] > 0;
   }
-  shipment.ship_rest(instance.cost);
-  assess(instance, a, b, answer);
+  shipment.ship_rest(cost);
+  Gap gap = assess(instance, cost, a, b, supported, answer);
 
   CompensatedSum slack;
-  for (const auto& [arc, from_row] : support.cells) {
-    const Index slot = from_row ? shipment.row_slot(instance.rows[arc.row])
-                                : shipment.col_slot(instance.cols[arc.col]);
-    slack.add(answer.plan_mass[slot] *
-              (instance(arc.row, arc.col) - support.f[arc.row] - support.g[arc.col]));
+  for (const Support::Cell& cell : support.cells) {
+    const auto& [row, col] = cell.arc;
+    if (supported[slot_of(cell)] != 0)
+      slack.add(answer.plan_mass[slot_of(cell)] / instance.mass *
+                (instance(row, col) - support.f[row] - support.g[col]));
   }
-  return slack.total() / instance.mass;
+  gap.slack = slack.total();
+  gap.dearest = std::max(gap.dearest, due);
+  return gap;
 }
 
 template <class T>
@@ -258,10 +312,10 @@ bool write_empty(const Instance<T>& instance, const Cpu& exec, const Answer& ans
 template bool write_duals<float>(const Instance<float>&, Support&, bool, const Cpu&, const Answer&);
 template bool write_duals<double>(const Instance<double>&, Support&, bool, const Cpu&,
                                   const Answer&);
-template double write_plan<float>(const Instance<float>&, const Support&, const double*,
-                                  const double*, const Answer&);
-template double write_plan<double>(const Instance<double>&, const Support&, const double*,
-                                   const double*, const Answer&);
+template Gap write_plan<float>(const Instance<float>&, const MatrixView<float>&, const Support&,
+                               const double*, const double*, const Answer&);
+template Gap write_plan<double>(const Instance<double>&, const MatrixView<double>&, const Support&,
+                                const double*, const double*, const Answer&);
 template bool write_empty<float>(const Instance<float>&, const Cpu&, const Answer&);
 template bool write_empty<double>(const Instance<double>&, const Cpu&, const Answer&);
 

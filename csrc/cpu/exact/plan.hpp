@@ -27,12 +27,19 @@ template <class T>
 bool write_duals(const Instance<T>& instance, Support& support, bool repair, const Cpu& exec,
                  const Answer& answer);
 
-// The plan on the support for the given weights, which working weights only approximate, with value
-// and marginal error. Returns sum P (c - f - g) / mass over the working points, in working units:
-// together with the marginal error this is the duality gap.
+// What separates a plan from its duals, in working units and for a mass of 1.
+struct Gap {
+  double slack;    // sum P (c - f - g) over the cells of the support
+  double beside;   // the same over the other cells
+  double missing;  // what the mass that is not shipped is worth to the duals
+  double dearest;  // of all costs that are paid, or due to points of hardly any mass; not negative
+};
+
+// The plan on the support for the given weights, which working weights only approximate, with
+// marginal error and value: at the cost as given, of which the instance may hold a copy.
 template <class T>
-double write_plan(const Instance<T>& instance, const Support& support, const double* a,
-                  const double* b, const Answer& answer);
+Gap write_plan(const Instance<T>& instance, const MatrixView<T>& cost, const Support& support,
+               const double* a, const double* b, const Answer& answer);
 
 // The same for a problem without mass.
 template <class T>

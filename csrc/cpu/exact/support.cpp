@@ -16,7 +16,7 @@ void assign_tree(const Tree& tree, Support& support) {
   const Node root = tree.root();
   support.cells.clear();
   for (Node v = tree.previous(root); v != root; v = tree.previous(v))
-    support.cells.push_back({tree.arc(v), tree.is_row(v)});
+    support.cells.push_back({tree.arc(v), tree.is_row(v), tree.flow(v) > 0});
   support.last_col = root - n;
   support.f.assign(tree.pi.begin(), tree.pi.begin() + n);
   support.g.assign(tree.pi.begin() + n, tree.pi.end());
@@ -27,7 +27,7 @@ void assign_permutation(const std::vector<Node>& col_of, const std::vector<doubl
                         const std::vector<double>& g, Support& support) {
   support.cells.clear();
   for (std::size_t i = 0; i < col_of.size(); ++i)
-    support.cells.push_back({{static_cast<Node>(i), col_of[i]}, true});
+    support.cells.push_back({{static_cast<Node>(i), col_of[i]}, true, true});
   support.last_col = 0;
   support.f = f;
   support.g = g;

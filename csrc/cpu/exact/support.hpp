@@ -15,6 +15,7 @@ struct Support {
   struct Cell {
     Arc arc;
     bool from_row;  // without the cells before it, this is the last of its row; else of its column
+    bool used;      // by more than rounding of the weights
   };
   std::vector<Cell> cells;
   Node last_col = 0;  // a column that is no cell's own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,12 +11,18 @@ from torch import Tensor
 from kantorch._solve import solve_sample
 from kantorch.regularizers._parameters import require_strength
 from kantorch.regularizers._regularizer import Regularizer
+from kantorch.regularizers.kernel_critics import KernelCritics
 from kantorch.regularizers.kernel_prior import KernelPrior, kernels, weight_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import nn
+    from typing_extensions import Self
+
+# Shares of the prior's mean distance above which an adaptive weight grows, and below which it falls.
+_FAR, _NEAR = 0.5, 0.1
+_LEAST, _MOST = 1e-3, 1e3  # and how far it goes, in its start
 
 
 class FilterWasserstein(Regularizer):
@@ -24,14 +30,20 @@ class FilterWasserstein(Regularizer):
 
     q_j are the kernels of layer j of the model, p_j those that the prior pooled from source
     networks, both with equal weights. Unlike a distance between parameters, it lets a kernel take
-    the place of any other: W1 is at most the mean distance between kernels of the same place. The
-    distance is the exact one, without critics: its gradient moves every kernel along its optimal
-    plan.
+    the place of any other: W1 is at most the mean distance between kernels of the same place.
+
+    By default the distance is the exact one, without critics: its gradient moves every kernel along
+    its optimal plan. With `critics` it is E_q f_j - E_p f_j for a critic f_j of each layer, as in
+    the thesis; call `step` before each step of the network, so that they follow it:
+
+        penalty.step()
+        loss = cross_entropy(model(x), y) + penalty()
 
     Layers with more than `samples` kernels on a side are represented by as many of them, drawn anew
     in every call from torch's generator; kernels of one coordinate (1 x 1 convolutions by slices)
     are sorted, so all of them count. W1 between samples is on average larger than W1, the more so
-    the fewer samples and the more coordinates there are.
+    the fewer samples and the more coordinates there are. Critics see as many kernels of each layer,
+    drawn with replacement.
 
     Args:
         model: The network that is trained. It is watched, not owned: it is no submodule.
@@ -40,9 +52,17 @@ class FilterWasserstein(Regularizer):
         alpha: Strength, finite and >= 0.
         layer_weights: A factor >= 0 for each layer, by name. "scale": the inverse of the mean
             distance between two kernels of the prior, so that layers with large and with small
-            kernels count alike. None: 1 each.
+            kernels count alike. "adaptive": begins there, and each `step` doubles the factor of a
+            layer whose last W1 is above half that mean distance, and halves it below a tenth,
+            within 1e-3 and 1e3 times the start; the thesis's code has such a rule for the output of
+            a classifier, the thresholds are ours. None: 1 each.
         samples: Kernels that stand for a layer, on each side, at least 1. None: all, whatever it
-            costs.
+            costs; not with critics.
+        critics: Takes a number of coordinates and returns a critic, such as
+            `kantorch.critics.MinMaxTree`. None: the exact distance. Critics are in the state_dict,
+            but not among the parameters, which a network's optimizer minimises.
+        critic_steps: Steps of each critic in a call of `step`, at least 1.
+        critic_rate: The learning rate of their Adam, > 0.
 
     Returns:
         From a call, a scalar tensor. Inputs of the call are ignored.
@@ -75,10 +95,22 @@ class FilterWasserstein(Regularizer):
         alpha: float = 1e-3,
         layer_weights: Mapping[str, float] | str | None = None,
         samples: int | None = 512,
+        critics: Callable[[int], nn.Module] | None = None,
+        critic_steps: int = 10,
+        critic_rate: float = 1e-3,
     ) -> None:
         super().__init__(alpha)
         if samples is not None and not (isinstance(samples, int) and samples >= 1):
             msg = f"samples must be None or an integer >= 1, got {samples!r}"
+            raise ValueError(msg)
+        if critics is not None and samples is None:
+            msg = "samples must be an integer >= 1 with critics, got None"
+            raise ValueError(msg)
+        if not (isinstance(critic_steps, int) and critic_steps >= 1):
+            msg = f"critic_steps must be an integer >= 1, got {critic_steps!r}"
+            raise ValueError(msg)
+        if not (math.isfinite(critic_rate) and critic_rate > 0):
+            msg = f"critic_rate must be finite and > 0, got {critic_rate!r}"
             raise ValueError(msg)
         self.kernel = prior.kernel
         self.samples = samples
@@ -95,15 +127,26 @@ class FilterWasserstein(Regularizer):
                 raise ValueError(msg)
             # Names of layers have dots, which names of buffers may not.
             self.register_buffer(f"prior{place}", points.to(weight))
-        self.layer_weights = self._weights(layer_weights)
+        self.adaptive = layer_weights == "adaptive"
+        self.layer_weights = self._weights("scale" if self.adaptive else layer_weights)
+        self._start = dict(self.layer_weights)
         self._distances: dict[str, Tensor] = {}
+        self.critics: KernelCritics | None = None
+        if critics is not None:
+            self.critics = KernelCritics(
+                self._priors(),
+                critics,
+                samples=samples or 0,
+                steps=critic_steps,
+                learning_rate=critic_rate,
+            )
 
     def _weights(self, given: Mapping[str, float] | str | None) -> dict[str, float]:
         if given == "scale":
-            spreads = [_mean_distance(self._prior(place)) for place in range(len(self.layers))]
-            return {n: 1 / s if s > 0 else 1.0 for n, s in zip(self.layers, spreads, strict=True)}
+            spreads = {name: _mean_distance(points) for name, points in self._priors().items()}
+            return {name: 1 / spread if spread > 0 else 1.0 for name, spread in spreads.items()}
         if isinstance(given, str):
-            msg = f"layer_weights must be None, 'scale' or a factor for each layer, got {given!r}"
+            msg = f"layer_weights must be None, 'scale', 'adaptive' or a factor for each layer, got {given!r}"
             raise ValueError(msg)  # noqa: TRY004 - the house rule: only dtypes and non-tensors
         weights = dict.fromkeys(self.layers, 1.0) if given is None else dict(given)
         unknown = [name for name in weights if name not in self.layers]
@@ -118,8 +161,17 @@ class FilterWasserstein(Regularizer):
             require_strength(f"layer_weights[{name!r}]", weight)
         return weights
 
-    def _prior(self, place: int) -> Tensor:
-        return self.get_buffer(f"prior{place}")
+    def _priors(self) -> dict[str, Tensor]:
+        return {name: self.get_buffer(f"prior{place}") for place, name in enumerate(self.layers)}
+
+    def _kernels(self) -> dict[str, Tensor]:
+        """The kernels of the model as it is now, checked."""
+        found = {}
+        for name in self.layers:
+            weight = weight_of(self._model[0], name, "the model")
+            _require_finite(name, weight)
+            found[name] = kernels(weight, self.kernel)
+        return found
 
     @property
     def distances(self) -> dict[str, Tensor]:
@@ -128,15 +180,60 @@ class FilterWasserstein(Regularizer):
 
     def forward(self, *inputs: object, **named: object) -> Tensor:
         """Return alpha times the weighted sum of W1 for the weights as they are now."""
-        pairs: dict[str, tuple[Tensor, Tensor]] = {}
-        for place, name in enumerate(self.layers):
-            weight = weight_of(self._model[0], name, "the model")
-            _require_finite(name, weight)
-            own, prior = kernels(weight, self.kernel), self._prior(place).to(weight)
-            pairs[name] = (self._drawn(own), self._drawn(prior))
-        values = _distances(pairs)
+        own = self._kernels()
+        prior = {name: points.to(own[name]) for name, points in self._priors().items()}
+        if self.critics is None:
+            values = _distances({n: (self._drawn(own[n]), self._drawn(prior[n])) for n in own})
+        else:
+            values = self.critics.distances(own, prior)
         self._distances = {name: value.detach() for name, value in values.items()}
         return self._total({name: v * self.layer_weights[name] for name, v in values.items()})
+
+    def step(self) -> None:
+        """Let the critics follow the model's weights as they are now, and adapt layer weights.
+
+        Without critics and "adaptive" it does nothing, so that a loop may call it in any case.
+        """
+        if self.critics is not None:
+            own = self._kernels()
+            prior = {name: points.to(own[name]) for name, points in self._priors().items()}
+            self._distances = self.critics.step(own, prior)
+        if self.adaptive and self._distances:
+            self._adapt()
+
+    def _adapt(self) -> None:
+        values = torch.stack([self._distances[name] for name in self.layers]).tolist()
+        for name, value in zip(self.layers, values, strict=True):
+            share = value * self._start[name]  # of the mean distance in the prior
+            factor = 2.0 if share > _FAR else 0.5 if share < _NEAR else 1.0
+            lowest, highest = self._start[name] * _LEAST, self._start[name] * _MOST
+            wanted = self.layer_weights[name] * factor
+            self.layer_weights[name] = min(max(wanted, lowest), highest)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        if self.critics is not None:
+            self.critics.apply(fn)
+        moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What `state_dict` holds besides the prior: layer weights and critics."""
+        critics = None if self.critics is None else self.critics.state_dict()
+        return {"layer_weights": dict(self.layer_weights), "critics": critics}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from there.
+
+        Raises:
+            ValueError: If only one of both has critics.
+        """
+        if (state["critics"] is None) != (self.critics is None):
+            words = "has" if self.critics is None else "lacks"
+            msg = f"state_dict must be of a regularizer like this one, but it {words} critics"
+            raise ValueError(msg)
+        self.layer_weights = dict(state["layer_weights"])
+        if self.critics is not None:
+            self.critics.load_state_dict(state["critics"])
 
     def _drawn(self, points: Tensor) -> Tensor:
         if self.samples is None or len(points) <= self.samples or points.shape[1] == 1:
@@ -172,6 +269,8 @@ def _mean_distance(points: Tensor, most: int = 1024) -> float:
 
 
 def _require_finite(layer: str, weight: Tensor) -> None:
+    if weight.detach().sum().isfinite():  # one pass; a sum that overflows is looked at again
+        return
     bad = (~weight.detach().isfinite()).nonzero()
     if len(bad):
         index = tuple(bad[0].tolist())

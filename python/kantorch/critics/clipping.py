@@ -1,0 +1,34 @@
+"""Weights in a box, the first way to bound a critic's Lipschitz constant."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@torch.no_grad()
+def clip_weights(critic: nn.Module, bound: float) -> None:
+    """Move every parameter into [-bound, bound], in place, after a step of the optimizer.
+
+    Raises:
+        ValueError: If `bound` is not finite and > 0.
+
+    Source:
+        Arjovsky, Chintala, Bottou, Wasserstein GAN, 2017.
+
+    >>> import torch
+    >>> layer = torch.nn.Linear(2, 2)
+    >>> clip_weights(layer, 0.01)
+    >>> bool(layer.weight.abs().max() <= 0.01)
+    True
+    """
+    if not (math.isfinite(bound) and bound > 0):
+        msg = f"bound must be finite and > 0, got {bound!r}"
+        raise ValueError(msg)
+    for parameter in critic.parameters():
+        parameter.clamp_(-bound, bound)

@@ -1,0 +1,1 @@
+"""One solver a file; `kantorch.w1.solvers()` finds them."""
