@@ -1,4 +1,4 @@
-"""Runs a transfer in child processes that kill themselves, until one of them ends well.
+"""Runs a study in child processes that kill themselves, until one of them ends well.
 
 Usage: killer.py FOLDER SETTINGS_JSON sync|step COUNTS... A child dies at its COUNT-th fsync (in the
 middle of writing a file) or training step; when the counts are used up, it may finish. Children are
@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from kantorch.drivers import Transfer, TransferSettings
+from kantorch.drivers import Joint, Transfer
 from kantorch.training import Study
 from kantorch.training.module import PenalizedNetwork
 
@@ -34,8 +34,9 @@ def child(folder, settings, where, count):
     if count is not None and where == "sync":
         os.fsync = die_at(count, os.fsync)
     elif count is not None:
-        PenalizedNetwork.training_step = die_at(count, PenalizedNetwork.training_step)
-    driver = Transfer(TransferSettings.from_mapping(settings))
+        PenalizedNetwork.total = die_at(count, PenalizedNetwork.total)
+    kind = {"transfer": Transfer, "joint": Joint}[settings.get("driver", "transfer")]
+    driver = kind(kind.settings_type.from_mapping(settings))
     Study(driver, folder, progress=False).run()
 
 
