@@ -55,6 +55,10 @@ class FineTuningSettings(ComparisonSettings):
     """Strength of L2-SP and DELTA on the head."""
     temperature: Positive = 4.0
     """Of knowledge distillation."""
+    temperature_squared: bool = True
+    """Whether distillation is multiplied by the squared temperature, which its gradient has lost."""
+    spatial: Literal["mean", "flatten"] = "mean"
+    """What a neuron of a feature map is: its mean over positions, or its value at every one."""
     normalize: bool = False
     """Whether distances between neurons are divided by the root of the batch size."""
     solver: Literal["ipot", "exact"] = "ipot"
@@ -139,9 +143,11 @@ class FineTuning(Comparison[S]):
         network, split = self._like(learnt), self.tasks.source(learnt.per_class)
         if learnt.taught_by is None:
             return self.fit_source(network, trial, place, split)
-        teacher, temperature = self.network(learnt.taught_by, place), self.settings.temperature
-        with KnowledgeDistillation(network, teacher, temperature=temperature, scaled=True) as kd:
-            return self.fit_source(network, trial, place, split, kd)
+        s, teacher = self.settings, self.network(learnt.taught_by, place)
+        with KnowledgeDistillation(
+            network, teacher, temperature=s.temperature, scaled=s.temperature_squared
+        ) as penalty:
+            return self.fit_source(network, trial, place, split, penalty)
 
     def network(self, stage: str, place: Place) -> ConvNet:
         """One of these networks, once it has learnt."""
@@ -209,6 +215,8 @@ class FineTuning(Comparison[S]):
             head_beta=s.head_beta,
             example=split.train[0][0][None],
             temperature=s.temperature,
+            temperature_squared=s.temperature_squared,
+            spatial=s.spatial,
             normalize=s.normalize,
             solver=s.solver,
             solver_max_iter=s.solver_max_iter,
