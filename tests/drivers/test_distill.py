@@ -8,7 +8,7 @@ import torch
 from kantorch.drivers import Distill, DistillSettings
 from kantorch.drivers.distill import RIVALS
 from kantorch.drivers.penalties import METHODS
-from kantorch.training import Study
+from kantorch.training import Study, Trial
 from kantorch.training.driver import Place
 from training.tiny import TINY
 
@@ -36,7 +36,7 @@ def test_a_strong_teacher_is_compared_with_all_rivals(tmp_path):
     for stage in ("teacher", "start"):
         assert (tmp_path / "run" / "trials" / stage / "weights.pt").exists()
     place = Place(tmp_path / "run")
-    teacher, start = driver.teacher(place), driver.start(place, 0)
+    teacher, start = driver.teacher(place), driver.start(place, Trial("target"))
     assert teacher.channels == (3, 3, 4)
     assert teacher.head.out_features == 5  # of its ten classes those of the target
     assert start.channels == (2, 2, 4)
@@ -58,6 +58,9 @@ def test_a_new_task_leaves_methods_out_that_need_what_is_not_there(tmp_path):
     driver, results = study(settings, tmp_path / "run")
     absent = set(RIVALS) - set(results.chosen)
     assert absent == {"l2sp", "identity", "kd"}
+    assert set(results.chosen) >= {"none", "compressed"}
+    (taught,) = [record for trial, record in results.records.items() if trial.stage == "compressed"]
+    assert taught["history"][-1]["penalty"] > 0  # of the distillation
     assert not (tmp_path / "run" / "trials" / "start").exists()
     table = driver.table(results).splitlines()
     assert sum(row.count("\N{EN DASH}") > 1 for row in table) == len(absent)
@@ -66,7 +69,10 @@ def test_a_new_task_leaves_methods_out_that_need_what_is_not_there(tmp_path):
 
 def test_students_of_a_new_task_start_apart():
     driver = Distill(small(new_task=True))
-    first, second = (driver.start(Place(None), seed).block1[0].weight for seed in (0, 1))
+    first, second = (
+        driver.start(Place(None), Trial("target", "none", seed=seed)).block1[0].weight
+        for seed in (0, 1)
+    )
     assert not torch.equal(first, second)
 
 

@@ -108,14 +108,16 @@ def test_another_choice_is_not_tested_again_unseen(tmp_path):
         study(tmp_path)
 
 
-def test_a_folder_belongs_to_one_driver(tmp_path):
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_belongs_to_one_driver(tmp_path, force):
     study(tmp_path)
 
     class Other(Counter):
         name = "other"
 
     with pytest.raises(RunError, match="driver: count -> other"):
-        Study(Other(Counting()), tmp_path, progress=False).run()
+        Study(Other(Counting()), tmp_path, force=force, progress=False).run()
+    assert (tmp_path / "results.csv").exists()
 
 
 def test_tables_tell_edges_gaps_and_the_worst_seed(tmp_path):

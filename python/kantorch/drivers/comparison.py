@@ -221,7 +221,12 @@ class Comparison(Driver[S]):
         return fit(module, trial, place, train, validation, batch_size=batch_size, **options)
 
     def fit_source(
-        self, network: nn.Module, trial: Trial, place: Place, split: Split
+        self,
+        network: nn.Module,
+        trial: Trial,
+        place: Place,
+        split: Split,
+        regularizer: nn.Module | None = None,
     ) -> dict[str, Any]:
         """Train a network on the source task."""
         s = self.settings
@@ -234,6 +239,7 @@ class Comparison(Driver[S]):
             seed=trial.seed,
             shift=s.shift,
             name=trial.name,
+            regularizer=regularizer,
         )
         batch = s.pretrain_batch_size
         return self.fit(module, trial, place, split.train, split.validation, batch)

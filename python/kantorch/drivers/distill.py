@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from kantorch.training.driver import Place
     from kantorch.training.results import Results
+    from kantorch.training.trial import Trial
 
-TEACHER, START = "teacher", "start"
+TEACHER, START, COMPRESSED = "teacher", "start", "compressed"
 
 COMMON = {"steps": 150, "normalize": True, "solver": "exact", "seeds": 20}
 RIVALS = ("none", "l2", "l2sp", "identity", "uniform", "optimal", "fitnet", "kd")
@@ -44,7 +45,7 @@ NEW_TASK = {
     "teacher_channels": (16, 32, 64),
     "steps": 300,
     "learning_rates": (0.01, 0.02),
-    "methods": RIVALS,
+    "methods": (*RIVALS, COMPRESSED),
     "grids": GRIDS,
 }
 
@@ -78,7 +79,7 @@ class Distill(FineTuning[DistillSettings]):
     copied from it, learns from little; both by default all classes of half of the bundled digits.
     The student is then fine-tuned on five classes of the other half, with few labels. With
     --new-task the teacher knows other classes (0-4) than the target's (5-9), and a student of half
-    the width starts from nothing.
+    the width starts from nothing, or is distilled on the teacher's task first.
 
     Source: Li et al.: Representation Transfer by Optimal Transport, section 4.3 and the third setting
     of its first version, in small.
@@ -94,22 +95,26 @@ class Distill(FineTuning[DistillSettings]):
         found = {TEACHER: Learnt(s.teacher_channels, s.data_seed, path=s.teacher)}
         if not s.new_task:
             found[START] = Learnt(s.channels, s.data_seed + 1, s.start_per_class)
+        elif COMPRESSED in s.methods:
+            found[COMPRESSED] = Learnt(s.channels, s.data_seed + 1, taught_by=TEACHER)
         return found
 
     def facts(self) -> frozenset[str]:
         """Widths may agree; only a start that was learnt is one to stay near."""
         s = self.settings
-        facts = super().facts() | (set() if s.new_task else {"same_architecture"})
+        facts = super().facts() | {"compressed_start" if s.new_task else "same_architecture"}
         places = [min(LAYERS.index(layer), 2) for layer in s.layers]  # the last layer pools
         same = all(s.channels[place] == s.teacher_channels[place] for place in places)
         return facts | ({"same_width"} if same else set())
 
-    def start(self, place: Place, seed: int) -> ConvNet:
+    def start(self, place: Place, trial: Trial) -> ConvNet:
         """The student's own."""
         s = self.settings
-        if s.new_task:
-            return make_network(self.tasks.in_channels, s.channels, len(s.target_classes), seed)
-        return self.network(START, place)
+        if not s.new_task:
+            return self.network(START, place)
+        if trial.method == COMPRESSED:
+            return self.network(COMPRESSED, place)
+        return make_network(self.tasks.in_channels, s.channels, self.outputs, trial.seed)
 
     def report(self, results: Results) -> str:
         """Tell what was done."""

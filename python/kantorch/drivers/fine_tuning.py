@@ -12,6 +12,7 @@ from pydantic import field_validator
 
 from kantorch.drivers.comparison import RATE, TARGET, Comparison, ComparisonSettings, Names
 from kantorch.drivers.penalties import METHODS, Pair
+from kantorch.regularizers import KnowledgeDistillation
 from kantorch.training.model import (
     HEAD,
     LAYERS,
@@ -54,6 +55,10 @@ class FineTuningSettings(ComparisonSettings):
     """Strength of L2-SP and DELTA on the head."""
     temperature: Positive = 4.0
     """Of knowledge distillation."""
+    temperature_squared: bool = True
+    """Whether distillation is multiplied by the squared temperature, which its gradient has lost."""
+    spatial: Literal["mean", "flatten"] = "mean"
+    """What a neuron of a feature map is: its mean over positions, or its value at every one."""
     normalize: bool = False
     """Whether distances between neurons are divided by the root of the batch size."""
     solver: Literal["ipot", "exact"] = "ipot"
@@ -82,12 +87,14 @@ class Learnt:
         seed: Draws its first weights and its batches.
         per_class: Examples of each class that it learns from. None: all.
         path: A file of its weights, which it then need not learn. None: there is none.
+        taught_by: The stage of a network that it is distilled from. None: there is none.
     """
 
     channels: Sequence[int]
     seed: int
     per_class: int | None = None
     path: str | None = None
+    taught_by: str | None = None
 
 
 class FineTuning(Comparison[S]):
@@ -108,7 +115,7 @@ class FineTuning(Comparison[S]):
         """The networks that are there before fine-tuning, by stage, with `teacher_stage` among them."""
 
     @abstractmethod
-    def start(self, place: Place, seed: int) -> ConvNet:
+    def start(self, place: Place, trial: Trial) -> ConvNet:
         """The network whose copy, with a new head, is fine-tuned."""
 
     def facts(self) -> frozenset[str]:
@@ -133,8 +140,14 @@ class FineTuning(Comparison[S]):
     def prepare(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Train one of these networks."""
         learnt = self.learnt()[trial.stage]
-        split = self.tasks.source(learnt.per_class)
-        return self.fit_source(self._like(learnt), trial, place, split)
+        network, split = self._like(learnt), self.tasks.source(learnt.per_class)
+        if learnt.taught_by is None:
+            return self.fit_source(network, trial, place, split)
+        s, teacher = self.settings, self.network(learnt.taught_by, place)
+        with KnowledgeDistillation(
+            network, teacher, temperature=s.temperature, scaled=s.temperature_squared
+        ) as penalty:
+            return self.fit_source(network, trial, place, split, penalty)
 
     def network(self, stage: str, place: Place) -> ConvNet:
         """One of these networks, once it has learnt."""
@@ -166,7 +179,7 @@ class FineTuning(Comparison[S]):
     def train(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Fine-tune."""
         s = self.settings
-        start = self.start(place, trial.seed)
+        start = self.start(place, trial)
         student = with_new_head(start, self.outputs, trial.seed)
         split = self.tasks.target(trial.seed)
         torch.manual_seed(trial.seed)  # a penalty may draw weights of its own
@@ -202,6 +215,8 @@ class FineTuning(Comparison[S]):
             head_beta=s.head_beta,
             example=split.train[0][0][None],
             temperature=s.temperature,
+            temperature_squared=s.temperature_squared,
+            spatial=s.spatial,
             normalize=s.normalize,
             solver=s.solver,
             solver_max_iter=s.solver_max_iter,
@@ -214,7 +229,7 @@ class FineTuning(Comparison[S]):
         if trial.stage != TARGET:
             return super().faults(trial, record)
         kinds, layers = set(trial.method.split("+")), self.settings.layers
-        terms = ["penalty"] if kinds != {"none"} else []
+        terms = ["penalty"] if kinds - {"none", "compressed"} else []
         terms += [f"validation_trace_{layer}" for layer in layers]
         return self.expected(trial, terms, layers if kinds & TRANSPORTS else ()).faults(record)
 

@@ -40,6 +40,8 @@ class Pair:
         head_beta: The strength of L2-SP and DELTA on the head.
         example: One example of the target task.
         temperature: Of distillation.
+        temperature_squared: Whether distillation is multiplied by its square.
+        spatial: What a neuron of a feature map is.
         normalize: Whether distances between neurons do not grow with the batch.
         solver: Of the optimal plan.
         solver_max_iter: IPOT's proximal steps.
@@ -53,6 +55,8 @@ class Pair:
     head_beta: float
     example: Tensor
     temperature: float
+    temperature_squared: bool
+    spatial: Literal["mean", "flatten"]
     normalize: bool
     solver: Literal["ipot", "exact"]
     solver_max_iter: int
@@ -93,6 +97,7 @@ def _transport(
         layers=pair.layers,
         alpha=alpha,
         kind=kind,
+        spatial=pair.spatial,
         normalize=pair.normalize,
         solver=pair.solver,
         max_iter=pair.solver_max_iter if pair.solver == "ipot" else None,
@@ -128,13 +133,20 @@ def optimal(pair: Pair, alpha: float) -> RepresentationTransport:
 )
 def kd(pair: Pair, alpha: float) -> KnowledgeDistillation:
     """The class probabilities near the teacher's."""
-    return KnowledgeDistillation(pair.watch, temperature=pair.temperature, scaled=True, alpha=alpha)
+    return KnowledgeDistillation(
+        pair.watch, temperature=pair.temperature, scaled=pair.temperature_squared, alpha=alpha
+    )
 
 
 @METHODS.method("fitnet", title="FitNet", grid={"alpha": (0.1, 0.3, 1, 3)})
 def fitnet(pair: Pair, alpha: float) -> FitNet:
     """Features, through a trained regressor, near the teacher's."""
     return FitNet(pair.watch, layers=pair.layers, example=pair.example, alpha=alpha)
+
+
+@METHODS.method("compressed", title="compressed first", needs={"compressed_start"})
+def compressed(pair: Pair) -> None:
+    """No penalty, but a start that a teacher has taught the source task."""
 
 
 @METHODS.method("bss", title="BSS", grid={"alpha": (0.0001, 0.001, 0.01)})

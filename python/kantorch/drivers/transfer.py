@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from kantorch.training.driver import Place
     from kantorch.training.results import Results
+    from kantorch.training.trial import Trial
 
 SOURCE = "source"
 
@@ -77,7 +78,7 @@ class Transfer(FineTuning[TransferSettings]):
         """Student and teacher start equal."""
         return super().facts() | {"same_architecture", "same_width"}
 
-    def start(self, place: Place, seed: int) -> ConvNet:
+    def start(self, place: Place, trial: Trial) -> ConvNet:
         """The network that was learnt."""
         return self.network(SOURCE, place)
 

@@ -24,7 +24,7 @@ def draw_tests(results: Results, measure: str) -> Figure:
     frame = frame[frame["chosen"] == 1]
     points = pd.DataFrame({"method": frame["method"], measure: 100 * frame["test"]})
     options = {"data": points, "x": "method", "y": measure, "hue": "method", "ax": axes}
-    sns.stripplot(**options, alpha=0.5, size=4, jitter=0.15, legend=False)
+    sns.stripplot(**options, alpha=0.5, size=4, jitter=False, legend=False)
     sns.pointplot(**options, errorbar="sd", capsize=0.2, legend=False)
     axes.set_ylabel(f"test {measure} in %")
     axes.set_title(f"{len(results.seeds)} seeds: mean ± standard deviation")

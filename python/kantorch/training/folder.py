@@ -67,8 +67,8 @@ def open_folder(
         force: Remove every record and every output of a run of other, or of unknown, settings.
 
     Raises:
-        RunError: If the folder holds a run of other, or of unknown, settings; if a file cannot be
-            removed or written.
+        RunError: If the folder holds a run of other, or of unknown, settings, or, even with `force`,
+            of another driver; if a file cannot be removed or written.
     """
     path = folder / CONFIG
     if not _same(folder, wanted, force=force):
@@ -98,6 +98,13 @@ def _same(folder: Path, wanted: Mapping[str, Any], *, force: bool) -> bool:
         if force:
             return False
         raise
+    if known.get("driver") != wanted.get("driver"):
+        # Whose files this run does not know, and could not remove.
+        msg = (
+            f"{folder} holds a run of another driver: {known.get('driver', 'unknown')} -> "
+            f"{wanted.get('driver')}; choose another --output"
+        )
+        raise RunError(msg)
     changes = difference(known, wanted)
     if changes and not force:
         listed = "\n  ".join(changes)
