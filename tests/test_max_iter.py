@@ -57,3 +57,12 @@ def test_a_limit_holds_for_each_problem_of_a_batch(rng):
     with pytest.warns(kantorch.ConvergenceWarning, match="3 of 3"):
         result = kantorch.solve(cost, max_iter=7)
     assert result.n_iter.tolist() == [7, 7, 7]
+
+
+def test_iterations_of_the_levels_before_the_last_are_counted(dtype):
+    cost = torch.tensor([[0.0, 1], [1, 0]], dtype=dtype)
+    levels = 7  # of eps: from 1 / 16 down to 1e-5, each at most four times smaller than the last
+    cold = kantorch.solve(cost, reg=1e-5)
+    warm = kantorch.solve(cost, reg=1e-5, potentials_init=cold.potentials)
+    assert int(cold.n_iter) >= 10 * levels
+    assert int(warm.n_iter) < 10
