@@ -162,6 +162,18 @@ def test_it_moves_to_another_dtype():
     assert penalty().dtype == torch.float64
 
 
+def test_half_precision_is_computed_in_single():
+    source = convolutional().bfloat16()
+    model = moved(source)
+    penalty = penalty_of(model, source)
+    penalty.step()
+    value = penalty()
+    value.backward()
+    assert value.dtype == torch.float32
+    assert model[0].weight.grad.dtype == torch.bfloat16
+    assert all(p.dtype == torch.float32 for p in penalty.critics._bank.parameters())
+
+
 @pytest.mark.parametrize("critics", [None, small_tree])
 def test_weights_adapt_to_how_far_the_kernels_are(critics):
     source = convolutional()
@@ -201,6 +213,10 @@ def test_a_step_without_critics_does_nothing():
     [
         ({"samples": None}, "samples must be an integer >= 1 with critics"),
         ({"critic_steps": 0}, "critic_steps must be an integer >= 1"),
+        (
+            {"critics": lambda d: nn.Linear(d, 1)},
+            r"layer '0' values of one point have shape \(1, 1\)",
+        ),
         ({"critic_rate": 0.0}, "critic_rate must be finite and > 0"),
         ({"critic_rate": float("nan")}, "critic_rate must be finite and > 0"),
     ],

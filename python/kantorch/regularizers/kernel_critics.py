@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from kantorch._check import computed
 from kantorch.critics import CriticBank, MinMaxTree
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ class KernelCritics:
         samples: Kernels of each side and layer in a step, drawn with replacement.
         steps: Of each critic in a call of `step`.
         learning_rate: Of Adam.
+
+    Raises:
+        ValueError: If a critic's values have another shape; its layer is named.
     """
 
     def __init__(
@@ -38,10 +42,19 @@ class KernelCritics:
         learning_rate: float,
     ) -> None:
         self.samples, self.steps = samples, steps
-        critics = {name: make(points.shape[1]).to(points) for name, points in prior.items()}
-        for name, critic in critics.items():
+        critics = {}
+        for name, points in prior.items():
+            critic = critics[name] = make(points.shape[1]).to(computed(points))
             if isinstance(critic, MinMaxTree):  # kernels are small, and so must be the biases
-                critic.anchor(prior[name])
+                critic.anchor(computed(points))
+            with torch.no_grad():
+                shape = tuple(critic(computed(points[:1])).shape)
+            if shape != (1,):
+                msg = (
+                    "critics must make modules of points (n, coordinates) with values (n,), but for "
+                    f"layer {name!r} values of one point have shape {shape}"
+                )
+                raise ValueError(msg)
         self._bank = CriticBank(critics)
         self._optimizer = torch.optim.Adam(self._bank.parameters(), lr=learning_rate, fused=True)
 
@@ -82,7 +95,7 @@ class KernelCritics:
         """Kernels of both sides of each layer (turns, layers, 2 * samples, coordinates)."""
         # One look at each side of a layer for all turns.
         sides = [
-            points.index_select(
+            computed(points).index_select(
                 0, torch.randint(len(points), (turns * self.samples,), device=points.device)
             )
             for layer in layers

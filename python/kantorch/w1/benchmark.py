@@ -67,6 +67,7 @@ def run(
     *,
     samples: int = 4096,
     history: int = 0,
+    device: torch.device | str = "cpu",
     on_step: Callable[[int, Solver], None] | None = None,
 ) -> Outcome:
     """Fit a solver to a pair and measure it on samples of its own.
@@ -76,6 +77,7 @@ def run(
         pair: What it is fitted to.
         samples: Of each side, for the estimate, the bounds and the gradient.
         history: Iterations between two entries of the outcome's history. 0: no history.
+        device: See `Solver.fit`.
         on_step: See `Solver.fit`.
 
     Raises:
@@ -92,7 +94,7 @@ def run(
             msg = f"{name} must be >= {least}, got {value}"
             raise ValueError(msg)
     # The solver's own draws start at its seed; these are others.
-    generator = torch.Generator().manual_seed(solver.seed + 1_000_003)
+    generator = torch.Generator(device).manual_seed(solver.seed + 1_000_003)
     x, y = pair.p(samples, generator), pair.q(samples, generator)
     entries: list[tuple[int, float]] = []
 
@@ -103,7 +105,7 @@ def run(
         if on_step is not None:
             on_step(iteration, fitted)
 
-    solver.fit(pair.p, pair.q, on_step=step)
+    solver.fit(pair.p, pair.q, device=device, on_step=step)
     return Outcome(
         solver.estimate(x, y),
         pair.w1(),
@@ -123,7 +125,7 @@ def gradient_errors(solver: Solver, pair: Pair, x: Tensor) -> GradientErrors:
 def ray_slopes(solver: Solver, pair: Pair, n: int, generator: torch.Generator) -> Slopes:
     """Measure a solver's slopes on and off the transport rays, at n places each."""
     x, y = pair.plan(n, generator)
-    place = torch.rand(n, 1, generator=generator)
+    place = torch.rand(n, 1, generator=generator, device=generator.device)
     on, off = (
         torch.linalg.vector_norm(solver.gradient(torch.lerp(x, other, place)), dim=1).mean().item()
         for other in (y, pair.q(n, generator))
