@@ -184,6 +184,10 @@ class Tasks:
             _dataset(self._target, [pool[few:stop] for pool in pools], classes),
         )
 
+    def pool(self) -> TensorDataset:
+        """Every example of the target task outside of the test part, for use without its label."""
+        return _dataset(self._target, self._pool, self.settings.target_classes)
+
     def test(self) -> TensorDataset:
         """The test part of the target task: for the end, once."""
         return _dataset(self._target, self._test, self.settings.target_classes)
