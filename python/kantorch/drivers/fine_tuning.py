@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import torch
 from pydantic import field_validator
 
-from kantorch.drivers.comparison import RATE, TARGET, Comparison, ComparisonSettings, Names
+from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names
 from kantorch.drivers.penalties import METHODS, Pair
 from kantorch.regularizers import KnowledgeDistillation
 from kantorch.training.model import (
@@ -21,7 +21,7 @@ from kantorch.training.model import (
     with_classes,
     with_new_head,
 )
-from kantorch.training.module import PenalizedNetwork, Schedule
+from kantorch.training.module import TARGET, UNLABELLED, PenalizedNetwork, Schedule
 from kantorch.training.records import Weights
 from kantorch.training.settings import Count, NonNegative, Positive
 from kantorch.training.trial import Stage, Trial
@@ -48,6 +48,9 @@ class FineTuningSettings(ComparisonSettings):
     """Which to compare; also kd, fitnet, bss, delta, and sums such as l2sp+bss."""
     layers: Names = ("pool",)
     """Layers that penalties on representations compare: block1, block2, block3, pool."""
+    penalty_data: Literal["batch", "unlabelled"] = "batch"
+    """What penalties look at: the labelled mini-batch, or one of all images of the target task
+    outside of the test part, whose labels they do not need."""
     teacher: str | None = None
     """Weights of the first network, a file of a state_dict such as a run folder's
     trials/source/weights.pt, in place of learning them."""
@@ -196,8 +199,11 @@ class FineTuning(Comparison[S]):
             reference=start,
             layers=s.layers,
         )
+        plain = regularizer is None or s.penalty_data == "batch"
+        both = {TARGET: split.train, UNLABELLED: self.tasks.pool()}
+        train = split.train if plain else both
         try:
-            return self.fit(module, trial, place, split.train, split.validation, s.batch_size)
+            return self.fit(module, trial, place, train, split.validation, s.batch_size)
         finally:
             if regularizer is not None:
                 regularizer.close()
@@ -271,11 +277,13 @@ fine-tuning, on the validation examples; 1 if every neuron is nearest to itself.
     def protocol(self) -> str:
         """What all trials of the comparison have in common, in words."""
         s = self.settings
+        unlabelled = "a mini-batch of all images of the target task outside of the test part"
+        looked_at = "same augmented mini-batch" if s.penalty_data == "batch" else unlabelled
         return f"""Each fine-tuning takes {s.steps}
 mini-batches of {s.batch_size}, by stochastic gradient descent with momentum {s.momentum}, whose rate
 falls to a tenth after two thirds of the steps, on images shifted by up to {s.shift} pixel(s). The
-penalties compare the layer(s) {", ".join(s.layers)} with the teacher's on the same augmented
-mini-batch; optimal plans by {s.solver}.
+penalties compare the layer(s) {", ".join(s.layers)} with the teacher's on the {looked_at};
+optimal plans by {s.solver}.
 
 Each seed draws the labelled examples, the head and the batches, the same for every method. A method's
 parameters are those of its grid with the best mean validation over the seeds; the weights are those

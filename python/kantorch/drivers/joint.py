@@ -10,13 +10,13 @@ import torch
 from pydantic import Field, model_validator
 
 from kantorch.drivers._command import command_of
-from kantorch.drivers.comparison import RATE, TARGET, Comparison, ComparisonSettings, Names
+from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names
 from kantorch.drivers.cost_file import CostFile, write_cost
 from kantorch.drivers.two_heads import JointTraining, TwoHeads, make_two_heads
 from kantorch.regularizers import LabelTransport, label_cost
 from kantorch.training.methods import Methods
 from kantorch.training.model import HEAD, ConvNet, make_network
-from kantorch.training.module import Schedule
+from kantorch.training.module import TARGET, Schedule
 from kantorch.training.records import Weights, is_number
 from kantorch.training.trial import Stage, Trial
 

@@ -91,7 +91,10 @@ def fit(
             return train_loader(examples, stream)
 
         batches: Any = (
-            CombinedLoader({name: loader(part, k) for k, (name, part) in enumerate(train.items())})
+            # The first kind comes as it does when it is alone.
+            CombinedLoader(
+                {name: loader(part, *[k][:k]) for k, (name, part) in enumerate(train.items())}
+            )
             if isinstance(train, Mapping)
             else loader(train)
         )

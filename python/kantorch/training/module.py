@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kantorch.training.objective import Objective
 
 Batch = list[Tensor]
+TARGET, UNLABELLED = "target", "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,16 @@ class PenalizedNetwork(LightningModule):
         outputs: Tensor = self.network(images)
         return outputs
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return loss + penalty, both on the same augmented batch."""
-        images, targets = batch
+    def training_step(self, batch: Batch | dict[str, Batch], batch_idx: int) -> Tensor:
+        """Return loss + penalty, on the same augmented batch unless one is "unlabelled"."""
+        parts = batch if isinstance(batch, dict) else {TARGET: batch}
+        images, targets = parts[TARGET]
         terms = {
             self.objective.name: self.objective.loss(self.network(self.shifted(images)), targets)
         }
         if self.regularizer is not None:
+            if UNLABELLED in parts:  # a penalty looks at the network's last pass
+                self.network(self.shifted(parts[UNLABELLED][0], 1))
             terms["penalty"] = self.regularizer()
             self._note_traces(self.regularizer)
         return self.total(terms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -105,24 +105,21 @@ class Tasks:
         self.settings = settings
         regression = settings.loss == "mse"
         target = load_examples(settings.data, settings.image_layout, targets=regression)
+        source = target
         self._source_of, self._target_of = _by_class(target), _by_class(target)
         if settings.source_data is not None:
             source = load_examples(settings.source_data, settings.image_layout, targets=regression)
+            source = _resized(source, target)
             self._source_of = _by_class(source)
         elif settings.source_fraction < 1:
             self._source_of, self._target_of = self._cut_in_two(self._source_of)
         _require_classes("source_classes", settings.source_classes, self._source_of)
         _require_classes("target_classes", settings.target_classes, self._target_of)
         self._test, self._pool = self._hold_out()
-        mean, deviation = _moments(
-            (source if settings.source_data is not None else target).images,
-            [self._source_of[c] for c in settings.source_classes],
-        )
-        self._target = _standardised(target, mean, deviation)
-        self._source = self._target
-        if settings.source_data is not None:
-            self._source = _resized(_standardised(source, mean, deviation), target)
-            # Another source of images has another scale of its own.
+        learnt_from = [self._source_of[label] for label in settings.source_classes]
+        self._source = _standardised(source, *_moments(source.images, learnt_from))
+        self._target = self._source
+        if settings.source_data is not None:  # which has a scale of its own
             self._target = _standardised(target, *_moments(target.images, self._pool))
         self.in_channels = self._target.images.shape[1]
         self.outputs = None if target.targets is None else target.targets.shape[1]
@@ -184,6 +181,10 @@ class Tasks:
             _dataset(self._target, [pool[few:stop] for pool in pools], classes),
         )
 
+    def pool(self) -> TensorDataset:
+        """Every example of the target task outside of the test part, for use without its label."""
+        return _dataset(self._target, self._pool, self.settings.target_classes)
+
     def test(self) -> TensorDataset:
         """The test part of the target task: for the end, once."""
         return _dataset(self._target, self._test, self.settings.target_classes)
@@ -235,7 +236,7 @@ def _standardised(examples: Examples, mean: float, deviation: float) -> _Tensors
     return _Tensors(images, examples.labels, targets)
 
 
-def _resized(source: _Tensors, like: Examples) -> _Tensors:
+def _resized(source: Examples, like: Examples) -> Examples:
     """The images averaged, or spread, to the height and width of others."""
     channels, *size = like.images.shape[1:]
     if source.images.shape[1] != channels:
@@ -244,8 +245,8 @@ def _resized(source: _Tensors, like: Examples) -> _Tensors:
             f"{source.images.shape[1]}"
         )
         raise ConfigError(msg)
-    images = functional.adaptive_avg_pool2d(source.images, tuple(size))
-    return _Tensors(images, source.labels, source.targets)
+    images = functional.adaptive_avg_pool2d(torch.from_numpy(source.images), tuple(size))
+    return replace(source, images=images.numpy())
 
 
 def _dataset(
