@@ -53,8 +53,9 @@ thread_local Held held;
 // One job runs at a time. A chunk is claimed by a compare-and-swap on `ticket`, whose upper half
 // names the job and whose lower half counts the claims that are left, so a worker that comes late
 // cannot claim a chunk of a job that is over; and while a claimed chunk is not done, the caller
-// waits, so the job's fields stay valid for whoever holds a claim, and are read by nobody else. The caller waits for claimed chunks, not for threads: a worker that the system does not
-// schedule costs nothing.
+// waits, so the job's fields stay valid for whoever holds a claim, and are read by nobody else. The
+// caller waits for claimed chunks, not for threads: a worker that the system does not schedule costs
+// nothing.
 class Pool {
  public:
   static Pool& instance() {
