@@ -42,6 +42,7 @@ def test_every_solver_is_judged_beside_the_truth(finished):
     assert frame[frame["dimension"] == 4]["published_cosine"].isna().all()
     for name in ("convergence", "slopes", "surfaces", "batches", "samples"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert len((folder / "estimates.csv").read_text().splitlines()) == 1 + len(frame)
     report = (folder / "report.md").read_text()
     for solver in solvers():
         assert f"| {solver} " in report

@@ -2,6 +2,7 @@
 
 from kantorch.drivers.distill import Distill, DistillSettings
 from kantorch.drivers.joint import Joint, JointSettings
+from kantorch.drivers.trace import Trace, TraceSettings
 from kantorch.drivers.transfer import Transfer, TransferSettings
 from kantorch.drivers.w1 import W1, W1Settings
 
@@ -11,6 +12,8 @@ __all__ = [
     "DistillSettings",
     "Joint",
     "JointSettings",
+    "Trace",
+    "TraceSettings",
     "Transfer",
     "TransferSettings",
     "W1Settings",

@@ -287,6 +287,10 @@ on adversarial transfer. "discrete" is the exact solution between two mini-batch
 mean exact cost between mini-batches, not that of a potential.
 """
 
+    def tables(self, results: Results) -> Mapping[str, pd.DataFrame]:
+        """All numbers."""
+        return {"estimates.csv": self.frame(results)}
+
     def draw(self, results: Results) -> Mapping[str, Figure]:
         """All pictures."""
         from kantorch.drivers import w1_figures as figures

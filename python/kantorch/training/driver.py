@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
+
     from kantorch.training._matplotlib import Figure
     from kantorch.training.results import Results
     from kantorch.training.settings import Settings
@@ -48,7 +50,7 @@ class Driver(ABC, Generic[S]):
     Attributes:
         name: Of the command.
         settings_type: The class of its settings.
-        pictures: Names of the files that `draw` fills.
+        pictures: Names of the files that `draw` and `tables` fill.
         unit: What its steps are called on the progress bar.
         least: The lowest number that a score or a test can be; the highest is 1.
     """
@@ -116,6 +118,10 @@ class Driver(ABC, Generic[S]):
     def report(self, results: Results) -> str:
         """Write what stands above the differences in report.md."""
         return self.table(results)
+
+    def tables(self, results: Results) -> Mapping[str, pd.DataFrame]:
+        """Tables of the driver's own, by file name."""
+        return {}
 
     def draw(self, results: Results) -> Mapping[str, Figure]:
         """Draw the pictures, by file name."""

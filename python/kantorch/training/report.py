@@ -29,6 +29,8 @@ def write_report(driver: Driver[Any], results: Results, folder: Path) -> None:
     if results.chosen:
         write_table(folder / "results.csv", results.frame())
         write_table(folder / "differences.csv", results.differences())
+    for name, table in driver.tables(results).items():
+        write_table(folder / name, table)
     for name, figure in driver.draw(results).items():
         write_atomic(folder / name, png(figure))
     text = _report(driver, results)

@@ -50,11 +50,14 @@ class PlanTrace:
             self._squared[layer.name] = self._squared.get(layer.name, torch.zeros(())) + squared
         return logits
 
-    def compute(self) -> dict[str, float]:
-        """Return the trace per layer, of a plan of mass 1, and forget the batches."""
+    def plans(self) -> dict[str, Tensor]:
+        """Return the plan (d, d') per layer, of mass 1, and forget the batches."""
         sums, self._squared = self._squared, {}
-        traces = {}
-        for layer, squared in sums.items():
-            _, plan = transport_penalty(squared.sqrt(), solver="exact")
-            traces[layer] = plan.diagonal().sum().item()
-        return traces
+        return {
+            layer: transport_penalty(squared.sqrt(), solver="exact")[1]
+            for layer, squared in sums.items()
+        }
+
+    def compute(self) -> dict[str, float]:
+        """Return the trace of each layer's plan, and forget the batches."""
+        return {layer: plan.diagonal().sum().item() for layer, plan in self.plans().items()}

@@ -1,0 +1,229 @@
+"""`kantorch trace`: which neurons of a fine-tuned network took the place of which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import pandas as pd
+import torch
+from pydantic import Field
+
+from kantorch.drivers._command import command_of
+from kantorch.drivers.transfer import SOURCE, Transfer, TransferSettings
+from kantorch.regularizers import RepresentationTransport
+from kantorch.training.batches import evaluation_loader
+from kantorch.training.driver import Driver, Place
+from kantorch.training.errors import RunError
+from kantorch.training.files import read_json, system_path
+from kantorch.training.folder import CONFIG, RECORD, TEST, TRIALS, WEIGHTS
+from kantorch.training.model import LAYERS, ConvNet
+from kantorch.training.records import is_number
+from kantorch.training.results import markdown
+from kantorch.training.settings import Count, Settings
+from kantorch.training.trace import PlanTrace
+from kantorch.training.trial import Stage, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from kantorch.training._matplotlib import Figure
+    from kantorch.training.results import Results
+
+PLANS = "plans"
+WIDEST = "pool"  # the layer of the heat map and of the batch sizes
+REPEATS = 5
+
+
+class TraceSettings(Settings):
+    """Settings of `kantorch trace`."""
+
+    runs: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("runs/transfer",)
+    """Finished run folders of `kantorch transfer`, one curve each."""
+    method: str = "l2sp"
+    """Whose networks are looked at, as the test chose them."""
+    batch_sizes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (
+        (8, 16, 32, 64, 128, 256)
+    )  # fmt: skip
+    """Sizes of mini-batches that Omega_P and the trace are shown for."""
+
+
+class Trace(Driver[TraceSettings]):
+    """Show how many neurons kept their place in fine-tuning, layer by layer.
+
+    Reads finished folders of `kantorch transfer`. Per layer, the exact plan between the neurons before
+    and after, over all images of the target task outside of the test part, by distances that are summed
+    over batches; the plan of the last layer as a heat map; Omega_P and the trace against the size of
+    mini-batches; and the trace during training with the optimal regularizer. Writes config.yaml,
+    traces.csv, batches.csv, report.md and pictures.
+
+    Source: Li et al.: Representation Transfer by Optimal Transport, figures 2 and 3.
+    """
+
+    name: ClassVar[str] = "trace"
+    settings_type = TraceSettings
+    unit: ClassVar[str] = "run"
+    pictures: ClassVar[tuple[str, ...]] = (
+        *("depth.png", "plan.png", "batches.png", "training.png", "traces.csv", "batches.csv"),
+    )
+
+    def stages(self) -> Sequence[Stage]:
+        """One trial per run."""
+        trials = tuple(Trial(PLANS, f"run{place}") for place in range(len(self.settings.runs)))
+        return [Stage(PLANS, trials)]
+
+    def inputs(self) -> Mapping[str, str]:
+        """The weights that are compared."""
+        found = {}
+        for place, run in enumerate(self.settings.runs):
+            folder = system_path(run)
+            found[f"run{place}_before"] = str(self._source(folder))
+            found[f"run{place}_after"] = str(folder / TRIALS / self._tested(folder) / WEIGHTS)
+        return found
+
+    def _source(self, folder: Path) -> Path:
+        teacher = self._settings(folder).teacher
+        return folder / TRIALS / SOURCE / WEIGHTS if teacher is None else system_path(teacher)
+
+    def _settings(self, folder: Path) -> TransferSettings:
+        if not (folder / CONFIG).exists():
+            msg = f"runs must hold folders of kantorch transfer: {folder} has no {CONFIG}"
+            raise RunError(msg)
+        return TransferSettings.from_yaml(folder / CONFIG)
+
+    def _tested(self, folder: Path, method: str | None = None) -> str:
+        """The name of the first trial of a method that was tested."""
+        wanted = method or self.settings.method
+        if not (folder / TEST).exists():
+            msg = f"runs must hold finished folders of kantorch transfer: {folder} has no {TEST}"
+            raise RunError(msg)
+        names = [n for n in read_json(folder / TEST) if n.partition("/")[2].split("-")[0] == wanted]
+        if not names:
+            msg = f"method must be one that was compared in {folder}, got {wanted!r}"
+            raise RunError(msg)
+        return names[0]
+
+    def run(self, trial: Trial, place: Place) -> dict[str, Any]:
+        """Compare the networks of a run."""
+        folder = system_path(self.settings.runs[int(trial.method.removeprefix("run"))])
+        driver = Transfer(self._settings(folder))
+        there = Place(folder)
+        before = driver.network(SOURCE, there).eval()
+        name = self._tested(folder)
+        after = driver.untrained(Trial("target"))
+        there.weights(name).load_into(after)
+        after.eval()
+        examples = driver.tasks.pool()
+        watch = PlanTrace(after, before, LAYERS)
+        for images, *_ in evaluation_loader(examples):
+            watch.observe(images)
+        plans = watch.plans()
+        during = None
+        if "optimal" in driver.settings.methods:
+            during = read_json(folder / TRIALS / self._tested(folder, "optimal") / RECORD)["traces"]
+        place.advance(1)
+        return {
+            "folder": str(folder),
+            "after": name,
+            "examples": len(examples),
+            "traces": {layer: plan.diagonal().sum().item() for layer, plan in plans.items()},
+            "plan": plans[WIDEST].tolist(),
+            "batches": self._batches(before, after, examples.tensors[0]),
+            "during": during,
+        }
+
+    def _batches(
+        self, before: ConvNet, after: ConvNet, images: Tensor
+    ) -> dict[str, list[list[float]]]:
+        """Omega_P per root of the batch size, and the trace, of some mini-batches of each size."""
+        generator = torch.Generator().manual_seed(0)
+        penalty = RepresentationTransport(
+            after, before, layers=[WIDEST], solver="exact", normalize=True
+        )
+        found: dict[str, list[list[float]]] = {}
+        with penalty, torch.no_grad():
+            for size in self.settings.batch_sizes:
+                rows = []
+                for _ in range(REPEATS if size < len(images) else 1):
+                    after(images[torch.randperm(len(images), generator=generator)[:size]])
+                    rows.append([penalty().item(), penalty.traces[WIDEST].item()])
+                found[str(size)] = rows
+        return found
+
+    def faults(self, trial: Trial, record: Mapping[str, Any]) -> Iterable[str]:
+        """Check the traces."""
+        traces = record.get("traces")
+        if not isinstance(traces, dict) or list(traces) != list(LAYERS):
+            yield f"traces must hold the layers {', '.join(LAYERS)}"
+        elif not all(is_number(value) for value in traces.values()):
+            yield "traces must hold finite numbers"
+
+    # What is told.
+
+    def tables(self, results: Results) -> Mapping[str, pd.DataFrame]:
+        """Traces by layer, and what mini-batches show."""
+        records = list(results.records.values())
+        traces = [
+            {"run": r["folder"], "layer": layer, "trace": trace}
+            for r in records
+            for layer, trace in r["traces"].items()
+        ]
+        batches = [
+            {"run": r["folder"], "batch": int(size), "omega": omega, "trace": trace}
+            for r in records
+            for size, rows in r["batches"].items()
+            for omega, trace in rows
+        ]
+        return {"traces.csv": pd.DataFrame(traces), "batches.csv": pd.DataFrame(batches)}
+
+    def table(self, results: Results) -> str:
+        """The trace of every layer and run."""
+        table = self.tables(results)["traces.csv"].pivot_table(
+            index="run", columns="layer", values="trace", sort=False
+        )
+        return markdown(table.map("{:.3f}".format).reset_index())
+
+    def report(self, results: Results) -> str:
+        """Tell what was done."""
+        runs = "\n".join(
+            f"- {r['folder']}: {r['after']}, {r['examples']} images"
+            for r in results.records.values()
+        )
+        return f"""# Neurons that kept their place
+
+{self.table(results)}
+
+Traces of exact plans of mass 1: 1 if every neuron after fine-tuning is nearest to itself before.
+
+![Trace by layer](depth.png)
+![Plan of the last run at {WIDEST}](plan.png)
+![Mini-batches](batches.png)
+![During training](training.png)
+
+## What was compared
+
+{runs}
+
+*batches.png*: Omega_P divided by the root of the batch size, and the trace of the plan, of {REPEATS}
+mini-batches of each size. *training.png*: the plan of each mini-batch while the optimal regularizer was on.
+"""
+
+    def draw(self, results: Results) -> Mapping[str, Figure]:
+        """All pictures."""
+        from kantorch.drivers import trace_figures as figures
+
+        tables = self.tables(results)
+        records = list(results.records.values())
+        plan = pd.DataFrame(records[-1]["plan"])
+        during = {r["folder"]: r["during"] for r in records if r["during"]}
+        return {
+            "depth.png": figures.draw_depth(tables["traces.csv"]),
+            "plan.png": figures.draw_plan(plan * len(plan), records[-1]["folder"]),
+            "batches.png": figures.draw_batches(tables["batches.csv"]),
+            "training.png": figures.draw_training(during),
+        }
+
+
+command = command_of(Trace)
