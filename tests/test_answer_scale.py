@@ -160,13 +160,16 @@ def test_rewards_that_no_optimal_plan_can_use_take_no_digits(rng):
     nothing = torch.tensor([[-5.0, 0], [0, 7]], dtype=torch.float64)
     result = kantorch.solve(nothing)
     assert (float(result.value), int(result.status)) == (0, Status.OPTIMAL)
-    for height in (1e6, 1e9, 1e12):
+    for height in (1e6, 1e9, 1e12, 1e25, 1e40):
         for _ in range(20):
             # Who takes a reward in the first block of rows pays for it twice in the second.
             cost = rng.random((12, 12))
             cost[:6, :6] = np.where(rng.random((6, 6)) < 0.5, -height, height)
             cost[6:, 6:] = 3 * height
-            result = kantorch.solve(torch.tensor(cost))
+            result = solve(kantorch.solve, torch.tensor(cost))
+            if height > 1e20:  # beyond 32 digits, too: a wrong value may be found, but is not optimal
+                assert not faults(result, cost, None, None)
+                continue
             assert int(result.status) == Status.OPTIMAL
             around = np.where(np.abs(cost) > 1, 1e3, cost)
             best = oracle.rational(around, np.ones(12), np.ones(12)).value / 12
