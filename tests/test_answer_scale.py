@@ -155,22 +155,24 @@ def test_short_ways_across_a_wide_cloud_are_optimal(weighted, dtype, rng):
 
 
 def test_rewards_that_no_optimal_plan_can_use_take_no_digits(rng):
-    plain = torch.tensor([[-1e20, 1], [2, 3e20]], dtype=torch.float64)
+    plain = torch.tensor([[-1e15, 1], [2, 3e15]], dtype=torch.float64)
     assert float(kantorch.solve(plain).value) == 1.5
     nothing = torch.tensor([[-5.0, 0], [0, 7]], dtype=torch.float64)
     result = kantorch.solve(nothing)
     assert (float(result.value), int(result.status)) == (0, Status.OPTIMAL)
-    for height in (1e6, 1e9, 1e12):
+    for height in (1e6, 1e9, 1e12, 1e25, 1e40):
         for _ in range(20):
             # Who takes a reward in the first block of rows pays for it twice in the second.
             cost = rng.random((12, 12))
             cost[:6, :6] = np.where(rng.random((6, 6)) < 0.5, -height, height)
             cost[6:, 6:] = 3 * height
-            result = kantorch.solve(torch.tensor(cost))
-            assert int(result.status) == Status.OPTIMAL
+            result = solve(kantorch.solve, torch.tensor(cost))
             around = np.where(np.abs(cost) > 1, 1e3, cost)
             best = oracle.rational(around, np.ones(12), np.ones(12)).value / 12
-            assert float(result.value) == pytest.approx(float(best), rel=1e-12)
+            right = float(result.value) == pytest.approx(float(best), rel=1e-12)
+            optimal = int(result.status) == Status.OPTIMAL
+            # Rewards of more than 32 digits may hide the optimum, but then it is not said to be found.
+            assert (right and optimal) if height < 1e20 else (right or not optimal)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])

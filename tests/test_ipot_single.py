@@ -140,3 +140,19 @@ def test_more_steps_continue_a_warm_start_alike(rng):
         cost, a, b, 0.2, 40, potentials_init=tuple(potential.float() for potential in init)
     )
     assert_same_plan(single, double, 1e-4)
+
+
+@pytest.mark.parametrize("seed", [16, 104, 140, 168])
+def test_a_column_far_from_all_others_is_computed_as_in_double(seed):
+    # Its terms underflow beside those of the others once the references have moved.
+    rng = np.random.default_rng(seed)
+    n, m = (int(k) for k in rng.integers(2, 12, 2))
+    cost = rng.random((n, m))
+    cost[:, 0] += 10 ** rng.uniform(0, 4)
+    a, b = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m) * rng.choice([0.1, 1]))
+    cost, a, b = (t.astype(np.float32) for t in (cost, a, b))
+    beta = 10 ** rng.uniform(-3, -1)
+    for steps in (3, 10, 40):
+        single = run(cost, a, b, beta, steps)
+        double = run(cost, a, b, beta, steps, torch.float64)
+        assert_same_plan(single, double, 1e-3)

@@ -259,9 +259,9 @@ Outcome ExactSolver<T>::solve_one(const ExactProblem<T>& problem, Index k, const
       return Outcome::interrupted;
     Gap gap = write_plan(instance, cost, support, a, b, answer);
     if (stop == Stop::max_iterations) return finish(Status::max_iterations);
-    const auto close = [&](double error, double spread = 0) {
+    const auto close = [&](double error, double smallest = 0) {
       const Paid paid(cost, answer, instance.mass);
-      const double scale = std::max(paid.scale(), std::ldexp(spread, instance.exponent));
+      const double scale = std::max(paid.scale(), std::ldexp(smallest, instance.exponent));
       return paid.high <= level && within(error, scale) &&
              within(gap.beside + gap.missing, gap.dearest);
     };
@@ -289,7 +289,7 @@ Outcome ExactSolver<T>::solve_one(const ExactProblem<T>& problem, Index k, const
     if (!write_duals(instance, support, false, exec, answer)) return Outcome::interrupted;
     gap = write_plan(instance, cost, support, a, b, answer);
     return finish(*answer.marginal_error <= gap_rounding &&
-                          close(refinement.error(), refinement.spread())
+                          close(refinement.error(), refinement.smallest())
                       ? Status::optimal
                       : Status::precision_limit);
   }

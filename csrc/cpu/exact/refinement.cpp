@@ -33,7 +33,7 @@ bool Refinement::evaluate(const Instance<T>& instance, const Support& support, c
   costs_.resize(static_cast<std::size_t>(n * m));
   constexpr double infinity = std::numeric_limits<double>::infinity();
   struct Row {
-    double least = infinity, low = infinity, high = -infinity;
+    double least = infinity, smallest = infinity;
     std::size_t tight = 0;
   };
   std::vector<Row> rows(static_cast<std::size_t>(n));
@@ -52,20 +52,18 @@ bool Refinement::evaluate(const Instance<T>& instance, const Support& support, c
     for (Index j = 0; j < m; ++j) {
       if (reduced[j] > 2 * rounding_) continue;
       ++found.tight;
-      found.low = std::min(found.low, unrounded(row[j]));
-      found.high = std::max(found.high, unrounded(row[j]));
+      const double size = std::abs(unrounded(row[j]));
+      if (size > 0) found.smallest = std::min(found.smallest, size);
     }
   });
   Row all;
   for (const Row& row : rows) {
     all.least = std::min(all.least, row.least);
-    all.low = std::min(all.low, row.low);
-    all.high = std::max(all.high, row.high);
+    all.smallest = std::min(all.smallest, row.smallest);
     all.tight += row.tight;
   }
   least_ = all.least;
-  low_ = all.low;
-  high_ = all.high;
+  smallest_ = all.smallest < infinity ? all.smallest : 0;
   alternatives_ = all.tight > support.cells.size();
   return complete;
 }

@@ -45,8 +45,8 @@ class Refinement {
   // reduced cost is clearly positive.
   double error() const noexcept { return alternatives_ ? 2 * rounding_ : 0; }
 
-  // The spread of the costs that an optimal plan can use.
-  double spread() const noexcept { return high_ - low_; }
+  // The least size of a cost, apart from 0, that an optimal plan might pay.
+  double smallest() const noexcept { return smallest_; }
 
   // The reduced costs, those out of proportion to the least lowered: as the support pays 0, optimal
   // potentials for the others spread over (n + m) |least| at most.
@@ -64,8 +64,7 @@ class Refinement {
   std::vector<Wide> g_;
   std::vector<double> costs_;
   double least_ = 0;
-  double low_ = 0;
-  double high_ = 0;
+  double smallest_ = 0;
   bool alternatives_ = false;
   double rounding_ = 0;
 };
