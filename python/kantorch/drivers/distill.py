@@ -30,7 +30,7 @@ GRIDS = {
     "uniform": {"alpha": (1.0, 3.0, 10.0)},
     "optimal": {"alpha": (3.0, 10.0, 30.0)},
     "fitnet": {"alpha": (0.3, 1.0, 3.0)},
-    "kd": {"alpha": (1.0, 3.0, 10.0)},
+    "kd": {"alpha": (0.3, 1.0, 3.0)},
 }
 STRONG_TEACHER = {
     "source_classes": tuple(range(10)),
@@ -46,7 +46,7 @@ NEW_TASK = {
     "steps": 300,
     "learning_rates": (0.01, 0.02),
     "methods": (*RIVALS, COMPRESSED),
-    "grids": GRIDS,
+    "grids": GRIDS | {"optimal": {"alpha": (1.0, 3.0, 10.0)}},
 }
 
 

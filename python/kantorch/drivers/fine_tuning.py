@@ -58,7 +58,7 @@ class FineTuningSettings(ComparisonSettings):
     """Strength of L2-SP and DELTA on the head."""
     temperature: Positive = 4.0
     """Of knowledge distillation."""
-    temperature_squared: bool = True
+    temperature_squared: bool = False
     """Whether distillation is multiplied by the squared temperature, which its gradient has lost."""
     spatial: Literal["mean", "flatten"] = "mean"
     """What a neuron of a feature map is: its mean over positions, or its value at every one."""
