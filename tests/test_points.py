@@ -278,3 +278,13 @@ def test_functional_gradients_between_points(rng):
 
     leaf = x.clone().requires_grad_()
     close(torch.func.grad(value)(x), torch.autograd.grad(value(leaf), leaf)[0], 1e-10)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 17, 33])
+def test_gradients_reach_the_last_row_of_every_group(n, dtype, rng):
+    x, y = (torch.from_numpy(rng.normal(size=(k, 3))).to(dtype).requires_grad_() for k in (n, 12))
+    options = {"reg": 1.0, "method": "sinkhorn"}
+    ours = torch.autograd.grad(kantorch.solve_sample(x, y, **options).value, (x, y))
+    stored = kantorch.solve(kantorch.costs.cost_matrix(x, y), **options)
+    for gradient, expected in zip(ours, torch.autograd.grad(stored.value, (x, y)), strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
