@@ -19,6 +19,7 @@ DRIVERS = {
     "transfer": "Fine-tune a network with each method and compare them.",
     "distill": "Teach a network by another one, and compare the methods.",
     "joint": "Learn a target task together with a source task.",
+    "adversarial": "Hold the kernels of each layer to the law of source kernels, and compare.",
     "trace": "Show how many neurons kept their place in fine-tuning, layer by layer.",
     "w1": "Estimate W1 by continuous solvers, on pairs whose W1 is known.",
 }

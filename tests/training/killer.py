@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from kantorch.drivers import Joint, Transfer
+from kantorch.drivers import Adversarial, Joint, Transfer
 from kantorch.training import Study
 from kantorch.training.module import PenalizedNetwork
 
@@ -35,7 +35,9 @@ def child(folder, settings, where, count):
         os.fsync = die_at(count, os.fsync)
     elif count is not None:
         PenalizedNetwork.total = die_at(count, PenalizedNetwork.total)
-    kind = {"transfer": Transfer, "joint": Joint}[settings.get("driver", "transfer")]
+    kind = {"adversarial": Adversarial, "transfer": Transfer, "joint": Joint}[
+        settings.get("driver", "transfer")
+    ]
     driver = kind(kind.settings_type.from_mapping(settings))
     Study(driver, folder, progress=False).run()
 

@@ -1,5 +1,6 @@
 """What the command line can run: one driver a file, on the frame of `kantorch.training`."""
 
+from kantorch.drivers.adversarial import Adversarial, AdversarialSettings
 from kantorch.drivers.distill import Distill, DistillSettings
 from kantorch.drivers.joint import Joint, JointSettings
 from kantorch.drivers.trace import Trace, TraceSettings
@@ -8,6 +9,8 @@ from kantorch.drivers.w1 import W1, W1Settings
 
 __all__ = [
     "W1",
+    "Adversarial",
+    "AdversarialSettings",
     "Distill",
     "DistillSettings",
     "Joint",

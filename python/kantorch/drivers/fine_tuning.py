@@ -29,6 +29,7 @@ from kantorch.training.trial import Stage, Trial
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from kantorch.regularizers import KernelPrior
     from kantorch.regularizers._regularizer import Regularizer
     from kantorch.training._matplotlib import Figure
     from kantorch.training.driver import Place
@@ -173,6 +174,10 @@ class FineTuning(Comparison[S]):
             return network
         return with_classes(network, [s.source_classes.index(c) for c in s.target_classes])
 
+    def prior(self, place: Place) -> KernelPrior | None:
+        """Kernels of source networks, if there are any."""
+        return None
+
     # The comparison.
 
     def untrained(self, trial: Trial) -> ConvNet:
@@ -226,6 +231,7 @@ class FineTuning(Comparison[S]):
             normalize=s.normalize,
             solver=s.solver,
             solver_max_iter=s.solver_max_iter,
+            prior=self.prior(place),
         )
         params = {name: value for name, value in trial.params if name != RATE}
         return METHODS[trial.method].build(pair, **params)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kantorch.config import show_config
+from kantorch.critics import MinMaxTree
 from kantorch.regularizers import (
     BSS,
     DELTA,
     L2,
     L2SP,
+    FilterWasserstein,
     FitNet,
     KnowledgeDistillation,
     RepresentationTransport,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor, nn
+
+    from kantorch.regularizers import KernelPrior
 
 METHODS = Methods()
 
@@ -45,6 +49,7 @@ class Pair:
         normalize: Whether distances between neurons do not grow with the batch.
         solver: Of the optimal plan.
         solver_max_iter: IPOT's proximal steps.
+        prior: Kernels of source networks, if there are any.
     """
 
     student: nn.Module
@@ -60,6 +65,7 @@ class Pair:
     normalize: bool
     solver: Literal["ipot", "exact"]
     solver_max_iter: int
+    prior: KernelPrior | None = None
 
     @cached_property
     def watch(self) -> Watch:
@@ -159,3 +165,29 @@ def bss(pair: Pair, alpha: float) -> BSS:
 def delta(pair: Pair, alpha: float) -> DELTA:
     """Feature maps near the teacher's, every channel with the same attention."""
     return DELTA(pair.watch, layers=pair.layers, head=pair.head, alpha=alpha, beta=pair.head_beta)
+
+
+def _filters(pair: Pair, alpha: float, **options: Any) -> FilterWasserstein:
+    assert pair.prior is not None
+    return FilterWasserstein(
+        pair.student, pair.prior, alpha=alpha, layer_weights="scale", **options
+    )
+
+
+@METHODS.method(
+    "filters", title="W1 of kernels, exact", grid={"alpha": (0.01, 0.1, 1.0)}, needs={"prior"}
+)
+def filters(pair: Pair, alpha: float) -> FilterWasserstein:
+    """The kernels of every layer near those of source networks, by exact transport."""
+    return _filters(pair, alpha)
+
+
+@METHODS.method(
+    "filters_critics",
+    title="W1 of kernels, critics",
+    grid={"alpha": (0.01, 0.1, 1.0)},
+    needs={"prior"},
+)
+def filters_critics(pair: Pair, alpha: float) -> FilterWasserstein:
+    """The same, by a critic for every layer."""
+    return _filters(pair, alpha, critics=MinMaxTree)

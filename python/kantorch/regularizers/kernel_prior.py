@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import IO, TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -131,8 +131,8 @@ class KernelPrior:
             raise ValueError(msg)
         return cls({name: torch.cat(parts) for name, parts in pooled.items()}, kernel=kernel)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the prior to a file."""
+    def save(self, path: str | os.PathLike[str] | IO[bytes]) -> None:
+        """Write the prior to a file, by its name or open."""
         torch.save({"format": _FORMAT, "kernel": self.kernel, "samples": self.samples}, path)
 
     @classmethod

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from kantorch.regularizers import RepresentationTransport
+from kantorch.regularizers import FilterWasserstein, RepresentationTransport
 from kantorch.training.augment import shift_images
 from kantorch.training.errors import NonFiniteError
 from kantorch.training.trace import PlanTrace
@@ -94,6 +94,8 @@ class PenalizedNetwork(LightningModule):
         """Return loss + penalty, on the same augmented batch unless one is "unlabelled"."""
         parts = batch if isinstance(batch, dict) else {TARGET: batch}
         images, targets = parts[TARGET]
+        if self.regularizer is not None:
+            _follow(self.regularizer)
         terms = {
             self.objective.name: self.objective.loss(self.network(self.shifted(images)), targets)
         }
@@ -197,3 +199,10 @@ class PenalizedNetwork(LightningModule):
         """Take them back."""
         self.history = list(checkpoint["history"])
         self.traces = {layer: list(steps) for layer, steps in checkpoint["traces"].items()}
+
+
+def _follow(regularizer: nn.Module) -> None:
+    """Let critics follow the network before its step."""
+    for part in regularizer.modules():
+        if isinstance(part, FilterWasserstein):
+            part.step()
