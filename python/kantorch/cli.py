@@ -19,8 +19,8 @@ DRIVERS = {
     "transfer": "Fine-tune a network with each method and compare them.",
     "distill": "Teach a network by another one, and compare the methods.",
     "joint": "Learn a target task together with a source task.",
-    "adversarial": "Hold the kernels of each layer to the law of source kernels, and compare.",
-    "trace": "Show how many neurons kept their place in fine-tuning, layer by layer.",
+    "adversarial": "Hold kernels to the law of source kernels, and compare.",
+    "trace": "Show which neurons kept their place in fine-tuning.",
     "w1": "Estimate W1 by continuous solvers, on pairs whose W1 is known.",
 }
 INSTALL = 'pip install "kantorch[train]"'

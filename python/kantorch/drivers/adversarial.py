@@ -64,7 +64,7 @@ class AdversarialSettings(FineTuningSettings):
 
 
 class Adversarial(FineTuning[AdversarialSettings]):
-    """Hold the kernels of each layer to the law of source kernels, and compare the methods.
+    """Hold kernels to the law of source kernels, and compare.
 
     Learns the source task several times (by default five times the bundled digits 0-4), pools the
     kernels of every convolution in a file, and fine-tunes the first network on the target task (digits
@@ -179,7 +179,9 @@ class Adversarial(FineTuning[AdversarialSettings]):
         """The comparison, and filters before and after."""
         from kantorch.drivers.adversarial_figures import draw_filters
 
-        chosen = {t.method: results.records[t]["filters"] for t in reversed(list(results.test))}
+        chosen: dict[str, Any] = {}  # of the first seed
+        for trial in results.test:
+            chosen.setdefault(trial.method, results.records[trial]["filters"])
         return {**super().draw(results), "filters.png": draw_filters(chosen)}
 
     def report(self, results: Results) -> str:

@@ -51,7 +51,7 @@ class TraceSettings(Settings):
 
 
 class Trace(Driver[TraceSettings]):
-    """Show how many neurons kept their place in fine-tuning, layer by layer.
+    """Show which neurons kept their place in fine-tuning.
 
     Reads finished folders of `kantorch transfer`. Per layer, the exact plan between the neurons before
     and after, over all images of the target task outside of the test part, by distances that are summed
