@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
 from kantorch.drivers import Adversarial, AdversarialSettings
 from kantorch.regularizers import KernelPrior
 from kantorch.training import RunError, Study
-from scripts import HANGS
+from training.killed import run_killed
+from training.tiny import TRAINING
 
-TINY = {
-    "channels": (2, 3, 4),
-    "pretrain_steps": 6,
-    "steps": 6,
-    "rounds": 3,
-    "batch_size": 8,
-    "labels_per_class": 2,
-    "validation_per_class": 3,
+TINY = TRAINING | {
     "sources": 3,
     "seeds": 1,
     "methods": ("none", "delta+bss", "filters", "filters_critics"),
@@ -31,7 +20,6 @@ TINY = {
         "filters": {"alpha": (1e-9, 30.0)},
         "filters_critics": {"alpha": (0.1,)},
     },
-    "accelerator": "cpu",
 }
 NUMBERS = ("metrics.csv", "results.csv", "displacements.csv", "test.json")
 LAYERS = ["block1.0", "block2.0", "block3.0"]
@@ -114,10 +102,6 @@ def test_a_prior_that_cannot_be_read_is_named(tmp_path):
 
 @pytest.mark.parametrize(("where", "counts"), [("step", (3, 20, 25)), ("sync", (5, 12, 40))])
 def test_a_run_that_is_killed_goes_on_to_the_same_numbers(finished, tmp_path, where, counts):
-    killer = Path(__file__).parents[1] / "training" / "killer.py"
-    settings = json.dumps({"driver": "adversarial"} | TINY)
-    command = [sys.executable, killer, tmp_path / "run", settings, where, *map(str, counts)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == len(counts)
+    settings = {"driver": "adversarial"} | TINY
+    assert run_killed(tmp_path / "run", settings, where, counts) == len(counts)
     assert numbers(tmp_path / "run") == numbers(finished[0])

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import torch
@@ -17,16 +12,11 @@ from kantorch.regularizers import LabelTransport
 from kantorch.training import ConfigError, RunError, Study
 from kantorch.training.module import Schedule
 from kantorch.training.objective import OBJECTIVES
-from scripts import HANGS
+from training.killed import run_killed
+from training.tiny import TRAINING
 
-TINY = {
-    "channels": (2, 3, 4),
-    "pretrain_steps": 6,
-    "steps": 6,
-    "rounds": 3,
-    "batch_size": 8,
+TINY = TRAINING | {
     "labels_per_class": 4,
-    "validation_per_class": 3,
     "seeds": 1,
     "learning_rates": (0.05,),
     "grids": {
@@ -34,7 +24,6 @@ TINY = {
         "jtln_mkmmd": {"source": (1.0,), "alpha": (0.1,)},
         "jtln_ot": {"source": (1.0,), "alpha": (1e-12, 0.3)},
     },
-    "accelerator": "cpu",
 }
 NUMBERS = ("metrics.csv", "results.csv", "test.json")
 
@@ -94,12 +83,8 @@ def test_the_numbers_are_the_same_for_every_number_of_workers(finished, tmp_path
 
 @pytest.mark.parametrize(("where", "counts"), [("step", (3, 11, 20)), ("sync", (4, 9, 30))])
 def test_a_run_that_is_killed_goes_on_to_the_same_numbers(finished, tmp_path, where, counts):
-    killer = Path(__file__).parents[1] / "training" / "killer.py"
-    settings = json.dumps({"driver": "joint"} | TINY)
-    command = [sys.executable, killer, tmp_path / "run", settings, where, *map(str, counts)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == len(counts)
+    settings = {"driver": "joint"} | TINY
+    assert run_killed(tmp_path / "run", settings, where, counts) == len(counts)
     assert numbers(tmp_path / "run") == numbers(finished[0])
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import random
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,7 @@ from kantorch.drivers import Transfer
 from kantorch.training import NonFiniteError, RunError, Trial
 from kantorch.training.choice import choose
 from kantorch.training.lock import folder_lock
-from scripts import HANGS
+from training.killed import run_killed
 from training.tiny import TINY, identity, run_transfer, tiny
 
 NUMBERS = ("metrics.csv", "results.csv", "test.json")
@@ -128,22 +125,7 @@ def test_a_finished_run_is_not_repeated(copied, monkeypatch):
 def test_killed_runs_end_with_the_same_numbers(finished, tmp_path, where):
     rng = random.Random(where)
     counts = [rng.randint(1, 9) if where == "step" else rng.randint(3, 12) for _ in range(6)]
-    process = subprocess.run(
-        [
-            sys.executable,
-            str(Path(__file__).with_name("killer.py")),
-            str(tmp_path / "run"),
-            json.dumps(TINY),
-            where,
-            *map(str, counts),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=HANGS,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    assert int(process.stdout.split()[-1]) >= 4
+    assert run_killed(tmp_path / "run", TINY, where, counts) >= 4
     assert numbers(tmp_path / "run") == numbers(finished[0])
     assert not list((tmp_path / "run").rglob("*.partial"))
 

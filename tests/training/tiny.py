@@ -5,7 +5,8 @@ from __future__ import annotations
 from kantorch.drivers import Transfer, TransferSettings
 from kantorch.training import Study
 
-TINY = {
+# Of any training.
+TRAINING = {
     "channels": (2, 3, 4),
     "pretrain_steps": 6,
     "steps": 6,
@@ -13,11 +14,13 @@ TINY = {
     "batch_size": 8,
     "labels_per_class": 2,
     "validation_per_class": 3,
+    "accelerator": "cpu",
+}
+TINY = TRAINING | {
     "seeds": 2,
     "methods": ("none", "l2sp", "optimal"),
     "grids": {"l2sp": {"alpha": (0.1,)}, "optimal": {"alpha": (0.01, 0.1)}},
     "solver_max_iter": 20,
-    "accelerator": "cpu",
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -234,7 +233,7 @@ def _displacements(networks: Sequence[Tensor], prior: Tensor) -> dict[str, float
         for other in (before, prior[:: -(-len(prior) // 4096)])
     )
     values = w1, moved.mean().item(), moved.square().mean().sqrt().item(), to_prior
-    return dict(zip(DISTANCES, map(float, np.array(values)), strict=True))
+    return dict(zip(DISTANCES, values, strict=True))
 
 
 command = command_of(Adversarial)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 
 from kantorch.drivers._command import command_of
-from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names
+from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names, Rates
 from kantorch.drivers.cost_file import CostFile, write_cost
 from kantorch.drivers.two_heads import JointTraining, TwoHeads, make_two_heads
 from kantorch.regularizers import LabelTransport, label_cost
@@ -18,6 +18,8 @@ from kantorch.training.methods import Methods
 from kantorch.training.model import HEAD, ConvNet, make_network
 from kantorch.training.module import TARGET, Schedule
 from kantorch.training.records import Weights, is_number
+from kantorch.training.settings import Count, NonNegative
+from kantorch.training.tasks import Classes
 from kantorch.training.trial import Stage, Trial
 
 if TYPE_CHECKING:
@@ -67,24 +69,18 @@ class JointSettings(ComparisonSettings):
         "airbus-like": {"target_classes": (3, 8, 9), "source_classes": (0, 1, 2, 4, 5, 6, 7)},
     }
 
-    source_classes: Annotated[tuple[int, ...], Field(strict=False, min_length=2)] = (
-        (0, 2, 3, 5, 6, 8, 9)
-    )  # fmt: skip
+    source_classes: Classes = (0, 2, 3, 5, 6, 8, 9)
     """Labels of the task that helps."""
-    target_classes: Annotated[tuple[int, ...], Field(strict=False, min_length=2)] = (1, 4, 7)
+    target_classes: Classes = (1, 4, 7)
     """Labels of the task that counts."""
     methods: Names = ("target", "consecutive", "joint", "jtln_mkmmd", "jtln_ot")
     """Which to compare; also jtln_file, with a cost that is handed in."""
-    steps: Annotated[int, Field(ge=1)] = 200
+    steps: Count = 200
     """Mini-batches of each task in one training."""
-    learning_rates: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False, min_length=1)
-    ] = (0.02, 0.05)
+    learning_rates: Rates = (0.02, 0.05)
     """Learning rates to choose from, in the grid of every method that has no `lr` of its own; each
     falls to a tenth after two thirds of the steps."""
-    layer_rates: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        default_factory=dict
-    )
+    layer_rates: dict[str, NonNegative] = Field(default_factory=dict)
     """Factors on the learning rate, for block1, block2, block3, head or source_head; 0 freezes."""
     initial: str | None = None
     """Weights of a pre-trained network that every method starts from, a file of its state_dict; its
@@ -281,10 +277,8 @@ class Joint(Comparison[JointSettings]):
 
     # What is told.
 
-    def draw(self, results: Results) -> Mapping[str, Figure]:
-        """The comparison, the choice, and the costs, as means over the seeds."""
-        from kantorch.training.figures import draw_matrices
-
+    def _costs(self, results: Results) -> dict[str, pd.DataFrame]:
+        """The costs by their titles: of estimates, means over the seeds."""
         names = self._classes()
         costs: dict[str, list[Any]] = {}
         for trial, record in results.records.items():
@@ -293,6 +287,13 @@ class Joint(Comparison[JointSettings]):
         tables = {title: pd.DataFrame(np.mean(found, 0), *names) for title, found in costs.items()}
         if self.settings.cost is not None:
             tables["file"] = pd.DataFrame(self._file().numpy(), *names)
+        return tables
+
+    def draw(self, results: Results) -> Mapping[str, Figure]:
+        """The comparison, the choice, and the costs."""
+        from kantorch.training.figures import draw_matrices
+
+        tables = self._costs(results)
         axes = "target class", "source class"
         pictures = {"cost.png": draw_matrices(tables, *axes)} if tables else {}
         return {**super().draw(results), **pictures}
@@ -304,7 +305,7 @@ class Joint(Comparison[JointSettings]):
     def report(self, results: Results) -> str:
         """Tell what was done."""
         s = self.settings
-        picture = "\n![Costs between classes](cost.png)" if "cost.png" in self.draw(results) else ""
+        picture = "\n![Costs between classes](cost.png)" if self._costs(results) else ""
         return f"""# Two tasks at once, with transport between their classes
 
 {self.table(results)}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kantorch.training.results import Results
 
 PLANS = "plans"
-WIDEST = "pool"  # the layer of the heat map and of the batch sizes
+PENULTIMATE = "pool"  # the layer of the heat map and of the batch sizes
 REPEATS = 5
 
 
@@ -45,8 +45,13 @@ class TraceSettings(Settings):
     method: str = "l2sp"
     """Whose networks are looked at, as the test chose them."""
     batch_sizes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (
-        (8, 16, 32, 64, 128, 256)
-    )  # fmt: skip
+        8,
+        16,
+        32,
+        64,
+        128,
+        256,
+    )
     """Sizes of mini-batches that Omega_P and the trace are shown for."""
 
 
@@ -66,7 +71,12 @@ class Trace(Driver[TraceSettings]):
     settings_type = TraceSettings
     unit: ClassVar[str] = "run"
     pictures: ClassVar[tuple[str, ...]] = (
-        *("depth.png", "plan.png", "batches.png", "training.png", "traces.csv", "batches.csv"),
+        "depth.png",
+        "plan.png",
+        "batches.png",
+        "training.png",
+        "traces.csv",
+        "batches.csv",
     )
 
     def stages(self) -> Sequence[Stage]:
@@ -129,7 +139,7 @@ class Trace(Driver[TraceSettings]):
             "after": name,
             "examples": len(examples),
             "traces": {layer: plan.diagonal().sum().item() for layer, plan in plans.items()},
-            "plan": plans[WIDEST].tolist(),
+            "plan": plans[PENULTIMATE].tolist(),
             "batches": self._batches(before, after, examples.tensors[0]),
             "during": during,
         }
@@ -140,7 +150,7 @@ class Trace(Driver[TraceSettings]):
         """Omega_P per root of the batch size, and the trace, of some mini-batches of each size."""
         generator = torch.Generator().manual_seed(0)
         penalty = RepresentationTransport(
-            after, before, layers=[WIDEST], solver="exact", normalize=True
+            after, before, layers=[PENULTIMATE], solver="exact", normalize=True
         )
         found: dict[str, list[list[float]]] = {}
         with penalty, torch.no_grad():
@@ -148,7 +158,7 @@ class Trace(Driver[TraceSettings]):
                 rows = []
                 for _ in range(REPEATS if size < len(images) else 1):
                     after(images[torch.randperm(len(images), generator=generator)[:size]])
-                    rows.append([penalty().item(), penalty.traces[WIDEST].item()])
+                    rows.append([penalty().item(), penalty.traces[PENULTIMATE].item()])
                 found[str(size)] = rows
         return found
 
@@ -198,7 +208,7 @@ class Trace(Driver[TraceSettings]):
 Traces of exact plans of mass 1: 1 if every neuron after fine-tuning is nearest to itself before.
 
 ![Trace by layer](depth.png)
-![Plan of the last run at {WIDEST}](plan.png)
+![Plan of the last run at {PENULTIMATE}](plan.png)
 ![Mini-batches](batches.png)
 ![During training](training.png)
 

@@ -31,9 +31,19 @@ if TYPE_CHECKING:
 SOLVERS, BATCHES = "solvers", "batches"
 ORDER = ("clip", "gp", "lp", "sn", "so", "ls", "mmb", "mm", "mmr", "tree", "discrete")
 NUMBERS = (
-    *("estimate", "standard_error", "dual", "lower", "upper", "truth", "truth_error"),
-    *("cosine", "squared", "on_rays", "off_rays"),
+    "estimate",
+    "standard_error",
+    "dual",
+    "lower",
+    "upper",
+    "truth",
+    "truth_error",
+    "cosine",
+    "squared",
+    "on_rays",
+    "off_rays",
 )
+SURFACES = "surfaces.png"
 GRID = 41  # places on each axis of a surface
 TOLD = 40  # points of a curve
 
@@ -86,8 +96,7 @@ class W1(Driver[W1Settings]):
 
     Every solver learns a potential from samples of P and Q, and is judged by its estimate, which lies
     between bounds from the samples, and by how near its gradient is to the true one. The default is
-    quick, about three minutes on two cores; --preset full takes the published protocol, and hours.
-    Writes config.yaml, metrics.csv, estimates.csv, report.md and pictures: convergence, slopes on and
+    quick; --preset full takes the published protocol, and hours. Writes config.yaml, metrics.csv, estimates.csv, report.md and pictures: convergence, slopes on and
     off the transport rays, potentials in two dimensions, exact W1 between mini-batches, and samples.
 
     Source: Korotin, Kolesov, Burnaev: Kantorovich strikes back!, 2022, sections 4 and 5.
@@ -97,7 +106,11 @@ class W1(Driver[W1Settings]):
     settings_type = W1Settings
     unit: ClassVar[str] = "iteration"
     pictures: ClassVar[tuple[str, ...]] = (
-        *("convergence.png", "slopes.png", "surfaces.png", "batches.png", "samples.png"),
+        "convergence.png",
+        "slopes.png",
+        SURFACES,
+        "batches.png",
+        "samples.png",
         "estimates.csv",
     )
 
@@ -268,7 +281,7 @@ class W1(Driver[W1Settings]):
         shown = "".join(
             f"\n![{title}]({name})"
             for name, title in PICTURES.items()
-            if name in self.draw(results)
+            if name != SURFACES or 2 in s.dimensions
         )
         return f"""# Continuous solvers of W1, beside the truth
 
@@ -315,14 +328,14 @@ mean exact cost between mini-batches, not that of a potential.
         if surfaces:
             pair = self.pair(2)
             true = pair.potential(plane()).reshape(GRID, GRID).tolist()
-            found["surfaces.png"] = figures.draw_surfaces({"truth": true} | surfaces, pair)
+            found[SURFACES] = figures.draw_surfaces({"truth": true} | surfaces, pair)
         return found
 
 
 PICTURES = {
     "convergence.png": "Estimates during training",
     "slopes.png": "Slopes on and off the transport rays",
-    "surfaces.png": "Potentials in two dimensions",
+    SURFACES: "Potentials in two dimensions",
     "batches.png": "Exact W1 between mini-batches",
     "samples.png": "Samples of P and Q",
 }

@@ -105,11 +105,11 @@ class Driver(ABC, Generic[S]):
 
     def score(self, record: Mapping[str, Any]) -> float:
         """Tell how good a trial of the compared stage is, by data that are not the test's."""
-        raise NotImplementedError
+        raise NotImplementedError  # not abstract: only studies with a compared stage ask
 
     def test(self, trial: Trial, place: Place) -> float:
         """Measure a chosen trial, once, after every choice is made."""
-        raise NotImplementedError
+        raise NotImplementedError  # not abstract: only studies with a compared stage ask
 
     def table(self, results: Results) -> str:
         """Write the table that the command prints."""
