@@ -34,6 +34,7 @@ def train(rank: int, processes: int, folder: str) -> None:
         optimizer.step()
     if rank == 0 and folder != "env":
         torch.save(network.state_dict(), f"{folder}/weights.pt")
+    del parallel  # before the group: torch may hang where the wrapper is its last owner
     dist.destroy_process_group()
 
 

@@ -13,9 +13,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SCRIPT = """
-import os, sys, tempfile
 import torch
-import torch.multiprocessing as mp
 from torch import distributed as dist
 from kantorch.regularizers import RepresentationTransport
 from regularizers.networks import moved, perceptron
@@ -47,10 +45,10 @@ def train(rank, world, rendezvous, normalize, out):
             penalty()
     torch.save([p.detach() for p in student.parameters()], out + str(rank))
     if world > 1:
+        # Torch joins the group's threads where its last owner goes. The wrapper would do so with the
+        # interpreter's lock held, for which one of these threads may wait; the function below lets it go.
+        del wrapped
         dist.destroy_process_group()
-
-if __name__ == "__main__":
-    pass
 """
 
 
