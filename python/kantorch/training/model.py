@@ -81,3 +81,19 @@ def with_classes(network: ConvNet, rows: Sequence[int]) -> ConvNet:
         weights[name] = weights[name][list(rows)]
     copied.load_state_dict(weights)
     return copied
+
+
+def with_permuted_neurons(network: ConvNet, seed: int) -> ConvNet:
+    """Copy a network whose last convolution's channels stand in an order drawn from `seed`.
+
+    It computes the same function: the head's columns are permuted with them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(network.channels[-1], generator=generator)
+    copied = make_network(network.in_channels, network.channels, network.head.out_features, 0)
+    weights = dict(network.state_dict())
+    for name in ("block3.0.weight", "block3.0.bias"):
+        weights[name] = weights[name][order]
+    weights[f"{HEAD}.weight"] = weights[f"{HEAD}.weight"][:, order]
+    copied.load_state_dict(weights)
+    return copied
