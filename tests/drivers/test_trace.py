@@ -6,10 +6,20 @@ import pandas as pd
 import pytest
 import torch
 
-from kantorch.drivers import Trace, TraceSettings
+from kantorch.drivers import (
+    Distill,
+    DistillSettings,
+    Trace,
+    TraceSettings,
+    Transfer,
+    TransferSettings,
+)
 from kantorch.training import RunError, Study
 from kantorch.training.model import LAYERS
+from training.tiny import TINY
 
+# One step from the start.
+STEP = TINY | {"methods": ("none",), "seeds": 1, "steps": 1, "rounds": 1, "learning_rates": (1e-4,)}
 SIZES = {"batch_sizes": (4, 16)}
 
 
@@ -47,11 +57,29 @@ def test_a_network_that_was_not_moved_kept_every_neuron(copied, tmp_path):
     )
 
 
+def test_a_student_is_compared_with_its_own_start(tmp_path):
+    """Of `distill` that is not the teacher, and of a permuted start not the first network."""
+    kinds = {
+        "distill": Distill(DistillSettings.from_mapping(STEP | {"teacher_channels": (3, 3, 6)})),
+        "permuted": Transfer(TransferSettings(**STEP, permuted=True)),
+    }
+    for name, driver in kinds.items():
+        Study(driver, tmp_path / name, progress=False).run()
+    runs = [tmp_path / name for name in kinds]
+    for record in trace(tmp_path / "trace", runs, method="none").records.values():
+        assert record["traces"] == pytest.approx(dict.fromkeys(LAYERS, 1.0))
+
+
 def test_runs_that_cannot_be_read_are_named(copied, tmp_path):
     with pytest.raises(RunError, match=r"method must be one that was compared in .*'bss'"):
         trace(tmp_path / "trace", [copied], method="bss")
-    with pytest.raises(RunError, match=r"runs must hold folders of kantorch transfer: .*nothing"):
+    with pytest.raises(
+        RunError, match=r"runs must hold folders of kantorch transfer, .*nothing has no"
+    ):
         trace(tmp_path / "trace", [tmp_path / "nothing"])
+    trace(tmp_path / "first", [copied])
+    with pytest.raises(RunError, match=r"runs must hold folders of .*first is of trace"):
+        trace(tmp_path / "trace", [tmp_path / "first"])
     (copied / "test.json").unlink()
     with pytest.raises(RunError, match=r"runs must hold finished folders"):
         trace(tmp_path / "trace", [copied])

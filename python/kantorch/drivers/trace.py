@@ -9,8 +9,11 @@ import torch
 from pydantic import Field
 
 from kantorch.drivers._command import command_of
-from kantorch.drivers.transfer import SOURCE, Transfer, TransferSettings
+from kantorch.drivers.adversarial import Adversarial
+from kantorch.drivers.distill import Distill
+from kantorch.drivers.transfer import Transfer
 from kantorch.regularizers import RepresentationTransport
+from kantorch.training._yaml import load_yaml
 from kantorch.training.batches import evaluation_loader
 from kantorch.training.driver import Driver, Place
 from kantorch.training.errors import RunError
@@ -29,9 +32,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from kantorch.drivers.fine_tuning import FineTuning
     from kantorch.training._matplotlib import Figure
     from kantorch.training.results import Results
 
+READABLE: Mapping[str, type[FineTuning[Any]]] = {
+    kind.name: kind for kind in (Transfer, Distill, Adversarial)
+}
 PLANS = "plans"
 PENULTIMATE = "pool"  # the layer of the heat map and of the batch sizes
 REPEATS = 5
@@ -41,7 +48,7 @@ class TraceSettings(Settings):
     """Settings of `kantorch trace`."""
 
     runs: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("runs/transfer",)
-    """Finished run folders of `kantorch transfer`, one curve each."""
+    """Finished run folders of `kantorch transfer`, `distill` or `adversarial`, one curve each."""
     method: str = "l2sp"
     """Whose networks are looked at, as the test chose them."""
     batch_sizes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (
@@ -58,11 +65,11 @@ class TraceSettings(Settings):
 class Trace(Driver[TraceSettings]):
     """Show which neurons kept their place in fine-tuning.
 
-    Reads finished folders of `kantorch transfer`. Per layer, the exact plan between the neurons before
-    and after, over all images of the target task outside of the test part, by distances that are summed
-    over batches; the plan of the last layer as a heat map; Omega_P and the trace against the size of
-    mini-batches; and the trace during training with the optimal regularizer. Writes config.yaml,
-    traces.csv, batches.csv, report.md and pictures.
+    Reads finished folders of `kantorch transfer`, `distill` or `adversarial`. Per layer, the exact plan
+    between the student's neurons before and after fine-tuning, over all images of the target task
+    outside of the test part, by distances that are summed over batches; the plan of the last layer as a
+    heat map; Omega_P and the trace against the size of mini-batches; and the trace during training with
+    the optimal regularizer. Writes config.yaml, traces.csv, batches.csv, report.md and pictures.
 
     Source: Li et al.: Representation Transfer by Optimal Transport, figures 2 and 3.
     """
@@ -89,41 +96,37 @@ class Trace(Driver[TraceSettings]):
         found = {}
         for place, run in enumerate(self.settings.runs):
             folder = system_path(run)
-            found[f"run{place}_before"] = str(self._source(folder))
-            found[f"run{place}_after"] = str(folder / TRIALS / self._tested(folder) / WEIGHTS)
+            driver = _driver(folder)
+            for stage, learnt in driver.learnt().items():
+                path = learnt.path or str(folder / TRIALS / stage / WEIGHTS)
+                found[f"run{place}_{stage}"] = path
+            after = self._tested(folder, driver)
+            found[f"run{place}_after"] = str(folder / TRIALS / after.name / WEIGHTS)
         return found
 
-    def _source(self, folder: Path) -> Path:
-        teacher = self._settings(folder).teacher
-        return folder / TRIALS / SOURCE / WEIGHTS if teacher is None else system_path(teacher)
-
-    def _settings(self, folder: Path) -> TransferSettings:
-        if not (folder / CONFIG).exists():
-            msg = f"runs must hold folders of kantorch transfer: {folder} has no {CONFIG}"
-            raise RunError(msg)
-        return TransferSettings.from_yaml(folder / CONFIG)
-
-    def _tested(self, folder: Path, method: str | None = None) -> str:
-        """The name of the first trial of a method that was tested."""
+    def _tested(self, folder: Path, driver: FineTuning[Any], method: str | None = None) -> Trial:
+        """The first trial of a method that was tested."""
         wanted = method or self.settings.method
         if not (folder / TEST).exists():
-            msg = f"runs must hold finished folders of kantorch transfer: {folder} has no {TEST}"
+            msg = f"runs must hold finished folders of fine-tuning: {folder} has no {TEST}"
             raise RunError(msg)
-        names = [n for n in read_json(folder / TEST) if n.partition("/")[2].split("-")[0] == wanted]
-        if not names:
-            msg = f"method must be one that was compared in {folder}, got {wanted!r}"
-            raise RunError(msg)
-        return names[0]
+        tested = read_json(folder / TEST)
+        for stage in driver.stages():
+            for trial in stage.trials:
+                if trial.method == wanted and trial.name in tested:
+                    return trial
+        msg = f"method must be one that was compared in {folder}, got {wanted!r}"
+        raise RunError(msg)
 
     def run(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Compare the networks of a run."""
         folder = system_path(self.settings.runs[int(trial.method.removeprefix("run"))])
-        driver = Transfer(self._settings(folder))
+        driver = _driver(folder)
         there = Place(folder)
-        before = driver.network(SOURCE, there).eval()
-        name = self._tested(folder)
-        after = driver.untrained(Trial("target"))
-        there.weights(name).load_into(after)
+        tested = self._tested(folder, driver)
+        before = driver.start(there, tested).eval()
+        after = driver.untrained(tested)
+        there.weights(tested.name).load_into(after)
         after.eval()
         examples = driver.tasks.pool()
         watch = PlanTrace(after, before, LAYERS)
@@ -132,11 +135,12 @@ class Trace(Driver[TraceSettings]):
         plans = watch.plans()
         during = None
         if "optimal" in driver.settings.methods:
-            during = read_json(folder / TRIALS / self._tested(folder, "optimal") / RECORD)["traces"]
+            optimal = self._tested(folder, driver, "optimal")
+            during = read_json(folder / TRIALS / optimal.name / RECORD)["traces"]
         place.advance(1)
         return {
             "folder": str(folder),
-            "after": name,
+            "after": tested.name,
             "examples": len(examples),
             "traces": {layer: plan.diagonal().sum().item() for layer, plan in plans.items()},
             "plan": plans[PENULTIMATE].tolist(),
@@ -234,6 +238,18 @@ mini-batches of each size. *training.png*: the plan of each mini-batch while the
             "batches.png": figures.draw_batches(tables["batches.csv"]),
             "training.png": figures.draw_training(during),
         }
+
+
+def _driver(folder: Path) -> FineTuning[Any]:
+    """The driver that has made a run folder, with its settings."""
+    config = folder / CONFIG
+    name = str(load_yaml(config).get("driver")) if config.exists() else None
+    if name is None or name not in READABLE:
+        found = f"{folder} has no {CONFIG}" if name is None else f"{folder} is of {name}"
+        msg = f"runs must hold folders of kantorch {', '.join(READABLE)}: {found}"
+        raise RunError(msg)
+    kind = READABLE[name]
+    return kind(kind.settings_type.from_yaml(config))
 
 
 command = command_of(Trace)
