@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+import torch
 
+from kantorch import solve_sample
 from kantorch.drivers import Adversarial, AdversarialSettings
 from kantorch.regularizers import KernelPrior
 from kantorch.training import RunError, Study
@@ -68,6 +70,23 @@ def test_displacements_keep_the_order_of_lemma_3_1(finished):
     assert (rows["w1"] > 0).all()
     assert (folder / "filters.png").read_bytes().startswith(b"\x89PNG")
     assert "W1 of kernels, exact" in (folder / "report.md").read_text()
+
+
+def test_every_round_tells_w1_to_the_prior(finished):
+    """By the exact plan, of all kernels of these small layers."""
+    folder, results = finished
+    prior = KernelPrior.load(folder / "trials/prior/prior.pt")
+    for trial, found in results.records.items():
+        if trial.stage != "target":
+            continue
+        assert len(found["history"]) == TINY["rounds"]
+        weights = torch.load(folder / "trials" / trial.name / "weights.pt", weights_only=True)
+        for layer in LAYERS:
+            points = weights[f"{layer}.weight"].flatten(0, 1).flatten(1).double()
+            w1 = solve_sample(points, prior.samples[layer].double(), metric="euclidean").value
+            assert found["history"][-1][f"prior_{layer}"] == pytest.approx(w1.item())
+    assert "prior_block1.0" in (folder / "metrics.csv").read_text()
+    assert (folder / "prior.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_strong_penalty_holds_kernels_to_the_prior(finished):

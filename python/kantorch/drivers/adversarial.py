@@ -24,7 +24,7 @@ from kantorch.training.settings import Count
 from kantorch.training.trial import Stage, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SOURCE, PRIOR = "source", "prior"
 FILE = "prior.pt"
 SHOWN = "block1.0"  # its filters are small enough to look at
+MOST = 1024  # kernels of a layer that W1 to the prior is measured between
 DISTANCES = ("w1", "mean", "rms", "prior")
 
 
@@ -80,7 +81,7 @@ class Adversarial(FineTuning[AdversarialSettings]):
     teacher_stage = f"{SOURCE}0"
     pictures: ClassVar[tuple[str, ...]] = (
         *FineTuning.pictures,
-        *("filters.png", "displacements.csv", f"trials/{PRIOR}/{FILE}"),
+        *("filters.png", "prior.png", "displacements.csv", f"trials/{PRIOR}/{FILE}"),
     )
 
     def learnt(self) -> Mapping[str, Learnt]:
@@ -132,6 +133,20 @@ class Adversarial(FineTuning[AdversarialSettings]):
         path = place.of(Trial(PRIOR)) / FILE if name is None else system_path(name)
         return first_decides(lambda: _read(path))
 
+    def watched(self, student: ConvNet, place: Place) -> Callable[[], Mapping[str, float]]:
+        """W1 between the student's kernels and the prior's, for every layer."""
+        prior = self.prior(place)
+
+        def distances() -> dict[str, float]:
+            return {
+                f"prior_{layer}": _w1(
+                    kernels(weight_of(student, layer, "the student"), prior.kernel), points
+                )
+                for layer, points in prior.samples.items()
+            }
+
+        return distances
+
     def train(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Fine-tune, and measure how far the kernels have gone."""
         record = super().train(trial, place)
@@ -144,8 +159,9 @@ class Adversarial(FineTuning[AdversarialSettings]):
             return [kernels(weight_of(net, layer, of), kernel) for of, net in networks.items()]
 
         record["displacements"] = {
-            layer: _displacements(both(layer, prior.kernel), points)
-            for layer, points in prior.samples.items()
+            layer: _displacements(*both(layer, prior.kernel))
+            | {"prior": record["history"][-1][f"prior_{layer}"]}
+            for layer in prior.samples
         }
         record["filters"] = [found.reshape(-1, 3, 3).tolist() for found in both(SHOWN, "slice")]
         return record
@@ -159,9 +175,13 @@ class Adversarial(FineTuning[AdversarialSettings]):
         yield from super().faults(trial, record)
         if trial.stage == TARGET:
             found = record.get("displacements")
-            rows = found.values() if isinstance(found, dict) and found else [{}]
+            layers = found if isinstance(found, dict) and found else {"": {}}
+            rows = layers.values()
             if not all(is_number(row.get(name)) for row in rows for name in DISTANCES):
                 yield f"displacements must hold {', '.join(DISTANCES)} for every layer"
+            names = [f"prior_{layer}" for layer in layers]
+            if not all(is_number(row.get(name)) for row in record["history"] for name in names):
+                yield f"history must hold {', '.join(names)} in every round"
 
     # What is told.
 
@@ -176,12 +196,16 @@ class Adversarial(FineTuning[AdversarialSettings]):
 
     def draw(self, results: Results) -> Mapping[str, Figure]:
         """The comparison, and filters before and after."""
-        from kantorch.drivers.adversarial_figures import draw_filters
+        from kantorch.drivers.adversarial_figures import draw_filters, draw_prior
 
         chosen: dict[str, Any] = {}  # of the first seed
         for trial in results.test:
             chosen.setdefault(trial.method, results.records[trial]["filters"])
-        return {**super().draw(results), "filters.png": draw_filters(chosen)}
+        return {
+            **super().draw(results),
+            "filters.png": draw_filters(chosen),
+            "prior.png": draw_prior(results),
+        }
 
     def report(self, results: Results) -> str:
         """Tell what was done."""
@@ -203,8 +227,9 @@ class Adversarial(FineTuning[AdversarialSettings]):
 
 Means over the chosen trials, in the space of one kernel ({s.kernel}): *w1* between all kernels of the
 layer before and after, *mean* and *rms* of how far each went from its own place (w1 <= mean <= rms,
-lemma 3.1), and *prior*: w1 between the kernels after and those of the prior.
+lemma 3.1), and *prior*: w1 between the kernels after and those of the prior, at most {MOST} of each.
 
+![W1 to the prior during fine-tuning](prior.png)
 ![Filters of the first layer](filters.png)
 
 ## Protocol
@@ -225,15 +250,17 @@ def _read(path: Path) -> KernelPrior:
         raise RunError(msg) from error
 
 
-def _displacements(networks: Sequence[Tensor], prior: Tensor) -> dict[str, float]:
-    before, after, prior = (points.detach().double() for points in (*networks, prior))
+def _displacements(before: Tensor, after: Tensor) -> dict[str, float]:
+    before, after = before.detach().double(), after.detach().double()
     moved = torch.linalg.vector_norm(after - before, dim=1)
-    w1, to_prior = (
-        solve_sample(after, other, metric="euclidean").check().value.item()
-        for other in (before, prior[:: -(-len(prior) // 4096)])
-    )
-    values = w1, moved.mean().item(), moved.square().mean().sqrt().item(), to_prior
-    return dict(zip(DISTANCES, values, strict=True))
+    w1 = solve_sample(after, before, metric="euclidean").check().value.item()
+    return {"w1": w1, "mean": moved.mean().item(), "rms": moved.square().mean().sqrt().item()}
+
+
+def _w1(kernels: Tensor, prior: Tensor) -> float:
+    """W1 between two sets of kernels, thinned evenly."""
+    points = (found.detach().double()[:: -(-len(found) // MOST)] for found in (kernels, prior))
+    return solve_sample(*points, metric="euclidean").check().value.item()
 
 
 command = command_of(Adversarial)

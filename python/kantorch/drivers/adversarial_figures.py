@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 import torch
 
 from kantorch._solve import solve_sample
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kantorch.training._matplotlib import Figure
+    from kantorch.training.results import Results
 
 MOST = 16
 
@@ -44,4 +47,37 @@ def draw_filters(filters: Mapping[str, Sequence[list[list[list[float]]]]]) -> Fi
                 axes.set_xlabel(f"from {int(source[place])}", fontsize=6, labelpad=1)
         label = "" if name == "before" else f"\nW1 {result.value:.3f}\nidentity {identity:.3f}"
         line[0].set_ylabel(f"{name}{label}", rotation=0, ha="right", va="center", fontsize=7)
+    return figure
+
+
+def draw_prior(results: Results) -> Figure:
+    """W1 between the kernels of each layer and the prior's, after each round of every method."""
+    rows = [
+        {"method": method, "step": row["step"], "layer": name.removeprefix("prior_"), "w1": value}
+        for method in results.chosen
+        for record in results.chosen_records(method)
+        for row in record["history"]
+        for name, value in row.items()
+        if name.startswith("prior_")
+    ]
+    rounds = pd.DataFrame(rows)
+    layers = list(dict.fromkeys(rounds["layer"]))
+    figure = agg_figure(5 * len(layers), 4)
+    for place, (axes, layer) in enumerate(
+        zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True)
+    ):
+        sns.lineplot(
+            data=rounds[rounds["layer"] == layer],
+            x="step",
+            y="w1",
+            hue="method",
+            marker="o",
+            errorbar=None,
+            legend="auto" if place == 0 else False,
+            ax=axes,
+        )
+        axes.set_title(layer)
+        axes.set_xlabel("fine-tuning step")
+        axes.set_ylabel("W1 to the prior's kernels")
+        axes.grid(alpha=0.3)
     return figure

@@ -27,7 +27,7 @@ from kantorch.training.settings import Count, NonNegative, Positive
 from kantorch.training.trial import Stage, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kantorch.regularizers import KernelPrior
     from kantorch.regularizers._regularizer import Regularizer
@@ -180,6 +180,10 @@ class FineTuning(Comparison[S]):
 
     # The comparison.
 
+    def watched(self, student: ConvNet, place: Place) -> Callable[[], Mapping[str, float]] | None:
+        """What tells further numbers of the student after each round."""
+        return None
+
     def untrained(self, trial: Trial) -> ConvNet:
         """The student."""
         return make_network(self.tasks.in_channels, self.settings.channels, self.outputs, 0)
@@ -203,6 +207,7 @@ class FineTuning(Comparison[S]):
             regularizer=regularizer,
             reference=start,
             layers=s.layers,
+            watched=self.watched(student, place),
         )
         plain = regularizer is None or s.penalty_data == "batch"
         both = {TARGET: split.train, UNLABELLED: self.tasks.pool()}

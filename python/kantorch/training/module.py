@@ -15,7 +15,7 @@ from kantorch.training.errors import NonFiniteError
 from kantorch.training.trace import PlanTrace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kantorch.training.objective import Objective
 
@@ -48,6 +48,7 @@ class PenalizedNetwork(LightningModule):
         reference: Another network with the same layers; validation then reports, for `layers`, the
             trace of the exact transport plan between its neurons and the network's.
         layers: See `reference`.
+        watched: Returns further numbers of each round, by name.
 
     Attributes:
         history: One row per round, with its last step.
@@ -68,6 +69,7 @@ class PenalizedNetwork(LightningModule):
         regularizer: nn.Module | None = None,
         reference: nn.Module | None = None,
         layers: Sequence[str] = (),
+        watched: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -83,6 +85,7 @@ class PenalizedNetwork(LightningModule):
         self.metric = objective.metric(outputs)
         # No module, so that checkpoints leave the reference out.
         self._trace = None if reference is None else PlanTrace(network, reference, layers)
+        self._watched = watched
         self._sums: dict[str, float] = {}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -155,6 +158,8 @@ class PenalizedNetwork(LightningModule):
         if self._trace is not None:
             traces = self._trace.compute()
             row |= {f"validation_trace_{layer}": trace for layer, trace in traces.items()}
+        if self._watched is not None:
+            row |= self._watched()
         self.history.append({"step": self.global_step, **row})
         self._sums = {}
         self.metric.reset()
