@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import machine
 from kantorch.models import WideResNet
-from kantorch.regularizers import L2SP, RepresentationTransport
+from kantorch.regularizers import L2SP, RepresentationTransport, Watch
 from report import duration
 
 BATCH = 64
@@ -34,6 +34,7 @@ TRANSPORTS: dict[str, dict[str, Any]] = {
     "optimal, exact": {"solver": "exact"},
     "optimal, Sinkhorn": {"solver": "sinkhorn"},
     "optimal, exact, renewed every 10 steps": {"solver": "exact", "renew_every": 10},
+    "the same, teacher in bfloat16": {"solver": "exact", "renew_every": 10},
 }
 
 
@@ -87,9 +88,9 @@ def contestants(start: nn.Module) -> dict[str, Callable[[], float]]:
     teacher.eval()
     for name, options in TRANSPORTS.items():
         network = copy.deepcopy(start)
-        penalty = RepresentationTransport(
-            network, copy.deepcopy(teacher), layers=["neurons"], alpha=1e-3, **options
-        )
+        reduced = torch.bfloat16 if "bfloat16" in name else None
+        watch = Watch(network, copy.deepcopy(teacher), teacher_dtype=reduced)
+        penalty = RepresentationTransport(watch, layers=["neurons"], alpha=1e-3, **options)
         steps[name] = stepper(network, penalty)
     return steps
 

@@ -291,6 +291,24 @@ def test_a_teacher_in_batch_mode_normalises_like_its_student():
     assert values["eval"] > 0.1
 
 
+def test_a_teacher_of_half_precision_moves_the_penalty_by_what_it_rounds():
+    student, x = perceptron(), torch.randn(64, 4)
+    teacher, seen = moved(student), []
+    teacher.hidden0.register_forward_hook(lambda *call: seen.append(call[-1].dtype))
+    values = {}
+    for dtype in (None, torch.bfloat16):
+        penalty = transport(Watch(student, teacher, teacher_dtype=dtype))
+        student(x)
+        values[dtype] = penalty()
+        assert penalty.teacher.hidden0.weight.dtype == torch.float32
+    assert seen == [torch.float32, torch.bfloat16]
+    assert values[torch.bfloat16].dtype == torch.float32
+    torch.testing.assert_close(values[torch.bfloat16], values[None], rtol=2**-7, atol=0)
+    assert values[torch.bfloat16] != values[None]
+    with pytest.raises(ValueError, match=r"teacher_dtype must be .*, got torch.int8"):
+        Watch(student, teacher, teacher_dtype=torch.int8)
+
+
 def test_a_state_without_its_teacher_is_found_out():
     student = perceptron()
     penalty = transport(student, moved(student))
