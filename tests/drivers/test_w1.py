@@ -6,7 +6,7 @@ import pytest
 
 from kantorch.drivers import W1, W1Settings
 from kantorch.training import ConfigError, RunError, Study
-from kantorch.w1 import solvers
+from kantorch.w1 import make_solver, solvers
 
 TINY = {
     "budget": 1e-4,
@@ -74,13 +74,37 @@ def test_the_thesis_pair_is_drawn(tmp_path):
     [
         ({"solvers": ("wgan",)}, ConfigError, "solvers must hold different names of clip"),
         ({"budget": 0.0}, ConfigError, "budget must be > 0"),
-        ({"dimensions": (3,)}, Exception, "dimension.*3"),
+        ({"dimensions": (3,)}, ConfigError, "dimensions must be those of published.*'3'.*network"),
         ({"funnels": 5}, ConfigError, "funnels"),
     ],
 )
 def test_settings_that_are_refused(tmp_path, changes, error, words):
     with pytest.raises(error, match=words):
         run(tmp_path / "run", **changes)
+
+
+def test_a_solver_that_diverges_is_told_and_the_others_are_judged(tmp_path, monkeypatch):
+    from kantorch.drivers import w1
+
+    real = w1.run
+
+    def diverge(solver, pair, **options):
+        if type(solver).__name__ == type(make_solver("gp")).__name__:
+            msg = "loss must be finite, got nan"
+            raise FloatingPointError(msg)
+        return real(solver, pair, **options)
+
+    monkeypatch.setattr(w1, "run", diverge)
+    changes = {"solvers": ("gp", "discrete"), "dimensions": (2,), "seeds": 1}
+    results = run(tmp_path / "run", **changes)
+    assert [t.method for t in results.failed] == ["gp"]
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "| discrete " in report
+    assert "Every trial of gp failed." in report
+    assert "`solvers/gp-dimension2.0-seed0`: loss must be finite, got nan" in report
+    results = run(tmp_path / "alone", **changes | {"solvers": ("gp",)})
+    assert not [t for t in results.records if t.stage == "solvers"]
+    assert "No solver came to an end." in (tmp_path / "alone" / "report.md").read_text()
 
 
 def test_a_damaged_record_is_named(finished, tmp_path):

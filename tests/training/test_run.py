@@ -197,10 +197,30 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch, term):
             functional, "cross_entropy", lambda x, y: (x.sum() * 0 + 1).log() / (x.sum() * 0)
         )
     config = tiny(methods=("optimal",), seeds=1)
-    with pytest.raises(NonFiniteError, match=rf"{term} must be finite, got nan in .* at step 0"):
-        run_transfer(config, tmp_path / "run")
+    if term == "cross_entropy":  # of the source, too, which all trials need
+        with pytest.raises(NonFiniteError, match="cross_entropy must be finite, got nan in source"):
+            run_transfer(config, tmp_path / "run")
+        return
+    results = run_transfer(config, tmp_path / "run")
+    assert len(results.failed) == 2
+    for trial, why in results.failed.items():
+        assert why.startswith(f"penalty must be finite, got nan in {trial.name} at step 0 of 6")
     # Nothing that was computed from it is kept as a result.
-    assert not list(tmp_path.rglob("optimal*/record.json"))
+    assert not list(tmp_path.rglob("optimal*/weights.pt"))
+    assert not list(tmp_path.rglob("last.ckpt"))
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "Every trial of optimal transport failed." in report
+
+
+def test_rates_that_diverge_are_left_out_and_the_others_compared(tmp_path):
+    """Wherever it shows first: in the loss, the gradient, the weights, or the transport."""
+    settings = tiny(methods=("none", "optimal", "l2sp+bss"), grids={}, learning_rates=(0.05, 1e35))
+    results = run_transfer(settings, tmp_path / "run")
+    assert {dict(t.params)["lr"] for t in results.failed} == {1e35}
+    assert {dict(t.params)["lr"] for t in results.scores} == {0.05}
+    assert set(results.chosen) == {"none", "optimal", "l2sp+bss"}
+    for method in results.chosen:
+        assert len(results.tests(method)) == 2
 
 
 def test_a_gradient_that_is_not_finite_is_named(tmp_path):

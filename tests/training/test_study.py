@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from kantorch.training import ConfigError, Driver, Methods, RunError, Settings, Stage, Study, Trial
+from kantorch.training import (
+    ConfigError,
+    Driver,
+    Methods,
+    NonFiniteError,
+    RunError,
+    Settings,
+    Stage,
+    Study,
+    Trial,
+)
 from kantorch.training.statistics import paired
 from kantorch.training.trial import grid_trials
 
@@ -77,6 +87,90 @@ def test_trials_are_done_once_and_tested_once(tmp_path):
     again, same = study(tmp_path)
     assert again.done == again.tested == []
     assert same == results
+
+
+class Diverging(Counter):
+    """Diverges at some points of the grid, and at one point for one seed alone."""
+
+    bad = frozenset({("fast", 2.0, 1), ("fast", 1.0, 0), ("fast", 1.0, 1), ("fast", 1.0, 2)})
+
+    def run(self, trial, place):
+        record = super().run(trial, place)
+        if (trial.method, dict(trial.params).get("alpha"), trial.seed) in self.bad:
+            msg = f"loss must be finite, got nan in {trial.name}"
+            raise NonFiniteError(msg)
+        return record
+
+
+def diverging(folder, **options):
+    driver = Diverging(Counting())
+    return driver, Study(driver, folder, progress=False, **options).run()
+
+
+def test_a_trial_that_diverges_does_not_stop_the_study_and_is_not_chosen(tmp_path):
+    driver, results = diverging(tmp_path)
+    assert len(driver.done) == 1 + 3 * (1 + 6)  # the rates are two
+    assert len(results.failed) == 2 * 4
+    assert set(results.failed) | set(results.records) == set(driver.done)
+    # Its mean without the seed that failed would be the best.
+    assert dict(results.chosen["fast"])["alpha"] == 3.0
+    assert all(dict(t.params).get("alpha") != 2.0 for t in driver.tested)
+    assert not any("*" in part for part in results.point("slow").split(","))
+    report = (tmp_path / "report.md").read_text()
+    assert "8 of 22 trials diverged" in report
+    for trial, why in results.failed.items():
+        assert why == f"loss must be finite, got nan in {trial.name}"
+        assert f"- `{trial.name}`: {why}" in report
+    frame = pd.read_csv(tmp_path / "results.csv")
+    assert frame["validation"].isna().sum() == 8
+    assert not frame[frame["validation"].isna()]["chosen"].any()
+
+
+def test_a_trial_that_diverged_is_not_done_again(tmp_path):
+    _, results = diverging(tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    again, same = diverging(tmp_path)
+    assert again.done == again.tested == []
+    assert same == results
+    assert (tmp_path / "report.md").read_text() == report
+
+
+def test_trials_of_several_processes_may_diverge(tmp_path):
+    _, results = diverging(tmp_path / "one")
+    _, shared = diverging(tmp_path / "two", workers=2)
+    assert shared.failed == results.failed
+    assert shared.chosen == results.chosen
+
+
+def test_a_method_without_a_point_that_held_is_said_to_be_lost(tmp_path):
+    class Lost(Diverging):
+        bad = frozenset(("fast", alpha, 0) for alpha in (1.0, 2.0, 3.0))
+
+    results = Study(Lost(Counting()), tmp_path / "run", progress=False).run()
+    assert set(results.chosen) == {"slow"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "Every point of the grid of Fast has a trial that failed." in report
+    assert "| Fast     | diverged |" in report
+
+    class None_(Diverging):
+        bad = frozenset((m, a, s) for m in GRIDS for a in (1.0, 2.0, 3.0) for s in range(3))
+
+    driver = None_(Counting())
+    results = Study(driver, tmp_path / "none", progress=False).run()
+    assert results.chosen == {}
+    assert driver.tested == []
+    report = (tmp_path / "none" / "report.md").read_text()
+    assert "Every trial of Slow failed." in report
+    assert "Every trial of Fast failed." in report
+
+
+def test_what_others_need_may_not_diverge(tmp_path):
+    class Early(Diverging):
+        bad = frozenset({("", None, 0)})
+
+    with pytest.raises(NonFiniteError, match="nan in first"):
+        Study(Early(Counting()), tmp_path, progress=False).run()
+    assert not list(tmp_path.glob("trials/first/record.json"))
 
 
 def test_a_stopped_study_does_what_is_left(tmp_path):

@@ -51,6 +51,8 @@ def command_of(kind: type[Driver[Any]]) -> App:
         ).run()
         if is_writer():
             show(driver.table(results))
+            if results.failed:
+                show(f"\n{len(results.failed)} trial(s) diverged; the report says which.")
             show(f"\nReport: {output / 'report.md'}")
 
     command.__doc__ = f"""{_summary(kind)}

@@ -192,12 +192,15 @@ class Adversarial(FineTuning[AdversarialSettings]):
             for t in results.test
             for layer, row in results.records[t]["displacements"].items()
         ]
-        return {"displacements.csv": pd.DataFrame(rows)}
+        columns = ["method", "seed", "layer", *DISTANCES]
+        return {"displacements.csv": pd.DataFrame(rows, columns=columns)}
 
     def draw(self, results: Results) -> Mapping[str, Figure]:
         """The comparison, and filters before and after."""
         from kantorch.drivers.adversarial_figures import draw_filters, draw_prior
 
+        if not results.chosen:  # every trial diverged
+            return {}
         chosen: dict[str, Any] = {}  # of the first seed
         for trial in results.test:
             chosen.setdefault(trial.method, results.records[trial]["filters"])

@@ -295,6 +295,8 @@ class Comparison(Driver[S]):
         # Imported now: the libraries that draw take longer to load than a damaged folder to name.
         from kantorch.training.figures import draw_choice, draw_tests
 
+        if not results.chosen:  # every trial diverged
+            return {}
         measure = self.objective.measure
         return {
             "accuracy.png": draw_tests(results, measure),
@@ -307,7 +309,7 @@ class Comparison(Driver[S]):
         unmet = {
             s.known[name].title: ", ".join(sorted(s.known[name].needs - self.facts()))
             for name in s.methods
-            if name not in results.chosen
+            if not s.known[name].needs <= self.facts()
         }
         return "".join(f" {title} needs {what.replace('_', ' ')}." for title, what in unmet.items())
 

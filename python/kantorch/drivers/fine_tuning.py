@@ -254,7 +254,10 @@ class FineTuning(Comparison[S]):
         """The comparison, the traces and the choice."""
         from kantorch.training.figures import draw_traces
 
-        return {**super().draw(results), "trace.png": draw_traces(results, self.settings.layers)}
+        pictures = dict(super().draw(results))
+        if pictures:
+            pictures["trace.png"] = draw_traces(results, self.settings.layers)
+        return pictures
 
     def table(self, results: Results) -> str:
         """The comparison as a Markdown table, with the final trace of the last layer."""

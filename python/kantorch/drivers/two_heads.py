@@ -104,12 +104,15 @@ class JointTraining(PenalizedNetwork):
             return super().training_step(batch, batch_idx)
         images, labels = batch["target"]
         of_source, of_target = self.network.both(self.shifted(images))
-        terms = {"cross_entropy": cross_entropy(of_target, labels)}
+        terms = {"cross_entropy": self.checked("cross_entropy", cross_entropy(of_target, labels))}
         others, theirs = batch["source"]
         logits, _ = self.network.both(self.shifted(others, 1))
-        terms["source_cross_entropy"] = self.source * cross_entropy(logits, theirs)
+        name = "source_cross_entropy"
+        terms[name] = self.checked(name, self.source * cross_entropy(logits, theirs))
         if self.transport is not None:
-            terms["transport"] = self.transport(of_source, of_target)
+            with self.solver_refuses("transport"):
+                transport = self.transport(of_source, of_target)
+            terms["transport"] = self.checked("transport", transport)
         return self.total(terms)
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from kantorch.drivers._command import command_of
 from kantorch.training.driver import Driver
-from kantorch.training.errors import NonFiniteError
+from kantorch.training.errors import ConfigError, NonFiniteError
 from kantorch.training.records import is_number
 from kantorch.training.results import markdown
 from kantorch.training.settings import Count, Index, Settings
@@ -124,7 +124,7 @@ class W1(Driver[W1Settings]):
             for name in s.solvers
         )
         batches = tuple(Trial(BATCHES, "discrete", (("dimension", d),)) for d in s.dimensions)
-        return [Stage(SOLVERS, fits), Stage(BATCHES, batches)]
+        return [Stage(SOLVERS, fits, may_fail=True), Stage(BATCHES, batches)]
 
     def titles(self) -> Mapping[str, str]:
         """Solvers go by their names."""
@@ -140,7 +140,7 @@ class W1(Driver[W1Settings]):
         if dimension not in self._pairs:
             s = self.settings
             self._pairs[dimension] = (
-                FunnelPair.published(dimension, s.funnels)
+                _published(dimension, s.funnels)
                 if s.pair == "funnels"
                 else NetworkPair.draw(dimension)
             )
@@ -192,6 +192,10 @@ class W1(Driver[W1Settings]):
             *(truth.value, truth.standard_error, *outcome.errors, *outcome.slopes),
         )
         record: dict[str, Any] = dict(zip(NUMBERS, values, strict=True))
+        for name, value in record.items():
+            if not is_number(value):
+                msg = f"{name} must be finite, got {value} in {trial.name}"
+                raise NonFiniteError(msg)
         record["history"] = [{"step": i, "estimate": value} for i, value in outcome.history]
         if dimension == 2 and trial.seed == s.first_seed:
             record["surface"] = solver.potential(plane()).reshape(GRID, GRID).tolist()
@@ -236,8 +240,11 @@ class W1(Driver[W1Settings]):
 
     def table(self, results: Results) -> str:
         """Every solver in every dimension: means over the seeds."""
-        found = []
-        for dimension, of_dimension in self.frame(results).groupby("dimension", sort=False):
+        found: list[str] = []
+        frame = self.frame(results)
+        if frame.empty:
+            return "No solver came to an end."
+        for dimension, of_dimension in frame.groupby("dimension", sort=False):
             rows = []
             for solver, group in of_dimension.groupby("solver", sort=False):
                 mean = group.drop(columns=["solver"]).astype(float).mean()
@@ -310,6 +317,8 @@ mean exact cost between mini-batches, not that of a potential.
 
         frame = self.frame(results)
         fits = {t: r for t, r in results.records.items() if t.stage == SOLVERS}
+        if frame.empty:
+            return {}
         truths = frame.groupby("dimension", sort=False)["truth"].first().to_dict()
         batches = {
             int(dict(t.params)["dimension"]): record["batches"]
@@ -345,6 +354,14 @@ def plane(reach: float = 2.5) -> torch.Tensor:
     """The places of a surface (GRID * GRID, 2), row by row from below."""
     axis = torch.linspace(-reach, reach, GRID)
     return torch.cartesian_prod(axis, axis).flip(1)
+
+
+def _published(dimension: int, funnels: int) -> FunnelPair:
+    try:
+        return FunnelPair.published(dimension, funnels)
+    except ValueError as error:
+        msg = f"dimensions must be those of published pairs: {error}; --pair network has all others"
+        raise ConfigError(msg) from error
 
 
 def _shown(value: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,11 @@ from torch import Tensor, nn
 from kantorch.regularizers import FilterWasserstein, RepresentationTransport
 from kantorch.training.augment import shift_images
 from kantorch.training.errors import NonFiniteError
+from kantorch.training.ranks import any_value
 from kantorch.training.trace import PlanTrace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kantorch.training.objective import Objective
 
@@ -98,14 +101,16 @@ class PenalizedNetwork(LightningModule):
         parts = batch if isinstance(batch, dict) else {TARGET: batch}
         images, targets = parts[TARGET]
         if self.regularizer is not None:
-            _follow(self.regularizer)
-        terms = {
-            self.objective.name: self.objective.loss(self.network(self.shifted(images)), targets)
-        }
+            with self.solver_refuses("penalty"):
+                _follow(self.regularizer)
+        loss = self.objective.loss(self.network(self.shifted(images)), targets)
+        terms = {self.objective.name: self.checked(self.objective.name, loss)}
         if self.regularizer is not None:
             if UNLABELLED in parts:  # a penalty looks at the network's last pass
                 self.network(self.shifted(parts[UNLABELLED][0], 1))
-            terms["penalty"] = self.regularizer()
+            with self.solver_refuses("penalty"):
+                penalty = self.regularizer()
+            terms["penalty"] = self.checked("penalty", penalty)
             self._note_traces(self.regularizer)
         return self.total(terms)
 
@@ -115,14 +120,31 @@ class PenalizedNetwork(LightningModule):
             images, self.shift, [self.seed, self.global_step, self.global_rank, *key]
         )
 
+    def checked(self, name: str, term: Tensor) -> Tensor:
+        """The term of a step, which is noted.
+
+        Raises:
+            NonFiniteError: If it is not finite, here or in another process.
+        """
+        value = term.item()
+        self._require_finite(name, value)
+        self._sums[name] = self._sums.get(name, 0.0) + value
+        return term
+
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The sum of a step's terms, which are checked and noted."""
-        for name, term in terms.items():
-            value = term.item()
-            self._require_finite(name, value)
-            self._sums[name] = self._sums.get(name, 0.0) + value
+        """The sum of a step's terms."""
         self._sums["batches"] = self._sums.get("batches", 0.0) + 1
         return torch.stack(list(terms.values())).sum()
+
+    @contextmanager
+    def solver_refuses(self, name: str) -> Iterator[None]:
+        """A transport of what has diverged: solvers refuse costs that are not finite."""
+        try:
+            yield
+        except (ValueError, FloatingPointError) as error:
+            if "finite" not in str(error):
+                raise
+            raise NonFiniteError(self._diverged(f"{name} cannot be computed: {error}")) from error
 
     def _note_traces(self, regularizer: nn.Module) -> None:
         for module in regularizer.modules():
@@ -137,18 +159,30 @@ class PenalizedNetwork(LightningModule):
         self._require_finite("gradient norm", norms.sum().item())
 
     def _require_finite(self, name: str, value: float) -> None:
-        if not torch.isfinite(torch.tensor(value)):
-            msg = (
-                f"{name} must be finite, got {value} in {self.trial} at step {self.global_step} of "
-                f"{self.schedule.steps}; a smaller learning rate or alpha may help"
-            )
-            raise NonFiniteError(msg)
+        # One process alone must not leave the others waiting for it.
+        worst = any_value(value, lambda v: not math.isfinite(v))
+        if worst is not None:
+            raise NonFiniteError(self._diverged(f"{name} must be finite, got {worst}"))
+
+    def _diverged(self, fault: str) -> str:
+        return (
+            f"{fault} in {self.trial} at step {self.global_step} of {self.schedule.steps}; "
+            "a smaller learning rate or alpha may help"
+        )
+
+    def on_validation_start(self) -> None:
+        """Stop before weights that have overflowed are judged or saved."""
+        for name, weight in self.network.named_parameters():
+            if not weight.isfinite().all():  # the same in every process
+                raise NonFiniteError(self._diverged(f"the weights {name} must be finite"))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure and, against the reference, look how many neurons kept their place."""
         images, targets = batch
         observe = self.network if self._trace is None else self._trace.observe
-        self.metric.update(observe(images), targets)
+        with self.solver_refuses("the trace"):
+            outputs = observe(images)
+        self.metric.update(outputs, targets)
 
     def on_validation_epoch_end(self) -> None:
         """Close the round: one row of history, and the same numbers for the logger."""
@@ -156,7 +190,8 @@ class PenalizedNetwork(LightningModule):
         row = {name: total / batches for name, total in self._sums.items()}
         row[f"validation_{self.measure}"] = self.metric.compute().item()
         if self._trace is not None:
-            traces = self._trace.compute()
+            with self.solver_refuses("the trace"):
+                traces = self._trace.compute()
             row |= {f"validation_trace_{layer}": trace for layer, trace in traces.items()}
         if self._watched is not None:
             row |= self._watched()

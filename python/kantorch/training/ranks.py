@@ -109,6 +109,15 @@ def first_decides(decide: Callable[[], T]) -> T:
     return decided
 
 
+def any_value(value: float, wrong: Callable[[float], bool]) -> float | None:
+    """Return a number that is wrong in some process, the same in every one; None: it is in none."""
+    if world_size() == 1:
+        return value if wrong(value) else None
+    fault = torch.tensor(float(wrong(value)))
+    distributed.all_reduce(fault, distributed.ReduceOp.MAX)
+    return next(filter(wrong, all_values(value))) if fault else None
+
+
 def all_values(value: T) -> list[T]:
     """Return every process's value, in the order of the processes."""
     if world_size() == 1:

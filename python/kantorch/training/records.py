@@ -27,13 +27,19 @@ if TYPE_CHECKING:
     Select = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def read_record(folder: Path, trial: str, faults: Faults) -> dict[str, Any] | None:
+FAILED = "failed"  # of a record: why there is no other
+
+
+def read_record(
+    folder: Path, trial: str, faults: Faults, *, tolerant: bool = False
+) -> dict[str, Any] | None:
     """Return what a finished trial left, or None if it has not finished.
 
     Args:
         folder: The trial's.
         trial: Its name.
         faults: Says what is wrong with the driver's part of the record.
+        tolerant: Whether the trial may have failed; its record then holds the reason.
 
     Raises:
         RunError: If the file cannot be read, or is not what the trial writes; the message names the
@@ -43,7 +49,8 @@ def read_record(folder: Path, trial: str, faults: Faults) -> dict[str, Any] | No
     if not path.exists():
         return None
     record = read_json(path)
-    for fault in (*_faults(record, trial), *faults(record)):
+    failed = tolerant and isinstance(record.get(FAILED), str)
+    for fault in (*_faults(record, trial), *(() if failed else faults(record))):
         msg = f"{path} is damaged: {fault}; delete it to compute it again"
         raise RunError(msg)
     return record

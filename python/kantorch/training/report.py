@@ -72,7 +72,7 @@ def _report(driver: Driver[Any], results: Results) -> str:
         for name in ("torch", "lightning", "torchmetrics", "scikit-learn", "numpy")
     )
     return f"""{driver.report(results).rstrip()}
-{_differences(results)}
+{_failures(results)}{_differences(results)}
 ## Machine
 
 {platform.machine()}, {platform.system()}, {os.cpu_count()} cores, {settings.num_threads} thread(s),
@@ -86,6 +86,34 @@ The trials took {seconds:.0f} s, without what was lost to interruptions.
 {dump_yaml(settings.to_mapping()).rstrip()}
 ```
 """
+
+
+def _failures(results: Results) -> str:
+    if not results.failed:
+        return ""
+    listed = "\n".join(f"- `{trial.name}`: {why}" for trial, why in results.failed.items())
+    lost = "".join(f"\n{text}" for text in _lost(results))
+    return f"""
+## Trials that failed
+
+{len(results.failed)} of {len(results.failed) + len(results.records)} trials diverged. They have no
+numbers, and the points of grids that they stand for were not chosen.{lost}
+
+{listed}
+"""
+
+
+def _lost(results: Results) -> list[str]:
+    """Methods of the compared stage that failures have left without a choice, in words."""
+    found = []
+    for method, title in results.titles.items():
+        failed = [trial for trial in results.failed if trial.method == method]
+        scored = [trial for trial in results.scores if trial.method == method]
+        if failed and not scored:
+            found.append(f"Every trial of {title} failed.")
+        elif failed and results.scores and method not in results.chosen:
+            found.append(f"Every point of the grid of {title} has a trial that failed.")
+    return found
 
 
 def _differences(results: Results) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -29,6 +29,7 @@ class Results:
         scores: What each trial of the compared stage scored; 1 is best.
         chosen: The point of its grid that each method's scores chose.
         test: What each chosen trial reached in the test.
+        failed: Why trials have left nothing.
     """
 
     titles: Mapping[str, str]
@@ -36,6 +37,7 @@ class Results:
     scores: Mapping[Trial, float]
     chosen: Mapping[str, Params]
     test: Mapping[Trial, float]
+    failed: Mapping[Trial, str] = field(default_factory=dict)
 
     @property
     def seeds(self) -> list[int]:
@@ -44,7 +46,8 @@ class Results:
 
     def grid(self, method: str) -> dict[str, list[float]]:
         """The values that were tried, by parameter, the smallest first."""
-        points = [trial.params for trial in self.scores if trial.method == method]
+        tried = [*self.scores, *self.failed]
+        points = [trial.params for trial in tried if trial.method == method]
         values: dict[str, set[float]] = {}
         for name, value in itertools.chain(*points):
             values.setdefault(name, set()).add(value)
@@ -74,6 +77,8 @@ class Results:
 
     def frame(self) -> pd.DataFrame:
         """One row per trial of the compared stage."""
+        stages = {trial.stage for trial in self.scores}
+        failed = {trial: None for trial in self.failed if trial.stage in stages}
         rows: list[dict[str, Any]] = [
             {"method": trial.method}
             | dict(trial.params)
@@ -83,7 +88,7 @@ class Results:
                 "chosen": int(trial in self.test),
                 "test": self.test.get(trial),
             }
-            for trial, score in self.scores.items()
+            for trial, score in {**self.scores, **failed}.items()
         ]
         last = ["seed", "validation", "chosen", "test"]
         found = pd.DataFrame(rows)
@@ -110,6 +115,8 @@ class Results:
                     "validation %": spread(scores),
                 }
                 row |= {name: column[method] for name, column in more.items()}
+            elif any(trial.method == method for trial in self.failed):
+                row["chosen"] = "diverged"
             rows.append(row)
         return markdown(pd.DataFrame(rows).fillna(ABSENT))
 

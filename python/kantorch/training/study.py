@@ -16,19 +16,19 @@ from tqdm import tqdm
 
 from kantorch.training.choice import choose
 from kantorch.training.driver import Place
-from kantorch.training.errors import ConfigError, RunError
+from kantorch.training.errors import ConfigError, NonFiniteError, RunError
 from kantorch.training.files import write_json
 from kantorch.training.folder import LAST, RECORD, TEST, digest, open_folder
 from kantorch.training.lock import folder_lock
 from kantorch.training.ranks import all_values, first_decides, is_writer, join, world_size
-from kantorch.training.records import read_record, read_test
+from kantorch.training.records import FAILED, read_record, read_test
 from kantorch.training.report import write_report
 from kantorch.training.results import Results
 from kantorch.training.settings import difference
 from kantorch.training.workers import finish_in_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kantorch.training.driver import Driver
@@ -103,30 +103,37 @@ class Study:
     def _results(self) -> Results:
         stages = self.driver.stages()
         records: dict[Trial, dict[str, Any]] = {}
+        failed: dict[Trial, str] = {}
         with self._bar(stages) as bar:
             place = Place(self.folder, bar.update)
             for stage in stages:
                 shared: list[Trial] = []
                 if self.workers > 1:
                     shared = [t for t in stage.trials if not (place.of(t) / RECORD).exists()]
-                    finish_in_processes(self.driver, place, shared, self.workers)
+                    finish_in_processes(
+                        self.driver, place, shared, self.workers, tolerant=stage.tolerant
+                    )
                 for trial in stage.trials:
                     bar.set_description(trial.name)
                     # What the processes did has been told already.
                     where = Place(self.folder) if trial in shared else place
-                    records[trial] = finish(self.driver, trial, where)
+                    record = finish(self.driver, trial, where, tolerant=stage.tolerant)
+                    if FAILED in record:
+                        failed[trial] = record[FAILED]
+                    else:
+                        records[trial] = record
             compared = [trial for stage in stages if stage.compared for trial in stage.trials]
-            scores = {trial: self.driver.score(records[trial]) for trial in compared}
-            chosen = choose(scores)
-            test = self._test(scores, chosen, place) if compared else {}
-        return Results(self.driver.titles(), records, scores, chosen, test)
+            scores = {t: self.driver.score(records[t]) for t in compared if t in records}
+            chosen = choose(scores, failed)
+            test = self._test(scores, chosen, place) if chosen else {}
+        return Results(self.driver.titles(), records, scores, chosen, test, failed)
 
     def _test(
         self, scores: Mapping[Trial, float], chosen: Mapping[str, Params], place: Place
     ) -> dict[Trial, float]:
         """Measure the chosen trials on the test part: once, after every choice is made."""
         path = self.folder / TEST
-        trials = {t.name: t for t in scores if t.params == chosen[t.method]}
+        trials = {t.name: t for t in scores if t.params == chosen.get(t.method)}
         least = self.driver.least
         known = first_decides(lambda: read_test(path, list(trials), least))
         if known is None:
@@ -150,19 +157,33 @@ class Study:
         )
 
 
-def finish(driver: Driver[Any], trial: Trial, place: Place) -> dict[str, Any]:
-    """Do a trial, unless it has left its record, and return that."""
+def finish(
+    driver: Driver[Any], trial: Trial, place: Place, *, tolerant: bool = False
+) -> dict[str, Any]:
+    """Do a trial, unless it has left its record, and return that.
+
+    If `tolerant`, a trial that diverges leaves a record, too: of the reason.
+    """
     folder = place.of(trial)
 
     def read() -> dict[str, Any] | None:
-        return read_record(folder, trial.name, lambda record: driver.faults(trial, record))
+        def faults(record: Mapping[str, Any]) -> Iterable[str]:
+            return driver.faults(trial, record)
+
+        return read_record(folder, trial.name, faults, tolerant=tolerant)
 
     finished = first_decides(read)
     if finished is not None:
         place.advance(driver.steps(trial))
         return finished
     started = time.perf_counter()
-    record: dict[str, Any] = {"trial": trial.name} | driver.run(trial, place)
+    record: dict[str, Any] = {"trial": trial.name}
+    try:
+        record |= driver.run(trial, place)
+    except NonFiniteError as error:
+        if not tolerant:
+            raise
+        record[FAILED] = str(error)
     record["seconds"] = time.perf_counter() - started
 
     def keep() -> dict[str, Any]:

@@ -52,11 +52,19 @@ class Stage:
         trials: What is to be done.
         compared: Whether it is the one whose methods are compared: their parameters are chosen by
             the trials' scores, and the chosen trials are tested.
+        may_fail: Whether a trial that diverges is kept as one that failed, instead of ending the
+            study; nothing may need it. A compared stage always may.
     """
 
     name: str
     trials: tuple[Trial, ...]
     compared: bool = False
+    may_fail: bool = False
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether the study outlives a trial that diverges."""
+        return self.compared or self.may_fail
 
 
 def grid_points(grid: Mapping[str, Sequence[float]]) -> list[Params]:

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def finish_in_processes(
-    driver: Driver[Any], place: Place, trials: Sequence[Trial], workers: int
+    driver: Driver[Any],
+    place: Place,
+    trials: Sequence[Trial],
+    workers: int,
+    *,
+    tolerant: bool = False,
 ) -> None:
     """Do trials of one stage, several at a time.
 
@@ -37,6 +42,7 @@ def finish_in_processes(
         place: Where.
         trials: Those that are not finished.
         workers: Processes.
+        tolerant: See `kantorch.training.study.finish`.
 
     Raises:
         RunError: Whatever stops a trial; the others are then given up, and their checkpoints kept.
@@ -52,7 +58,7 @@ def finish_in_processes(
     processes = pool._processes
     try:
         with _sigterm_as_error():
-            for future in as_completed([pool.submit(_finish, trial) for trial in trials]):
+            for future in as_completed([pool.submit(_finish, trial, tolerant) for trial in trials]):
                 place.advance(future.result())
     except BaseException:
         for process in list(processes.values()):
@@ -85,11 +91,11 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _finish(trial: Trial) -> int:
+def _finish(trial: Trial, tolerant: bool) -> int:
     """Do a trial and return its steps."""
     from kantorch.training.study import finish
 
-    finish(_driver, trial, _place)
+    finish(_driver, trial, _place, tolerant=tolerant)
     return _driver.steps(trial)
 
 
