@@ -23,7 +23,7 @@ from kantorch.drivers.penalties import METHODS
 from kantorch.regularizers import RepresentationTransport
 from kantorch.training import ConfigError, RunError, Study, Trial
 from kantorch.training.driver import Place
-from kantorch.training.model import make_network, with_permuted_neurons
+from kantorch.training.model import make_network, with_fitted_head, with_permuted_neurons
 from kantorch.training.tasks import Tasks
 from training.tiny import run_transfer, tiny
 
@@ -196,6 +196,20 @@ def test_a_permuted_start_is_the_same_function_with_its_neurons_elsewhere():
             terms[kind] = penalty().item()
     assert abs(terms["optimal"]) < 1e-6
     assert terms["identity"] > 1e-3
+
+
+def test_a_fitted_head_solves_what_the_features_tell_apart():
+    torch.manual_seed(0)
+    network = make_network(1, (4, 8, 16), 3, seed=0)
+    labels = torch.arange(20) % 2
+    images = torch.rand(20, 1, 8, 8) + labels.view(-1, 1, 1, 1)
+    batches = [(images[:7], labels[:7]), (images[7:], labels[7:])]
+    fitted = with_fitted_head(network, 2, batches, torch.nn.functional.cross_entropy, decay=1e-6)
+    assert (fitted(images).argmax(1) == labels).all()
+    assert torch.equal(fitted.block3[0].weight, network.block3[0].weight)
+    assert network.head.out_features == 3
+    held = with_fitted_head(network, 2, batches, torch.nn.functional.cross_entropy, decay=1e3)
+    assert held.head.weight.norm() < 1e-3 * fitted.head.weight.norm()
 
 
 def test_each_seed_permutes_the_start_in_its_own_way(tmp_path):

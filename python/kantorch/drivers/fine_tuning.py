@@ -13,6 +13,7 @@ from pydantic import field_validator
 from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names
 from kantorch.drivers.penalties import METHODS, Pair
 from kantorch.regularizers import KnowledgeDistillation
+from kantorch.training.batches import evaluation_loader
 from kantorch.training.model import (
     HEAD,
     LAYERS,
@@ -46,7 +47,7 @@ class FineTuningSettings(ComparisonSettings):
     known: ClassVar[Methods] = METHODS
 
     methods: Names = ("none", "l2", "l2sp", "identity", "uniform", "optimal")
-    """Which to compare; also kd, fitnet, bss, delta, and sums such as l2sp+bss."""
+    """Which to compare; also kd, fitnet, bss, delta, delta_attention, and sums such as l2sp+bss."""
     layers: Names = ("pool",)
     """Layers that penalties on representations compare: block1, block2, block3, pool."""
     penalty_data: Literal["batch", "unlabelled"] = "batch"
@@ -229,7 +230,9 @@ class FineTuning(Comparison[S]):
             layers=s.layers,
             head=(HEAD,),
             head_beta=s.head_beta,
-            example=split.train[0][0][None],
+            labelled=list(evaluation_loader(split.train)),
+            loss=self.objective.loss,
+            outputs=self.outputs,
             temperature=s.temperature,
             temperature_squared=s.temperature_squared,
             spatial=s.spatial,

@@ -18,15 +18,18 @@ from kantorch.regularizers import (
     KnowledgeDistillation,
     RepresentationTransport,
     Watch,
+    channel_attention,
 )
 from kantorch.training.methods import Methods
+from kantorch.training.model import with_fitted_head
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor, nn
 
     from kantorch.regularizers import KernelPrior
+    from kantorch.training.model import ConvNet
 
 METHODS = Methods()
 
@@ -42,7 +45,9 @@ class Pair:
         layers: What representations are compared at.
         head: The modules of the student that are new on the target task.
         head_beta: The strength of L2-SP and DELTA on the head.
-        example: One example of the target task.
+        labelled: The labelled examples of the target task, in batches.
+        loss: Of outputs and labels.
+        outputs: Of the student.
         temperature: Of distillation.
         temperature_squared: Whether distillation is multiplied by its square.
         spatial: What a neuron of a feature map is.
@@ -53,12 +58,14 @@ class Pair:
     """
 
     student: nn.Module
-    teacher: nn.Module
+    teacher: ConvNet
     start: nn.Module
     layers: Sequence[str]
     head: Sequence[str]
     head_beta: float
-    example: Tensor
+    labelled: Sequence[tuple[Tensor, Tensor]]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    outputs: int
     temperature: float
     temperature_squared: bool
     spatial: Literal["mean", "flatten"]
@@ -147,7 +154,7 @@ def kd(pair: Pair, alpha: float) -> KnowledgeDistillation:
 @METHODS.method("fitnet", title="FitNet", grid={"alpha": (0.1, 0.3, 1, 3)})
 def fitnet(pair: Pair, alpha: float) -> FitNet:
     """Features, through a trained regressor, near the teacher's."""
-    return FitNet(pair.watch, layers=pair.layers, example=pair.example, alpha=alpha)
+    return FitNet(pair.watch, layers=pair.layers, example=pair.labelled[0][0][:1], alpha=alpha)
 
 
 @METHODS.method("compressed", title="compressed first", needs={"compressed_start"})
@@ -164,7 +171,26 @@ def bss(pair: Pair, alpha: float) -> BSS:
 @METHODS.method("delta", title="DELTA", grid={"alpha": (0.0001, 0.001, 0.01)}, needs={"same_width"})
 def delta(pair: Pair, alpha: float) -> DELTA:
     """Feature maps near the teacher's, every channel with the same attention."""
-    return DELTA(pair.watch, layers=pair.layers, head=pair.head, alpha=alpha, beta=pair.head_beta)
+    return _delta(pair, alpha)
+
+
+@METHODS.method(
+    "delta_attention",
+    title="DELTA, attention",
+    grid={"alpha": (0.0001, 0.001, 0.01)},
+    needs={"same_width"},
+)
+def delta_attention(pair: Pair, alpha: float) -> DELTA:
+    """The same, with attention to the channels that the source network's fit to the target needs."""
+    fitted = with_fitted_head(pair.teacher, pair.outputs, pair.labelled, pair.loss)
+    attention = channel_attention(fitted, pair.labelled, layers=pair.layers, loss=pair.loss)
+    return _delta(pair, alpha, attention=attention)
+
+
+def _delta(pair: Pair, alpha: float, **options: Any) -> DELTA:
+    return DELTA(
+        pair.watch, layers=pair.layers, head=pair.head, alpha=alpha, beta=pair.head_beta, **options
+    )
 
 
 def _filters(pair: Pair, alpha: float, **options: Any) -> FilterWasserstein:

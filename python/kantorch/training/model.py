@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 HEAD = "head"
 LAYERS = ("block1", "block2", "block3", "pool")
@@ -70,6 +70,31 @@ def with_new_head(source: ConvNet, classes: int, seed: int) -> ConvNet:
     network = make_network(source.in_channels, source.channels, classes, seed)
     encoder = {k: v for k, v in source.state_dict().items() if not k.startswith(f"{HEAD}.")}
     network.load_state_dict(encoder, strict=False)
+    return network
+
+
+def with_fitted_head(
+    source: ConvNet,
+    classes: int,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    decay: float = 1e-3,
+) -> ConvNet:
+    """Copy a network, with a head that minimises loss + decay/2 ||weights||^2 on its own features."""
+    network = with_new_head(source, classes, 0)
+    with torch.no_grad():
+        pairs = [(network.features(images), labels) for images, labels in batches]
+    features, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    head = network.head
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        total = loss(head(features), labels) + decay / 2 * head.weight.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     return network
 
 
