@@ -243,6 +243,7 @@ def test_the_default_tolerance_is_met_long_before_the_default_limit(kind, shape,
 
 def test_newton_steps_count_as_iterations(rng):
     cost = torch.from_numpy(planar_cost(rng, 1, 30, 20)[0])
+    uniform = [torch.full((k,), 1 / k, dtype=torch.float64) for k in (30, 20)]
     long = kantorch.solve(cost, method="ipot")
     assert long.converged
     for limit in range(int(long.n_iter) - 12, int(long.n_iter) + 3):
@@ -251,9 +252,7 @@ def test_newton_steps_count_as_iterations(rng):
             result = kantorch.solve(cost, method="ipot", max_iter=limit)
         assert int(result.n_iter) <= limit
         assert bool(result.converged) == (limit >= int(long.n_iter))
-        laws.check(
-            result, cost, *(torch.full((k,), 1 / k).double() for k in (30, 20)), method="ipot"
-        )
+        laws.check(result, cost, *uniform, method="ipot")
 
 
 def test_warning_names_the_marginal_error_where_it_missed(rng):
