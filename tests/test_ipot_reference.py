@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -212,6 +213,46 @@ def test_most_small_problems_reach_the_default_tolerance(dtype, rng):
     assert bool((result.gap <= 1.01 * allowed)[there].all())  # the gap agrees with the status
     assert bool(((result.value - exact.value).abs() <= 2 * allowed)[there].all())
     assert bool((result.lower_bound <= exact.value).all())
+
+
+def planar_cost(rng, batch, n, m):
+    return ((rng.normal(size=(batch, n, 1, 2)) - rng.normal(size=(batch, 1, m, 2))) ** 2).sum(-1)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "plane", "ties", "blocked"])
+@pytest.mark.parametrize("shape", [(5, 6), (20, 20), (30, 50), (64, 64)], ids=str)
+def test_the_default_tolerance_is_met_long_before_the_default_limit(kind, shape, dtype, rng):
+    batch, (n, m) = 4, shape
+    cost = {
+        "uniform": lambda: rng.random((batch, n, m)),
+        "plane": lambda: planar_cost(rng, batch, n, m),
+        "ties": lambda: rng.integers(0, 6, (batch, n, m)),
+        "blocked": lambda: np.where(rng.random((batch, n, m)) < 0.2, 1e6, rng.random((n, m))),
+    }[kind]()
+    cost = torch.from_numpy(np.asarray(cost, float)).to(dtype)
+    a, b = (torch.from_numpy(rng.dirichlet(np.ones(k), batch)).to(dtype) for k in shape)
+    result = kantorch.solve(cost, a, b, method="ipot")
+    assert bool(result.converged.all()), result.n_iter
+    assert int(result.n_iter.max()) < 2000
+    b = b.double() * (a.double().sum(-1) / b.double().sum(-1))[:, None]
+    laws.check(result, cost, a, b.to(dtype), method="ipot")
+    exact = kantorch.solve(cost, a, b.to(dtype))
+    allowed = 2 * laws.DEFAULT_TOL[dtype] * (cost.amax((1, 2)) - cost.amin((1, 2)))
+    assert bool(((result.value - exact.value).abs() <= allowed).all())
+
+
+def test_newton_steps_count_as_iterations(rng):
+    cost = torch.from_numpy(planar_cost(rng, 1, 30, 20)[0])
+    uniform = [torch.full((k,), 1 / k, dtype=torch.float64) for k in (30, 20)]
+    long = kantorch.solve(cost, method="ipot")
+    assert long.converged
+    for limit in range(int(long.n_iter) - 12, int(long.n_iter) + 3):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+            result = kantorch.solve(cost, method="ipot", max_iter=limit)
+        assert int(result.n_iter) <= limit
+        assert bool(result.converged) == (limit >= int(long.n_iter))
+        laws.check(result, cost, *uniform, method="ipot")
 
 
 def test_warning_names_the_marginal_error_where_it_missed(rng):

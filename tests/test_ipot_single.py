@@ -71,6 +71,28 @@ def test_small_and_large_problems_take_the_same_iterates(shape, beta, rng):
         assert not padded.plan[:, m:].any()
 
 
+@pytest.mark.parametrize("iterations", [40, 120, 200])
+@pytest.mark.parametrize("kind", ["normal", "integers", "plane"])
+def test_columns_of_underflowed_terms_are_the_double_ones(kind, iterations, rng):
+    # Steps this small let entries vanish that are all that a column is left with some steps later.
+    batch, n, m = 40, 11, 8
+    if kind == "normal":
+        cost = rng.normal(size=(batch, n, m))
+    elif kind == "integers":
+        cost = rng.integers(0, 20, (batch, n, m))
+    else:
+        x, y = rng.normal(size=(batch, n, 1, 2)), rng.normal(size=(batch, 1, m, 2))
+        cost = ((x - y) ** 2).sum(-1)
+    cost = torch.tensor(cost, dtype=torch.float32)
+    beta = 1e-3 * (cost - cost.amin((1, 2), keepdim=True)).double().mean((1, 2))
+    a, b = (torch.tensor(rng.dirichlet(np.ones(k), batch), dtype=torch.float32) for k in (n, m))
+    options = {"method": "ipot", "beta": beta, "max_iter": iterations, "tol": 0.0}
+    single = kantorch.solve(cost, a, b, **options).plan.double()
+    double = kantorch.solve(cost.double(), a.double(), b.double(), **options).plan
+    off = (single - double).abs().sum((1, 2))
+    assert float(off.max()) <= 1e-4, off
+
+
 @pytest.mark.parametrize("beta", [1e-3, 3e-3, 1e-2])
 def test_entries_that_underflowed_come_back(beta):
     # Every row prefers the first column by far more than float32's range, and all but one must leave it.

@@ -7,6 +7,10 @@
 //   log U_t = log a - LSE_j(-t C_ij / beta + log Vt_j),   log V_t = log b - LSE_i(-t C_ij / beta +
 //   log U_t,i).
 // So the plan is of Sinkhorn's family at eps = beta / t.
+//
+// A proximal step of strength beta / k, solved to the end, leads from the exact solution of step t
+// to that of step t + k. With a tolerance, problems that plain steps take long for end with a few
+// steps that grow so: then t is not the number of iterations, but the plan is still at eps = beta / t.
 #pragma once
 
 #include "core/scaling.hpp"

@@ -70,7 +70,8 @@ class OTResult(abc.ABC):
         """(.., n) f, finite everywhere. Defined up to a constant moved from f to g.
 
         exact: optimal dual, ``f_i + g_j <= C_ij`` up to rounding. sinkhorn: ``P_ij = a_i b_j exp((f_i +
-        g_j - C_ij) / reg)``. ipot: ``(beta / t) log U``, c-transformed at points without mass.
+        g_j - C_ij) / reg)``. ipot: ``(beta / t) log U``, c-transformed at points without mass, where a
+        Newton step stands for as many steps t as it brings the plan forward.
         """
         return self._f.detach().to(self._cost.dtype, copy=True)
 

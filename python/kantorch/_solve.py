@@ -56,7 +56,8 @@ def solve(
             augmentations of the exact solver (default unlimited).
         tol: L1 error of both marginals relative to the mass, for IPOT also the gap relative to the
             spread of the cost. None means 1e-5 in float32, 1e-8 in float64. 0.0 means exactly
-            `max_iter` plain iterations. The exact solver is exact and ignores it.
+            `max_iter` plain iterations; otherwise slowly converging problems end with Newton's method, each
+            step of which counts as an iteration. The exact solver is exact and ignores it.
         potentials_init: (f, g) to start from, (n,) and (m,) or batched, for instance the potentials of
             the previous training step.
         num_threads: at least 1; None means `torch.get_num_threads()`. It never changes a result.
@@ -69,7 +70,7 @@ def solve(
         ValueError: any other fault; names the argument, the first bad index, its value and the rule.
 
     Memory: beside its outputs of O(n + m), a solve allocates per thread that works on a problem of its
-    own at most n * m numbers of the dtype computed in (small problems of IPOT up to 4.2 MiB more), or
+    own at most n * m numbers of the dtype computed in (small problems of IPOT up to 6.4 MiB more), or
     min(n, m)^2 float64 for a Newton step of Sinkhorn; see docs/memory.md. A plan is made when it is asked for.
 
     Sources: Cuturi, NeurIPS 2013 (Sinkhorn); Xie, Wang, Wang, Zha, UAI 2019 (IPOT); Peyré and Cuturi,

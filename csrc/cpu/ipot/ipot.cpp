@@ -8,26 +8,44 @@
 #include "cpu/ipot/log.hpp"
 #include "cpu/ipot/state.hpp"
 #include "cpu/scaling/bound.hpp"
+#include "cpu/scaling/newton.hpp"
 #include "cpu/scaling/result.hpp"
 #include "cpu/scaling/weights.hpp"
 
 namespace kantorch::cpu {
 namespace {
 
+// Newton's matrix of larger problems would be more than 2.1 MiB.
+constexpr Index most_newton = 512;
+
+// Plain steps come first, as many as cost what Newton's method takes to the end this often.
+constexpr double patience = 2;
+
+template <class T>
+bool has_newton(const IpotProblem<T>& problem) noexcept {
+  const Index n = problem.cost.rows, m = problem.cost.cols;
+  return problem.tol > 0 && std::min(n, m) <= most_newton;
+}
+
 // The scratch of one problem at a time. State is IpotState<T>, on a stored cost, or IpotLog<T>.
 template <class T, class State>
 struct Workspace {
   static constexpr bool stored = std::is_same_v<State, IpotState<T>>;
 
-  Workspace(Arena& arena, Index n, Index m, Index dims) noexcept
+  Workspace(Arena& arena, Index n, Index m, Index dims, bool second_order) noexcept
       : a(arena.take<double>(n)),
         b(arena.take<double>(m)),
         f(arena.take<double>(n)),
         g(arena.take<double>(m)),
         price(arena.take<double>(n)),
+        f_from(arena.take<double>(n)),
+        g_from(arena.take<double>(m)),
         scratch(arena.take<double>(dual_value_scratch(n, m))),
         passes(arena, n, m, stored),
-        state(make_state(arena, n, m, dims)) {}
+        state(make_state(arena, n, m, dims)),
+        newton(arena, passes, second_order ? n : 0, second_order ? m : 0,
+               arena.take<double>(second_order ? Laplacian::weights_for(Schur<T>::size_for(n, m))
+                                               : 0)) {}
 
   State make_state(Arena& arena, Index n, Index m, [[maybe_unused]] Index dims) noexcept {
     if constexpr (stored) {
@@ -41,10 +59,13 @@ struct Workspace {
   double* b;
   double* f;
   double* g;
-  double* price;  // F of the step before, then the price of the last step
+  double* price;   // F before the last step, then the price of the last step
+  double* f_from;  // F and G before the last long step
+  double* g_from;
   double* scratch;
   GibbsPasses<T> passes;
   State state;
+  Newton<T> newton;
 };
 
 // Whether rounding keeps the error up: it has not improved for long, and is as small as what the
@@ -65,17 +86,99 @@ struct Progress {
   }
 };
 
-// The best bound from the prices of the last step, beta (F_t - F_{t-1}), and from the potentials.
-// Near the end each step moves F by a dual optimum over beta, so the error of the first falls as
-// fast as that of the plan, while that of the second, the mean of all steps, falls like 1 / t.
-template <class T, class Work>
-bool best_bound(const IpotProblem<T>& problem, Index k, Work& work, const double* f,
-                double sufficient, const Cpu& exec, double* bound) noexcept {
+// One problem.
+template <class T, class State>
+class Ipot {
+ public:
+  Ipot(const IpotProblem<T>& problem, Index k, const ScalingResult& result, Arena& arena,
+       const Cpu& exec) noexcept
+      : problem_(problem),
+        k_(k),
+        n_(problem.cost.rows),
+        m_(problem.cost.cols),
+        result_(result),
+        exec_(exec),
+        fixed_(!(problem.tol > 0)),
+        second_order_(Workspace<T, State>::stored && has_newton(problem)),
+        work_(arena, n_, m_, problem.cost.points.dims, second_order_) {}
+
+  // False if it was stopped, as in all below.
+  template <class Cost>
+  bool run(const Cost& cost) noexcept;
+
+ private:
+  bool choose_step() noexcept;
+  bool step_to(Index t) noexcept;
+  bool long_steps(bool* reached) noexcept;
+  bool write(bool last, double* worst) noexcept;
+  bool best_bound(double sufficient, double* bound) noexcept;
+
+  Index made() const noexcept { return work_.state.steps() + newton_made_; }
+
+  bool end(Status status) noexcept { return end(status, made()); }
+  bool end(Status status, Index steps) noexcept {
+    result_.status[k_] = static_cast<std::int32_t>(status);
+    result_.n_iter[k_] = steps;
+    return true;
+  }
+
+  const IpotProblem<T>& problem_;
+  const Index k_;
+  const Index n_;
+  const Index m_;
+  const ScalingResult& result_;
+  const Cpu& exec_;
+  const bool fixed_;
+  const bool second_order_;
+  Workspace<T, State> work_;
+  Normalised normal_{};
+  double beta_ = 0;
+  double spread_ = 0;
+  Index newton_made_ = 0;
+};
+
+template <class T, class State>
+bool Ipot<T, State>::choose_step() noexcept {
+  beta_ = problem_.beta == nullptr ? 0 : problem_.beta[k_];
+  if (fixed_ && beta_ > 0) return true;
+  CostRange range;
+  if (!cost_range(work_.passes.cost_rows(), work_.a, work_.b, exec_, &range)) return false;
+  spread_ = range.high - range.low;
+  if (beta_ > 0) return true;
+  double mean;
+  if (!mean_excess(work_.passes.cost_rows(), work_.a, work_.b, range.low, exec_, &mean))
+    return false;
+  beta_ = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
+  return true;
+}
+
+// Plain steps; then F, G and the price of the last step, beta (F_t - F_{t-1}).
+template <class T, class State>
+bool Ipot<T, State>::step_to(Index t) noexcept {
+  while (work_.state.steps() < t - 1) {
+    if (!work_.state.step()) return false;
+  }
+  std::fill_n(work_.price, n_, 0.0);
+  if (!fixed_ && t > 1) work_.state.potentials(work_.price, work_.g);
+  if (!work_.state.step()) return false;
+  normal_.eps = beta_ / static_cast<double>(t);
+  work_.passes.set_rate(rate_of(normal_.eps));
+  work_.state.potentials(work_.f, work_.g);
+  for (Index i = 0; i < n_ && !fixed_; ++i) work_.price[i] = beta_ * (work_.f[i] - work_.price[i]);
+  return true;
+}
+
+// The best bound from the prices of the last step and from the potentials. Near the end each step
+// moves F by a dual optimum over beta, so the error of the first falls as fast as that of the plan,
+// while that of the second, the mean of all steps, falls like 1 / t.
+template <class T, class State>
+bool Ipot<T, State>::best_bound(double sufficient, double* bound) noexcept {
   *bound = -std::numeric_limits<double>::infinity();
-  for (const double* dual : {static_cast<const double*>(work.price), f}) {
+  for (const double* dual :
+       {static_cast<const double*>(work_.price), static_cast<const double*>(result_.f + k_ * n_)}) {
     double value;
-    if (!dual_value(work.passes.cost_rows(), problem.a[k], problem.b[k], dual, work.scratch, exec,
-                    &value))
+    if (!dual_value(work_.passes.cost_rows(), problem_.a[k_], problem_.b[k_], dual, work_.scratch,
+                    exec_, &value))
       return false;
     *bound = std::max(*bound, value);
     if (*bound >= sufficient) break;
@@ -83,81 +186,105 @@ bool best_bound(const IpotProblem<T>& problem, Index k, Work& work, const double
   return true;
 }
 
-template <class T, class State, class Cost>
-bool solve(const IpotProblem<T>& problem, Index k, const Cost& cost, const ScalingResult& result,
-           Arena& arena, const Cpu& exec) noexcept {
-  const Index n = problem.cost.rows, m = problem.cost.cols;
-  Workspace<T, State> work(arena, n, m, problem.cost.points.dims);
-  const double mass = normalise(problem.a[k], n, work.a),
-               mass_b = normalise(problem.b[k], m, work.b);
-  Normalised normal{n, m, work.a, work.b, mass, mass_b, 1};
-  const bool fixed = !(problem.tol > 0);
-  auto& status = result.status[k];
-  auto& n_iter = result.n_iter[k];
+// The result of the present potentials, and the larger of the two errors that are compared with
+// tol: the gap counts where the marginals are good enough, and at the `last` time.
+template <class T, class State>
+bool Ipot<T, State>::write(bool last, double* worst) noexcept {
+  if (!write_result(normal_, work_.passes, work_.f, work_.g, k_, result_)) return false;
+  result_.value[k_] = result_.value_linear[k_];
+  const double error = *worst = result_.marginal_error[k_];
+  // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
+  if (fixed_ || !(spread_ > 0) || !(error <= problem_.tol || last)) return true;
+  const double scale = normal_.mass * spread_, linear = result_.value_linear[k_];
+  double bound;
+  if (!best_bound(linear - problem_.tol * scale, &bound)) return false;
+  const double gap = linear - bound;
+  if (gap > problem_.tol * scale) *worst = std::max(error, gap / scale);
+  const Index dims = problem_.cost.points.dims;
+  result_.bound[k_] = dims > 0 ? below_rounded_distances(bound, problem_.a[k_], n_, dims) : bound;
+  return true;
+}
 
-  work.passes.bind(cost, work.a, work.b, exec);
-  double beta = problem.beta == nullptr ? 0 : problem.beta[k], spread = 0;
-  if (!fixed || !(beta > 0)) {
-    CostRange range;
-    if (!cost_range(work.passes.cost_rows(), work.a, work.b, exec, &range)) return false;
-    spread = range.high - range.low;
-    if (!(beta > 0)) {
-      double mean;
-      if (!mean_excess(work.passes.cost_rows(), work.a, work.b, range.low, exec, &mean))
-        return false;
-      beta = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
+// Long steps, each solved to the end by Newton's method, from the present potentials on: one of the
+// strength beta / (c - 1) t leads from t to c t, where the plan is at eps = beta / c t. It begins
+// where the price of the step before leads. Ends without success where Newton's method stalls far
+// from the marginals, at the latest where rounding the potentials changes the plan by tol.
+template <class T, class State>
+bool Ipot<T, State>::long_steps(bool* reached) noexcept {
+  constexpr double growth = 4;
+  const double longest = beta_ / spread_ * problem_.tol * 0x1p53;
+  double t = static_cast<double>(work_.state.steps()), from = 0;
+  *reached = false;
+  if (t >= longest) return true;
+  std::fill_n(work_.f_from, n_, 0.0);
+  std::fill_n(work_.g_from, m_, 0.0);
+  while (made() < problem_.max_iter) {
+    normal_.eps = beta_ / t;
+    work_.passes.set_rate(rate_of(normal_.eps));
+    Index steps;
+    bool stalled;
+    if (!work_.newton.run(work_.a, work_.b, work_.f, work_.g, problem_.tol / 4,
+                          problem_.max_iter - made(), &steps, &stalled))
+      return false;
+    newton_made_ += std::max<Index>(steps, 1);
+    for (Index i = 0; i < n_; ++i)
+      work_.price[i] = beta_ * ((work_.f[i] - work_.f_from[i]) / (t - from));
+    double worst;
+    if (!write(made() >= problem_.max_iter, &worst)) return false;
+    *reached = worst <= problem_.tol;
+    if (*reached || t >= longest || (stalled && result_.marginal_error[k_] > problem_.tol))
+      return true;
+    const double next = std::min(growth * t, longest), ahead = (next - t) / (t - from);
+    for (Index i = 0; i < n_; ++i) {
+      const double now = work_.f[i];
+      work_.f[i] += ahead * (now - work_.f_from[i]);
+      work_.f_from[i] = now;
     }
+    for (Index j = 0; j < m_; ++j) {
+      const double now = work_.g[j];
+      work_.g[j] += ahead * (now - work_.g_from[j]);
+      work_.g_from[j] = now;
+    }
+    from = t;
+    t = next;
   }
+  return true;
+}
+
+template <class T, class State>
+template <class Cost>
+bool Ipot<T, State>::run(const Cost& cost) noexcept {
+  normal_ = {n_, m_, work_.a, work_.b, 0, 0, 1};
+  const double mass = normal_.mass = normalise(problem_.a[k_], n_, work_.a);
+  const double mass_b = normal_.mass_b = normalise(problem_.b[k_], m_, work_.b);
+  work_.passes.bind(cost, work_.a, work_.b, exec_);
+  if (!choose_step()) return false;
+  const Index max_iter = problem_.max_iter;
   if (!(mass > 0 && mass_b > 0)) {
-    normal.eps = beta / static_cast<double>(fixed ? problem.max_iter : 1);
-    write_empty_result(normal, k, result);
-    status = static_cast<std::int32_t>(fixed ? Status::fixed_iterations : Status::converged);
-    n_iter = fixed ? problem.max_iter : 0;
-    return true;
+    normal_.eps = beta_ / static_cast<double>(fixed_ ? max_iter : 1);
+    write_empty_result(normal_, k_, result_);
+    return end(fixed_ ? Status::fixed_iterations : Status::converged, fixed_ ? max_iter : 0);
   }
-
-  if (!work.state.start(cost, work.a, work.b, beta, problem.g_init[k], exec)) return false;
+  if (!work_.state.start(cost, work_.a, work_.b, beta_, problem_.g_init[k_], exec_)) return false;
   Progress<T> progress;
-  for (Index check = fixed ? problem.max_iter : std::min<Index>(problem.max_iter, 8);;) {
-    while (work.state.steps() < check - 1) {
-      if (!work.state.step()) return false;
+  bool long_steps_left = second_order_ && spread_ > 0;
+  for (Index check = fixed_ ? max_iter : std::min<Index>(max_iter, 8);;) {
+    if (!step_to(check - newton_made_)) return false;
+    double worst;
+    if (!write(made() >= max_iter, &worst)) return false;
+    if (fixed_) return end(Status::fixed_iterations);
+    if (worst <= problem_.tol) return end(Status::converged);
+    if (made() >= max_iter) return end(Status::max_iterations);
+    if (progress.stalled(worst, work_.state.steps(), spread_ / normal_.eps))
+      return end(Status::precision_limit);
+    if (long_steps_left && static_cast<double>(made()) >= patience * Newton<T>::cost(n_, m_)) {
+      long_steps_left = false;
+      bool reached;
+      if (!long_steps(&reached)) return false;
+      if (reached) return end(Status::converged);
+      if (made() >= max_iter) return end(Status::max_iterations);
     }
-    std::fill_n(work.price, n, 0.0);
-    if (!fixed && check > 1) work.state.potentials(work.price, work.g);
-    if (!work.state.step()) return false;
-    const Index t = n_iter = work.state.steps();
-    normal.eps = beta / static_cast<double>(t);
-    work.passes.set_rate(rate_of(normal.eps));
-    work.state.potentials(work.f, work.g);
-    for (Index i = 0; i < n && !fixed; ++i) work.price[i] = beta * (work.f[i] - work.price[i]);
-    if (!write_result(normal, work.passes, work.f, work.g, k, result)) return false;
-    result.value[k] = result.value_linear[k];
-    if (fixed) {
-      status = static_cast<std::int32_t>(Status::fixed_iterations);
-      return true;
-    }
-    const double error = result.marginal_error[k];
-    double worst = error;  // the larger of the two errors that are compared with tol
-    // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
-    if (spread > 0 && (error <= problem.tol || t == problem.max_iter)) {
-      const double scale = mass * spread, linear = result.value_linear[k];
-      double bound;
-      if (!best_bound(problem, k, work, result.f + k * n, linear - problem.tol * scale, exec,
-                      &bound))
-        return false;
-      const double gap = linear - bound;
-      if (gap > problem.tol * scale) worst = std::max(worst, gap / scale);
-      const Index dims = problem.cost.points.dims;
-      result.bound[k] = dims > 0 ? below_rounded_distances(bound, problem.a[k], n, dims) : bound;
-    }
-    const bool reached = worst <= problem.tol;
-    if (reached || t == problem.max_iter || progress.stalled(worst, t, spread / normal.eps)) {
-      status = static_cast<std::int32_t>(reached                 ? Status::converged
-                                         : t == problem.max_iter ? Status::max_iterations
-                                                                 : Status::precision_limit);
-      return true;
-    }
-    check = std::min(problem.max_iter, t + std::max<Index>(8, t / 8));
+    check = std::min(max_iter, made() + std::max<Index>(8, work_.state.steps() / 8));
   }
 }
 
@@ -167,12 +294,12 @@ bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, 
   const Index n = problem.cost.rows, m = problem.cost.cols;
   Arena arena(memory);
   if (!problem.cost.points.given())
-    return solve<T, IpotState<T>>(problem, k, problem.cost[k], result, arena, exec);
+    return Ipot<T, IpotState<T>>(problem, k, result, arena, exec).run(problem.cost[k]);
   if (is_streamed(n, m))
-    return solve<T, IpotLog<T>>(problem, k, problem.cost.points[k], result, arena, exec);
+    return Ipot<T, IpotLog<T>>(problem, k, result, arena, exec).run(problem.cost.points[k]);
   DistanceMatrix<T> distances(arena, n, m);
   return distances.fill(problem.cost.points[k], exec) &&
-         solve<T, IpotState<T>>(problem, k, distances.view(), result, arena, exec);
+         Ipot<T, IpotState<T>>(problem, k, result, arena, exec).run(distances.view());
 }
 
 template <class T>
@@ -181,10 +308,10 @@ Index bytes_per_problem(const IpotProblem<T>& problem) noexcept {
   const bool points = problem.cost.points.given();
   Arena arena(nullptr);
   if (points && is_streamed(n, m)) {
-    const Workspace<T, IpotLog<T>> work(arena, n, m, problem.cost.points.dims);
+    const Workspace<T, IpotLog<T>> work(arena, n, m, problem.cost.points.dims, false);
   } else {
     if (points) const DistanceMatrix<T> distances(arena, n, m);
-    const Workspace<T, IpotState<T>> work(arena, n, m, 0);
+    const Workspace<T, IpotState<T>> work(arena, n, m, 0, has_newton(problem));
   }
   return arena.bytes();
 }

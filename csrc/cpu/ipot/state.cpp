@@ -139,7 +139,8 @@ bool IpotState<T>::log_step() noexcept {
   const bool quick = single && range.high - range.low <= 40 && std::abs(range.low) <= 60 &&
                      range.high - t * least_ <= 126;
   const T cap = quick ? static_cast<T>((126 + range.low) / t) : std::numeric_limits<T>::infinity();
-  const double smallest_column = quick ? 0x1p-28 : 1e-25;
+  // Otherwise a term that underflows in float is below 2^-126, and 2^-66 beside a row's sum.
+  const double smallest_column = quick ? 0x1p-28 : single ? 0x1p-36 : 1e-25;
   const T slope = static_cast<T>(single ? t : t * rate_);
   const T* r = single ? reduced_ : cost.data;
   const Index stride = single ? row_stride_ : cost.row_stride;

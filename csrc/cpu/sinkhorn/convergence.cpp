@@ -31,14 +31,6 @@ constexpr Index newton_iterations = 20;
 // Without Newton's method: how often a lower error is asked for than the result then shows.
 constexpr int most_attempts = 6;
 
-// What Newton's method costs, in iterations: it takes about five steps of (smaller side)^2 (larger
-// side) + ... flops.
-double newton_cost(Index n, Index m) noexcept {
-  const double small = static_cast<double>(std::min(n, m)),
-               large = static_cast<double>(std::max(n, m));
-  return 5 * (25 + 0.3 * small * (1 + small / (3 * large)));
-}
-
 }  // namespace
 
 template <class T, class Form>
@@ -94,7 +86,7 @@ bool SinkhornConvergence<T, Form>::anneal() noexcept {
 template <class T, class Form>
 bool SinkhornConvergence<T, Form>::relax(double target, bool refined, bool* promising) noexcept {
   Relaxation relaxation;
-  const double limit = Form::second_order ? newton_cost(problem_->n, problem_->m) : infinity;
+  const double limit = Form::second_order ? Newton<T>::cost(problem_->n, problem_->m) : infinity;
   form_.start(problem_->a, problem_->b, f_, g_);
   if (refined) form_.refine();
   *promising = true;

@@ -6,8 +6,8 @@
 #pragma once
 
 #include "cpu/scaling/log_form.hpp"
+#include "cpu/scaling/newton.hpp"
 #include "cpu/scaling/result.hpp"
-#include "cpu/sinkhorn/newton.hpp"
 #include "cpu/sinkhorn/scaling_form.hpp"
 
 namespace kantorch::cpu {
@@ -34,7 +34,7 @@ class SinkhornConvergence {
 
   GibbsPasses<T>& passes_;
   Form& form_;
-  SinkhornNewton<T> newton_;
+  Newton<T> newton_;
   const Normalised* problem_ = nullptr;
   double* f_ = nullptr;
   double* g_ = nullptr;

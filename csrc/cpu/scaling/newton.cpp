@@ -1,4 +1,4 @@
-#include "cpu/sinkhorn/newton.hpp"
+#include "cpu/scaling/newton.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -22,8 +22,7 @@ double largest(const double* x, Index size) noexcept {
 }  // namespace
 
 template <class T>
-SinkhornNewton<T>::SinkhornNewton(Arena& arena, GibbsPasses<T>& passes, Index n, Index m,
-                                  double* weights) noexcept
+Newton<T>::Newton(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, double* weights) noexcept
     : passes_(passes),
       n_(n),
       m_(m),
@@ -40,7 +39,14 @@ SinkhornNewton<T>::SinkhornNewton(Arena& arena, GibbsPasses<T>& passes, Index n,
       g_best_(arena.take<double>(m)) {}
 
 template <class T>
-bool SinkhornNewton<T>::settle(double* f, double* g, double* error, double* dual) noexcept {
+double Newton<T>::cost(Index n, Index m) noexcept {
+  const double small = static_cast<double>(std::min(n, m)),
+               large = static_cast<double>(std::max(n, m));
+  return 5 * (25 + 0.3 * small * (1 + small / (3 * large)));
+}
+
+template <class T>
+bool Newton<T>::settle(double* f, double* g, double* error, double* dual) noexcept {
   PlanSums sums;
   if (!passes_.iterate(f, g) || !passes_.measure(f, g, row_, col_, &sums)) return false;
   *error = *dual = 0;
@@ -58,8 +64,8 @@ bool SinkhornNewton<T>::settle(double* f, double* g, double* error, double* dual
 }
 
 template <class T>
-bool SinkhornNewton<T>::run(const double* a, const double* b, double* f, double* g, double target,
-                            Index limit, Index* made, bool* stalled) noexcept {
+bool Newton<T>::run(const double* a, const double* b, double* f, double* g, double target,
+                    Index limit, Index* made, bool* stalled) noexcept {
   a_ = a;
   b_ = b;
   // A constant that is common to F and -G costs digits and means nothing.
@@ -125,7 +131,7 @@ bool SinkhornNewton<T>::run(const double* a, const double* b, double* f, double*
   return true;
 }
 
-template class SinkhornNewton<float>;
-template class SinkhornNewton<double>;
+template class Newton<float>;
+template class Newton<double>;
 
 }  // namespace kantorch::cpu

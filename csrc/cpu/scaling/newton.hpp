@@ -11,10 +11,14 @@
 namespace kantorch::cpu {
 
 template <class T>
-class SinkhornNewton {
+class Newton {
  public:
   // `weights` as for Laplacian, of Schur<T>::size_for(n, m).
-  SinkhornNewton(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, double* weights) noexcept;
+  Newton(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, double* weights) noexcept;
+
+  // What it takes to the end, about five steps of (smaller side)^2 (larger side) + ... flops, in
+  // plain iterations.
+  static double cost(Index n, Index m) noexcept;
 
   // Improves f and g, until the error is at most `target`, nothing improves, or `limit` iterations
   // are made. False if it was stopped. Leaves the best potentials; `made` counts the iterations.
