@@ -212,10 +212,10 @@ lemma 3.1), and *prior*: w1 between the kernels after and those of the prior.
 
 ## Protocol
 
-Networks with convolutions of widths {list(s.channels)} learn the classes {list(s.source_classes)} of
+Networks with convolutions of widths {list(s.channels)} learn the classes {self.tasks.told("source")} of
 `{s.source_data or s.data}`. Their kernels are {where}. The first of the networks
 ({self.origin(results, self.teacher_stage)}) gets a new head, and is fine-tuned on the classes
-{list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels per class.
+{self.tasks.told("target")} of `{s.data}` with {s.labels_per_class} labels per class.
 {self.protocol()}
 """
 

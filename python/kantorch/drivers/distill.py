@@ -130,9 +130,9 @@ class Distill(FineTuning[DistillSettings]):
 ## Protocol
 
 A teacher with convolutions of widths {list(s.teacher_channels)} learns the classes
-{list(s.source_classes)} of `{s.source_data or s.data}` ({self.origin(results, TEACHER)}). A student of
+{self.tasks.told("source")} of `{s.source_data or s.data}` ({self.origin(results, TEACHER)}). A student of
 widths {list(s.channels)} starts from {start}, with a new head, and is fine-tuned on the classes
-{list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels per class.
+{self.tasks.told("target")} of `{s.data}` with {s.labels_per_class} labels per class.
 {self.protocol()}
 """
 

@@ -21,7 +21,7 @@ from kantorch.training.model import (
     with_classes,
     with_new_head,
 )
-from kantorch.training.module import TARGET, UNLABELLED, PenalizedNetwork, Schedule
+from kantorch.training.module import TARGET, UNLABELLED, PenalizedNetwork
 from kantorch.training.records import Weights
 from kantorch.training.settings import Count, NonNegative, Positive
 from kantorch.training.trial import Stage, Trial
@@ -124,8 +124,8 @@ class FineTuning(Comparison[S]):
 
     def facts(self) -> frozenset[str]:
         """What is true of student and teacher, and methods may need."""
-        s = self.settings
-        known = s.loss == "cross_entropy" and set(s.target_classes) <= set(s.source_classes)
+        tasks = self.tasks
+        known = tasks.outputs is None and set(tasks.target_classes) <= set(tasks.source_classes)
         return frozenset({"same_labels"} if known else ())
 
     def inputs(self) -> Mapping[str, str]:
@@ -169,10 +169,12 @@ class FineTuning(Comparison[S]):
 
     def teacher(self, place: Place) -> ConvNet:
         """The network that penalties hold to, with the target's outputs alone where it has them."""
-        s, network = self.settings, self.network(self.teacher_stage, place)
+        network = self.network(self.teacher_stage, place)
         if "same_labels" not in self.facts():
             return network
-        return with_classes(network, [s.source_classes.index(c) for c in s.target_classes])
+        tasks = self.tasks
+        rows = [tasks.source_classes.index(label) for label in tasks.target_classes]
+        return with_classes(network, rows)
 
     def prior(self, place: Place) -> KernelPrior | None:
         """Kernels of source networks, if there are any."""
@@ -196,9 +198,10 @@ class FineTuning(Comparison[S]):
             student,
             objective=self.objective,
             outputs=self.outputs,
-            schedule=Schedule(s.steps, dict(trial.params)[RATE], s.momentum),
+            schedule=s.schedule(dict(trial.params)[RATE]),
             seed=trial.seed,
             shift=s.shift,
+            augment=s.augment,
             name=trial.name,
             regularizer=regularizer,
             reference=start,
@@ -224,7 +227,7 @@ class FineTuning(Comparison[S]):
             layers=s.layers,
             head=(HEAD,),
             head_beta=s.head_beta,
-            example=split.train[0][0][None],
+            example=split.train[[0]][0],
             temperature=s.temperature,
             temperature_squared=s.temperature_squared,
             spatial=s.spatial,

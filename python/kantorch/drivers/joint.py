@@ -14,22 +14,23 @@ from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Na
 from kantorch.drivers.cost_file import CostFile, write_cost
 from kantorch.drivers.two_heads import JointTraining, TwoHeads, make_two_heads
 from kantorch.regularizers import LabelTransport, label_cost
+from kantorch.training.batches import evaluation_loader
+from kantorch.training.classes import Classes
 from kantorch.training.methods import Methods
 from kantorch.training.model import HEAD, ConvNet, make_network
-from kantorch.training.module import TARGET, Schedule
+from kantorch.training.module import TARGET
 from kantorch.training.records import Weights, is_number
 from kantorch.training.settings import Count, NonNegative
-from kantorch.training.tasks import Classes
 from kantorch.training.trial import Stage, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
-    from torch.utils.data import TensorDataset
     from typing_extensions import Self
 
     from kantorch.training._matplotlib import Figure
+    from kantorch.training.batches import Examples
     from kantorch.training.driver import Place
     from kantorch.training.results import Results
 
@@ -205,8 +206,7 @@ class Joint(Comparison[JointSettings]):
         return CostFile(str(self.settings.cost)).read(*self._classes())
 
     def _classes(self) -> tuple[list[str], list[str]]:
-        s = self.settings
-        return [str(c) for c in s.source_classes], [str(c) for c in s.target_classes]
+        return self.tasks.names("source"), self.tasks.names("target")
 
     # The comparison.
 
@@ -235,9 +235,10 @@ class Joint(Comparison[JointSettings]):
             renew_every=s.refresh_cost if kind else 0,
             objective=self.objective,
             outputs=self.outputs,
-            schedule=Schedule(s.steps, params[RATE], s.momentum),
+            schedule=s.schedule(params[RATE]),
             seed=trial.seed,
             shift=s.shift,
+            augment=s.augment,
             name=trial.name,
         )
         split = self.tasks.target(trial.seed)
@@ -319,8 +320,8 @@ beyond.{self.absent(results)}
 
 ## Protocol
 
-The source task has the classes {list(s.source_classes)} of `{s.source_data or s.data}`, with all its
-examples; the target the classes {list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels
+The source task has the classes {self.tasks.told("source")} of `{s.source_data or s.data}`, with all its
+examples; the target the classes {self.tasks.told("target")} of `{s.data}` with {s.labels_per_class} labels
 per class. Networks with convolutions of widths {list(s.channels)} start from
 {"random weights" if s.initial is None else s.initial}, for `consecutive` from those learnt on the source
 task, and take {s.steps} mini-batches of {s.batch_size} of the target, and as many of the source where both are
@@ -335,12 +336,13 @@ once, took part in no choice, and was measured once, after every training had en
 """
 
 
-def _features(
-    part: TensorDataset, features: Callable[[Tensor], Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    images, labels = part.tensors
+def _features(part: Examples, features: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor]:
+    found, labels = [], []
     with torch.no_grad():
-        return (images.flatten(1) if features is None else features(images)), labels
+        for images, of_images in evaluation_loader(part):
+            found.append(images.flatten(1) if features is None else features(images))
+            labels.append(of_images)
+    return torch.cat(found), torch.cat(labels)
 
 
 command = command_of(Joint)

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
     from kantorch.training._matplotlib import Figure
+    from kantorch.training.batches import Examples
     from kantorch.training.results import Results
 
 PLANS = "plans"
@@ -140,12 +139,12 @@ class Trace(Driver[TraceSettings]):
             "examples": len(examples),
             "traces": {layer: plan.diagonal().sum().item() for layer, plan in plans.items()},
             "plan": plans[PENULTIMATE].tolist(),
-            "batches": self._batches(before, after, examples.tensors[0]),
+            "batches": self._batches(before, after, examples),
             "during": during,
         }
 
     def _batches(
-        self, before: ConvNet, after: ConvNet, images: Tensor
+        self, before: ConvNet, after: ConvNet, examples: Examples
     ) -> dict[str, list[list[float]]]:
         """Omega_P per root of the batch size, and the trace, of some mini-batches of each size."""
         generator = torch.Generator().manual_seed(0)
@@ -156,8 +155,9 @@ class Trace(Driver[TraceSettings]):
         with penalty, torch.no_grad():
             for size in self.settings.batch_sizes:
                 rows = []
-                for _ in range(REPEATS if size < len(images) else 1):
-                    after(images[torch.randperm(len(images), generator=generator)[:size]])
+                for _ in range(REPEATS if size < len(examples) else 1):
+                    drawn = torch.randperm(len(examples), generator=generator)[:size]
+                    after(examples[drawn.tolist()][0])
                     rows.append([penalty().item(), penalty.traces[PENULTIMATE].item()])
                 found[str(size)] = rows
         return found

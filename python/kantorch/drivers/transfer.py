@@ -91,9 +91,9 @@ class Transfer(FineTuning[TransferSettings]):
 
 ## Protocol
 
-A network with convolutions of widths {list(s.channels)} learns the classes {list(s.source_classes)} of
+A network with convolutions of widths {list(s.channels)} learns the classes {self.tasks.told("source")} of
 `{s.source_data or s.data}` ({self.origin(results, SOURCE)}), gets a new head, and is fine-tuned on the
-classes {list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels per class.
+classes {self.tasks.told("target")} of `{s.data}` with {s.labels_per_class} labels per class.
 {self.protocol()}
 """
 
