@@ -121,6 +121,6 @@ def test_blur_keeps_the_mean_and_takes_off_the_contrast():
 
 def test_kornia_is_asked_for_before_a_network_is_made(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kornia", None)
-    with pytest.raises(ConfigError, match="augment mirror needs kornia.*pip install kornia"):
+    with pytest.raises(ConfigError, match=r"augment mirror needs kornia.*pip install kornia"):
         run_transfer(settings(data), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kantorch.training.augment import Augmentation
+from kantorch.training.backbones import CONVNET, Backbone
 from kantorch.training.driver import Driver, Place
 from kantorch.training.errors import ConfigError
 from kantorch.training.fit import fit, test
@@ -45,8 +46,14 @@ class ComparisonSettings(TaskSettings):
 
     known: ClassVar[Methods]
 
+    backbone: str = CONVNET
+    """The network: "convnet"; resnet56, resnet56-slim, resnet1001 or wrn-28-10 of kantorch.models;
+    torchvision:NAME; timm:NAME; or FILE.py:FUNCTION, which is called with `classes` and
+    `in_channels` and runs that file."""
+    head: str | None = None
+    """The linear module that gives the outputs. None: the network's last linear module."""
     channels: Widths = (16, 32, 64)
-    """Widths of the three convolutions; the last is the penultimate layer's."""
+    """Widths of the three convolutions of "convnet"; the last is the penultimate layer's."""
     pretrain_steps: Count = 500
     """Mini-batches on the source task."""
     pretrain_batch_size: Count = 64
@@ -157,6 +164,25 @@ class Comparison(Driver[S]):
         self.objective = OBJECTIVES[settings.loss]
         self.least = self.objective.least
 
+    @property
+    def backbone(self) -> Backbone:
+        """The network that is trained."""
+        s = self.settings
+        return Backbone(s.backbone, s.channels, s.head)
+
+    def backbones(self) -> Mapping[str, Backbone]:
+        """All kinds of networks, by setting."""
+        return {"backbone": self.backbone}
+
+    def make(self, outputs: int, seed: int, backbone: Backbone | None = None) -> nn.Module:
+        """Make a network for these images, with weights drawn from the seed."""
+        return (backbone or self.backbone).make(self.tasks.in_channels, outputs, seed)
+
+    @cached_property
+    def head(self) -> str:
+        """The name of the network's head."""
+        return self.backbone.head(self.make(2, 0))
+
     @cached_property
     def tasks(self) -> Tasks:
         """The examples."""
@@ -173,11 +199,14 @@ class Comparison(Driver[S]):
                 )
                 raise ConfigError(msg)
         _ = self.tasks  # before any file is written
+        for backbone in self.backbones().values():
+            backbone.check(self.tasks.in_channels)
         Augmentation(0, self.settings.augment)
 
     def inputs(self) -> Mapping[str, str]:
-        """The data."""
-        return self.settings.files()
+        """The data, and networks of one's own."""
+        files = {name: kind.file() for name, kind in self.backbones().items()}
+        return self.settings.files() | {k: v for k, v in files.items() if v is not None}
 
     # What is a driver's own.
 

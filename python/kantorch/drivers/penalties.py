@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from kantorch.regularizers import KernelPrior
+    from kantorch.regularizers import KernelPrior, Layer
 
 METHODS = Methods()
 
@@ -55,7 +55,7 @@ class Pair:
     student: nn.Module
     teacher: nn.Module
     start: nn.Module
-    layers: Sequence[str]
+    layers: Sequence[str | Layer]
     head: Sequence[str]
     head_beta: float
     example: Tensor

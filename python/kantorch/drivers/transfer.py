@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kantorch.drivers._command import command_of
 from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
-from kantorch.training.model import ConvNet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from torch import nn
 
     from kantorch.training.driver import Place
     from kantorch.training.results import Results
@@ -72,13 +73,13 @@ class Transfer(FineTuning[TransferSettings]):
     def learnt(self) -> Mapping[str, Learnt]:
         """One network, which the student starts from and is held to."""
         s = self.settings
-        return {SOURCE: Learnt(s.channels, s.data_seed, path=s.teacher)}
+        return {SOURCE: Learnt(self.backbone, s.data_seed, path=s.teacher)}
 
     def facts(self) -> frozenset[str]:
         """Student and teacher start equal."""
         return super().facts() | {"same_architecture", "same_width"}
 
-    def start(self, place: Place, trial: Trial) -> ConvNet:
+    def start(self, place: Place, trial: Trial) -> nn.Module:
         """The network that was learnt."""
         return self.network(SOURCE, place)
 
@@ -91,8 +92,7 @@ class Transfer(FineTuning[TransferSettings]):
 
 ## Protocol
 
-A network with convolutions of widths {list(s.channels)} learns the classes {self.tasks.told("source")} of
-`{s.source_data or s.data}` ({self.origin(results, SOURCE)}), gets a new head, and is fine-tuned on the
+A {self.backbone.told()} learns {self.source_told()} ({self.origin(results, SOURCE)}), gets a new head, and is fine-tuned on the
 classes {self.tasks.told("target")} of `{s.data}` with {s.labels_per_class} labels per class.
 {self.protocol()}
 """

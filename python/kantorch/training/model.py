@@ -63,21 +63,3 @@ def make_network(in_channels: int, channels: Sequence[int], classes: int, seed: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ConvNet(in_channels, channels, classes)
-
-
-def with_new_head(source: ConvNet, classes: int, seed: int) -> ConvNet:
-    """Copy a pre-trained network, with a freshly drawn head for another task."""
-    network = make_network(source.in_channels, source.channels, classes, seed)
-    encoder = {k: v for k, v in source.state_dict().items() if not k.startswith(f"{HEAD}.")}
-    network.load_state_dict(encoder, strict=False)
-    return network
-
-
-def with_classes(network: ConvNet, rows: Sequence[int]) -> ConvNet:
-    """Copy a network, with these of its outputs alone and in this order."""
-    copied = make_network(network.in_channels, network.channels, len(rows), 0)
-    weights = dict(network.state_dict())
-    for name in (f"{HEAD}.weight", f"{HEAD}.bias"):
-        weights[name] = weights[name][list(rows)]
-    copied.load_state_dict(weights)
-    return copied

@@ -20,6 +20,7 @@ from kantorch.training.trace import PlanTrace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from kantorch.regularizers import Layer
     from kantorch.training.objective import Objective
 
 Batch = list[Tensor]
@@ -82,7 +83,7 @@ class PenalizedNetwork(LightningModule):
         augment: Sequence[str] = (),
         regularizer: nn.Module | None = None,
         reference: nn.Module | None = None,
-        layers: Sequence[str] = (),
+        layers: Sequence[str | Layer] = (),
     ) -> None:
         super().__init__()
         self.network = network

@@ -302,6 +302,13 @@ class Tasks:
         """The test part of the target task: for the end, once."""
         return self._tested.dataset(self._test, self.target_classes)
 
+    def example(self) -> torch.Tensor:
+        """An empty image (1, channels, height, width) of the size of all."""
+        bank = self._target
+        if isinstance(bank, ImageBank):
+            return torch.zeros(1, 3, bank.view.size, bank.view.size)
+        return torch.zeros(1, *bank.examples.images.shape[1:])
+
     def names(self, task: Literal["source", "target"]) -> list[str]:
         """The names of a task's classes."""
         bank = self._source if task == "source" else self._target
