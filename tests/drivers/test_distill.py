@@ -41,7 +41,7 @@ def test_a_strong_teacher_is_compared_with_all_rivals(tmp_path):
     assert teacher.head.out_features == 5  # of its ten classes those of the target
     assert start.channels == (2, 2, 4)
     assert len(driver.tasks.source(10).train) == 10 * 10
-    assert "A teacher with convolutions" in (tmp_path / "run" / "report.md").read_text()
+    assert "A teacher, a network with convolutions" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_the_teachers_outputs_are_those_of_the_target_classes(tmp_path):

@@ -10,6 +10,7 @@ from kantorch.drivers import Joint, JointSettings
 from kantorch.drivers.two_heads import JointTraining, make_two_heads, rated_groups
 from kantorch.regularizers import LabelTransport
 from kantorch.training import ConfigError, RunError, Study
+from kantorch.training.backbones import Backbone
 from kantorch.training.module import Schedule
 from kantorch.training.objective import OBJECTIVES
 from training.killed import run_killed
@@ -160,7 +161,7 @@ def test_costs_that_are_renewed_change_the_training(finished, tmp_path):
 
 
 def test_rates_of_parts_and_frozen_parts():
-    network = make_two_heads(1, (2, 3, 4), 5, 3, seed=0)
+    network = make_two_heads(Backbone("convnet", (2, 3, 4)), 1, 5, 3, seed=0)
     groups = rated_groups(network, {"block1": 0, "block2": 0.1}, 0.5)
     assert [group["lr"] for group in groups] == [0.05, 0.5]
     assert not any(p.requires_grad for p in network.network.block1.parameters())
@@ -170,7 +171,7 @@ def test_rates_of_parts_and_frozen_parts():
 
 
 def test_both_heads_learn_from_the_targets_images():
-    network = make_two_heads(1, (2, 3, 4), 5, 3, seed=0)
+    network = make_two_heads(Backbone("convnet", (2, 3, 4)), 1, 5, 3, seed=0)
     module = JointTraining(
         network,
         source=1e-30,

@@ -22,8 +22,9 @@ from kantorch.drivers import (
 from kantorch.drivers.penalties import METHODS
 from kantorch.regularizers import RepresentationTransport
 from kantorch.training import ConfigError, RunError, Study, Trial
+from kantorch.training.backbones import with_fitted_head
 from kantorch.training.driver import Place
-from kantorch.training.model import make_network, with_fitted_head, with_permuted_neurons
+from kantorch.training.model import make_network, with_permuted_neurons
 from kantorch.training.tasks import Tasks
 from training.tiny import run_transfer, tiny
 
@@ -204,12 +205,18 @@ def test_a_fitted_head_solves_what_the_features_tell_apart():
     labels = torch.arange(20) % 2
     images = torch.rand(20, 1, 8, 8) + labels.view(-1, 1, 1, 1)
     batches = [(images[:7], labels[:7]), (images[7:], labels[7:])]
-    fitted = with_fitted_head(network, 2, batches, torch.nn.functional.cross_entropy, decay=1e-6)
+    loss = torch.nn.functional.cross_entropy
+    fitted = with_fitted_head(network, "head", 2, batches, loss, decay=1e-6)
     assert (fitted(images).argmax(1) == labels).all()
     assert torch.equal(fitted.block3[0].weight, network.block3[0].weight)
     assert network.head.out_features == 3
-    held = with_fitted_head(network, 2, batches, torch.nn.functional.cross_entropy, decay=1e3)
+    held = with_fitted_head(network, "head", 2, batches, loss, decay=1e3)
     assert held.head.weight.norm() < 1e-3 * fitted.head.weight.norm()
+
+
+def test_only_what_is_known_can_be_permuted():
+    with pytest.raises(ConfigError, match=r"permuted is for the backbone convnet, got 'resnet56'"):
+        TransferSettings.from_mapping({"permuted": True, "backbone": "resnet56"})
 
 
 def test_each_seed_permutes_the_start_in_its_own_way(tmp_path):

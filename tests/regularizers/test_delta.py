@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from kantorch.regularizers import DELTA, channel_attention
+from kantorch.regularizers import DELTA, Layer, channel_attention
 from regularizers.networks import moved, perceptron
 
 
@@ -107,3 +107,22 @@ def test_faults_name_layer_and_shapes():
         DELTA(student, student, layers=["hidden1"])
     with pytest.raises(ValueError, match="batches must hold at least one"):
         channel_attention(student, [], layers=["hidden0"])
+
+
+def test_attention_is_the_same_at_a_modules_input_and_with_channels_last():
+    """A layer's output is what the next one takes; a channel is the same wherever it stands."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    batch = torch.randn(32, 5, 4), torch.randint(3, (32, 5))
+
+    def loss(outputs, labels):
+        return nn.functional.cross_entropy(outputs.flatten(0, 1), labels.flatten())
+
+    layers = [Layer("1", channel_dim=2), Layer("2", of="input", channel_dim=-1)]
+    found = channel_attention(network, [batch], layers=layers, loss=loss)
+    assert torch.equal(found["1"], found["2"])
+    assert found["1"].shape == (6,)
+    flat = channel_attention(network, [(batch[0].flatten(0, 1), batch[1].flatten())], layers=["1"])
+    torch.testing.assert_close(flat["1"], found["1"])
+    with pytest.raises(ValueError, match="channel_dim must be given for layer '1'"):
+        channel_attention(network, [batch], layers=["1"], loss=loss)

@@ -27,16 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from kantorch.training._matplotlib import Figure
     from kantorch.training.driver import Place
-    from kantorch.training.model import ConvNet
     from kantorch.training.results import Results
 
 SOURCE, PRIOR = "source", "prior"
 FILE = "prior.pt"
-SHOWN = "block1.0"  # its filters are small enough to look at
 MOST = 1024  # kernels of a layer that W1 to the prior is measured between
 DISTANCES = ("w1", "mean", "rms", "prior")
 
@@ -89,7 +87,9 @@ class Adversarial(FineTuning[AdversarialSettings]):
         s = self.settings
         count = s.sources if s.prior is None else 1
         return {
-            f"{SOURCE}{k}": Learnt(s.channels, s.data_seed + k, path=s.teacher if k == 0 else None)
+            f"{SOURCE}{k}": Learnt(
+                self.backbone, s.data_seed + k, path=s.teacher if k == 0 else None
+            )
             for k in range(count)
         }
 
@@ -97,7 +97,7 @@ class Adversarial(FineTuning[AdversarialSettings]):
         """Student and teacher start equal, and there is a prior."""
         return super().facts() | {"same_architecture", "same_width", "prior"}
 
-    def start(self, place: Place, trial: Trial) -> ConvNet:
+    def start(self, place: Place, trial: Trial) -> nn.Module:
         """The first source network."""
         return self.network(self.teacher_stage, place)
 
@@ -133,7 +133,7 @@ class Adversarial(FineTuning[AdversarialSettings]):
         path = place.of(Trial(PRIOR)) / FILE if name is None else system_path(name)
         return first_decides(lambda: _read(path))
 
-    def watched(self, student: ConvNet, place: Place) -> Callable[[], Mapping[str, float]]:
+    def watched(self, student: nn.Module, place: Place) -> Callable[[], Mapping[str, float]]:
         """W1 between the student's kernels and the prior's, for every layer."""
         prior = self.prior(place)
 
@@ -163,7 +163,10 @@ class Adversarial(FineTuning[AdversarialSettings]):
             | {"prior": record["history"][-1][f"prior_{layer}"]}
             for layer in prior.samples
         }
-        record["filters"] = [found.reshape(-1, 3, 3).tolist() for found in both(SHOWN, "slice")]
+        # Those of the first convolution can be looked at.
+        first = next(n for n, part in after.named_modules() if isinstance(part, torch.nn.Conv2d))
+        shape = weight_of(after, first, "the student").shape[2:]
+        record["filters"] = [found.reshape(-1, *shape).tolist() for found in both(first, "slice")]
         return record
 
     def faults(self, trial: Trial, record: Mapping[str, Any]) -> Iterable[str]:
@@ -237,10 +240,9 @@ lemma 3.1), and *prior*: w1 between the kernels after and those of the prior, at
 
 ## Protocol
 
-Networks with convolutions of widths {list(s.channels)} learn the classes {list(s.source_classes)} of
-`{s.source_data or s.data}`. Their kernels are {where}. The first of the networks
+Several times a {self.backbone.told()} learns {self.source_told()}. Their kernels are {where}. The first of the networks
 ({self.origin(results, self.teacher_stage)}) gets a new head, and is fine-tuned on the classes
-{list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels per class.
+{self.tasks.told("target")} of `{s.data}` with {s.labels_per_class} labels per class.
 {self.protocol()}
 """
 

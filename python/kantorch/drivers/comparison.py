@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from kantorch.training.augment import Augmentation
+from kantorch.training.backbones import CONVNET, Backbone
 from kantorch.training.driver import Driver, Place
 from kantorch.training.errors import ConfigError
 from kantorch.training.fit import fit, test
 from kantorch.training.history import Expected
 from kantorch.training.module import TARGET, PenalizedNetwork, Schedule
 from kantorch.training.objective import OBJECTIVES
-from kantorch.training.settings import Count, Index, Positive
+from kantorch.training.settings import Count, Index, NonNegative, Positive
 from kantorch.training.tasks import Tasks, TaskSettings
 from kantorch.training.trial import Stage, Trial, grid_trials
+from kantorch.training.views import LazyImages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from torch import nn
-    from torch.utils.data import TensorDataset
     from typing_extensions import Self
 
     from kantorch.training._matplotlib import Figure
+    from kantorch.training.batches import Examples as Part
     from kantorch.training.methods import Methods
     from kantorch.training.results import Results
     from kantorch.training.tasks import Split
@@ -43,8 +46,14 @@ class ComparisonSettings(TaskSettings):
 
     known: ClassVar[Methods]
 
+    backbone: str = CONVNET
+    """The network: "convnet"; resnet56, resnet56-slim, resnet1001 or wrn-28-10 of kantorch.models;
+    torchvision:NAME; timm:NAME; or FILE.py:FUNCTION, which is called with `classes` and
+    `in_channels` and runs that file."""
+    head: str | None = None
+    """The linear module that gives the outputs. None: the network's last linear module."""
     channels: Widths = (16, 32, 64)
-    """Widths of the three convolutions; the last is the penultimate layer's."""
+    """Widths of the three convolutions of "convnet"; the last is the penultimate layer's."""
     pretrain_steps: Count = 500
     """Mini-batches on the source task."""
     pretrain_batch_size: Count = 64
@@ -58,10 +67,23 @@ class ComparisonSettings(TaskSettings):
     learning_rates: Rates = (0.05,)
     """Learning rates to choose from, in the grid of every method that has no `lr` of its own; each
     falls to a tenth after two thirds of the steps."""
+    rate_falls: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    """Mini-batches after which the rate falls to a tenth, in place of two thirds of the steps."""
+    pretrain_rate_falls: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    """The same of what is learnt on the source task."""
+    weight_decay: NonNegative = 0.0
+    """Of every training's optimizer, whatever the method; that of `l2` comes on top."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of stochastic gradient descent."""
     shift: Annotated[int, Field(ge=0)] = 1
     """Augmentation: images move by up to this many pixels each way."""
+    augment: Annotated[tuple[Literal["mirror", "blur"], ...], Field(strict=False)] = ()
+    """More of it, by kornia: "mirror" and "blur", each for every second image."""
+    test_crops: Literal["one", "ten"] = "one"
+    """Of images on disk: the centre, or also the corners, and all of them mirrored, whose
+    probabilities are averaged."""
+    loaders: Annotated[int, Field(ge=0)] = 0
+    """Processes that read images ahead."""
     rounds: Count = 5
     """Each training is cut into so many parts; after each it is validated and saved."""
     methods: Names = ()
@@ -116,7 +138,17 @@ class ComparisonSettings(TaskSettings):
                     f"{getattr(self, name)}"
                 )
                 raise ValueError(msg)
+        for name, steps in (("rate_falls", "steps"), ("pretrain_rate_falls", "pretrain_steps")):
+            falls, total = getattr(self, name), getattr(self, steps)
+            if list(falls) != sorted(set(falls)) or any(fall >= total for fall in falls):
+                msg = f"{name} must rise and be below {steps} ({total}), got {falls}"
+                raise ValueError(msg)
         return self
+
+    def schedule(self, rate: float) -> Schedule:
+        """Of a training on the target task."""
+        falls = self.rate_falls or None
+        return Schedule(self.steps, rate, self.momentum, self.weight_decay, falls)
 
 
 S = TypeVar("S", bound=ComparisonSettings)
@@ -131,6 +163,25 @@ class Comparison(Driver[S]):
         super().__init__(settings)
         self.objective = OBJECTIVES[settings.loss]
         self.least = self.objective.least
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network that is trained."""
+        s = self.settings
+        return Backbone(s.backbone, s.channels, s.head)
+
+    def backbones(self) -> Mapping[str, Backbone]:
+        """All kinds of networks, by setting."""
+        return {"backbone": self.backbone}
+
+    def make(self, outputs: int, seed: int, backbone: Backbone | None = None) -> nn.Module:
+        """Make a network for these images, with weights drawn from the seed."""
+        return (backbone or self.backbone).make(self.tasks.in_channels, outputs, seed)
+
+    @cached_property
+    def head(self) -> str:
+        """The name of the network's head."""
+        return self.backbone.head(self.make(2, 0))
 
     @cached_property
     def tasks(self) -> Tasks:
@@ -148,10 +199,14 @@ class Comparison(Driver[S]):
                 )
                 raise ConfigError(msg)
         _ = self.tasks  # before any file is written
+        for backbone in self.backbones().values():
+            backbone.check(self.tasks.in_channels)
+        Augmentation(0, self.settings.augment)
 
     def inputs(self) -> Mapping[str, str]:
-        """The data."""
-        return self.settings.files()
+        """The data, and networks of one's own."""
+        files = {name: kind.file() for name, kind in self.backbones().items()}
+        return self.settings.files() | {k: v for k, v in files.items() if v is not None}
 
     # What is a driver's own.
 
@@ -210,13 +265,17 @@ class Comparison(Driver[S]):
         module: PenalizedNetwork,
         trial: Trial,
         place: Place,
-        train: TensorDataset | Mapping[str, TensorDataset],
-        validation: TensorDataset,
+        train: Part | Mapping[str, Part],
+        validation: Part,
         batch_size: int,
     ) -> dict[str, Any]:
         """Train a network and leave its weights; see `kantorch.training.fit.fit`."""
         s = self.settings
-        options: dict[str, Any] = {"rounds": s.rounds, "accelerator": s.accelerator}
+        options: dict[str, Any] = {
+            "rounds": s.rounds,
+            "accelerator": s.accelerator,
+            "loaders": s.loaders,
+        }
         return fit(module, trial, place, train, validation, batch_size=batch_size, **options)
 
     def fit_source(
@@ -229,7 +288,8 @@ class Comparison(Driver[S]):
     ) -> dict[str, Any]:
         """Train a network on the source task."""
         s = self.settings
-        schedule = Schedule(s.pretrain_steps, s.pretrain_learning_rate, s.momentum)
+        rate, falls = s.pretrain_learning_rate, s.pretrain_rate_falls or None
+        schedule = Schedule(s.pretrain_steps, rate, s.momentum, s.weight_decay, falls)
         module = PenalizedNetwork(
             network,
             objective=self.objective,
@@ -237,6 +297,7 @@ class Comparison(Driver[S]):
             schedule=schedule,
             seed=trial.seed,
             shift=s.shift,
+            augment=s.augment,
             name=trial.name,
             regularizer=regularizer,
         )
@@ -246,12 +307,12 @@ class Comparison(Driver[S]):
     @property
     def outputs(self) -> int:
         """Of a network for the target task."""
-        return self.tasks.outputs or len(self.settings.target_classes)
+        return self.tasks.outputs or len(self.tasks.target_classes)
 
     @property
     def source_outputs(self) -> int:
         """Of a network for the source task."""
-        return self.tasks.outputs or len(self.settings.source_classes)
+        return self.tasks.outputs or len(self.tasks.source_classes)
 
     def expected(
         self, trial: Trial, terms: Sequence[str] = (), layers: Sequence[str] = ()
@@ -287,8 +348,10 @@ class Comparison(Driver[S]):
             shift=0,
             name=trial.name,
         )
-        examples, accelerator = self.tasks.test(), self.settings.accelerator
-        return test(module, trial.name, place.folder, examples, accelerator)
+        s, examples = self.settings, self.tasks.test()
+        if isinstance(examples, LazyImages) and s.test_crops == "ten":
+            examples = examples.ten_crops()
+        return test(module, trial.name, place.folder, examples, s.accelerator, s.loaders)
 
     def draw(self, results: Results) -> Mapping[str, Figure]:
         """The comparison and the choice."""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kantorch.drivers._command import command_of
 from kantorch.drivers.comparison import Widths
 from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
-from kantorch.training.model import LAYERS, ConvNet, make_network
+from kantorch.training.backbones import CONVNET, Backbone
 from kantorch.training.settings import Count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import nn
     from typing_extensions import Self
 
     from kantorch.training.driver import Place
@@ -58,12 +59,24 @@ class DistillSettings(FineTuningSettings):
         "new-task": COMMON | NEW_TASK,
     }
 
+    teacher_backbone: str = CONVNET
+    """The teacher's network, as `backbone`."""
+    teacher_head: str | None = None
+    """Its linear module that gives the outputs. None: its last linear module."""
     teacher_channels: Widths = (32, 64, 64)
-    """Widths of the teacher's convolutions."""
+    """Widths of the teacher's convolutions, if it is a "convnet"."""
     start_per_class: Count = 10
     """Examples of each source class that the student has learnt from before."""
     new_task: bool = False
     """Whether the student starts from random weights instead, and the teacher knows another task."""
+
+    random_start: bool = False
+    """Whether the student starts from random weights, though the teacher knows the same task."""
+
+    @property
+    def from_nothing(self) -> bool:
+        """Whether the student has learnt nothing before."""
+        return self.new_task or self.random_start
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], preset: str | None = None) -> Self:
@@ -92,35 +105,41 @@ class Distill(FineTuning[DistillSettings]):
     def learnt(self) -> Mapping[str, Learnt]:
         """The teacher, and the student's own start unless that is random."""
         s = self.settings
-        found = {TEACHER: Learnt(s.teacher_channels, s.data_seed, path=s.teacher)}
-        if not s.new_task:
-            found[START] = Learnt(s.channels, s.data_seed + 1, s.start_per_class)
+        found = {TEACHER: Learnt(self.teacher_backbone, s.data_seed, path=s.teacher)}
+        if not s.from_nothing:
+            found[START] = Learnt(self.backbone, s.data_seed + 1, s.start_per_class)
         elif COMPRESSED in s.methods:
-            found[COMPRESSED] = Learnt(s.channels, s.data_seed + 1, taught_by=TEACHER)
+            found[COMPRESSED] = Learnt(self.backbone, s.data_seed + 1, taught_by=TEACHER)
         return found
 
     def facts(self) -> frozenset[str]:
         """Widths may agree; only a start that was learnt is one to stay near."""
-        s = self.settings
-        facts = super().facts() | {"compressed_start" if s.new_task else "same_architecture"}
-        places = [min(LAYERS.index(layer), 2) for layer in s.layers]  # the last layer pools
-        same = all(s.channels[place] == s.teacher_channels[place] for place in places)
-        return facts | ({"same_width"} if same else set())
+        start = "compressed_start" if self.settings.from_nothing else "same_architecture"
+        return super().facts() | {start} | ({"same_width"} if self.same_width else set())
 
-    def start(self, place: Place, trial: Trial) -> ConvNet:
-        """The student's own."""
+    @property
+    def teacher_backbone(self) -> Backbone:
+        """The teacher's network."""
         s = self.settings
-        if not s.new_task:
+        return Backbone(s.teacher_backbone, s.teacher_channels, s.teacher_head)
+
+    def backbones(self) -> Mapping[str, Backbone]:
+        """Student and teacher."""
+        return {**super().backbones(), "teacher_backbone": self.teacher_backbone}
+
+    def start(self, place: Place, trial: Trial) -> nn.Module:
+        """The student's own."""
+        if not self.settings.from_nothing:
             return self.network(START, place)
         if trial.method == COMPRESSED:
             return self.network(COMPRESSED, place)
-        return make_network(self.tasks.in_channels, s.channels, self.outputs, trial.seed)
+        return self.make(self.outputs, trial.seed)
 
     def report(self, results: Results) -> str:
         """Tell what was done."""
         s = self.settings
         start = "random weights"
-        if not s.new_task:
+        if not s.from_nothing:
             few = f"{s.start_per_class} examples of each of these classes"
             start = f"what it learnt from {few} ({self.origin(results, START)})"
         return f"""# Fine-tuning with another network as a teacher
@@ -129,10 +148,10 @@ class Distill(FineTuning[DistillSettings]):
 
 ## Protocol
 
-A teacher with convolutions of widths {list(s.teacher_channels)} learns the classes
-{list(s.source_classes)} of `{s.source_data or s.data}` ({self.origin(results, TEACHER)}). A student of
-widths {list(s.channels)} starts from {start}, with a new head, and is fine-tuned on the classes
-{list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels per class.
+A teacher, a {self.teacher_backbone.told()}, learns
+{self.source_told()} ({self.origin(results, TEACHER)}). A student, a
+{self.backbone.told()}, starts from {start}, with a new head, and is fine-tuned on the classes
+{self.tasks.told("target")} of `{s.data}` with {s.labels_per_class} labels per class.
 {self.protocol()}
 """
 

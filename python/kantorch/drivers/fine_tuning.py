@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import statistics
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
-from pydantic import field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names
 from kantorch.drivers.penalties import METHODS, Pair
 from kantorch.regularizers import KnowledgeDistillation
+from kantorch.training.backbones import CONVNET, Backbone, with_new_head, with_outputs
 from kantorch.training.batches import evaluation_loader
-from kantorch.training.model import (
-    HEAD,
-    LAYERS,
-    ConvNet,
-    make_network,
-    with_classes,
-    with_new_head,
-)
-from kantorch.training.module import TARGET, UNLABELLED, PenalizedNetwork, Schedule
+from kantorch.training.errors import ConfigError
+from kantorch.training.layers import parse_layer, widths
+from kantorch.training.model import HEAD, LAYERS
+from kantorch.training.module import TARGET, UNLABELLED, PenalizedNetwork
 from kantorch.training.records import Weights
 from kantorch.training.settings import Count, NonNegative, Positive
 from kantorch.training.trial import Stage, Trial
@@ -30,7 +27,10 @@ from kantorch.training.trial import Stage, Trial
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kantorch.regularizers import KernelPrior
+    from torch import nn
+    from typing_extensions import Self
+
+    from kantorch.regularizers import KernelPrior, Layer
     from kantorch.regularizers._regularizer import Regularizer
     from kantorch.training._matplotlib import Figure
     from kantorch.training.driver import Place
@@ -49,7 +49,11 @@ class FineTuningSettings(ComparisonSettings):
     methods: Names = ("none", "l2", "l2sp", "identity", "uniform", "optimal")
     """Which to compare; also kd, fitnet, bss, delta, delta_attention, and sums such as l2sp+bss."""
     layers: Names = ("pool",)
-    """Layers that penalties on representations compare: block1, block2, block3, pool."""
+    """Layers that penalties on representations compare: block1, block2, block3, pool of "convnet";
+    modules of other networks by name, NAME:input for what a module takes, NAME:DIMENSION where the
+    neurons are not in dimension 1. Networks without `pool` are compared at their head's input."""
+    teacher_layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """The names of the same modules in the teacher, where they are others."""
     penalty_data: Literal["batch", "unlabelled"] = "batch"
     """What penalties look at: the labelled mini-batch, or one of all images of the target task
     outside of the test part, whose labels they do not need."""
@@ -73,11 +77,21 @@ class FineTuningSettings(ComparisonSettings):
 
     @field_validator("layers")
     @classmethod
-    def _know_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not set(names) <= set(LAYERS) or len(set(names)) < len(names):
+    def _know_layers(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        of_convnet = {*LAYERS, f"{HEAD}:input"}
+        known = info.data.get("backbone") != CONVNET or set(names) <= of_convnet
+        if not known or len({name.partition(":")[0] for name in names}) < len(names):
             msg = f"must hold different names of {', '.join(LAYERS)}"
             raise ValueError(msg)
         return names
+
+    @model_validator(mode="after")
+    def _pair_layers(self) -> Self:
+        if self.teacher_layers and len(self.teacher_layers) != len(self.layers):
+            count = len(self.layers)
+            msg = f"teacher_layers must be {count}, one for each layer, got {self.teacher_layers}"
+            raise ValueError(msg)
+        return self
 
 
 S = TypeVar("S", bound=FineTuningSettings)
@@ -88,14 +102,14 @@ class Learnt:
     """A network that has learnt the source task before.
 
     Attributes:
-        channels: Widths of its convolutions.
+        backbone: What it is.
         seed: Draws its first weights and its batches.
         per_class: Examples of each class that it learns from. None: all.
         path: A file of its weights, which it then need not learn. None: there is none.
         taught_by: The stage of a network that it is distilled from. None: there is none.
     """
 
-    channels: Sequence[int]
+    backbone: Backbone
     seed: int
     per_class: int | None = None
     path: str | None = None
@@ -111,7 +125,7 @@ class FineTuning(Comparison[S]):
 
     def __init__(self, settings: S) -> None:
         super().__init__(settings)
-        self._loaded: dict[str, ConvNet] = {}
+        self._loaded: dict[str, nn.Module] = {}
 
     # Where networks come from.
 
@@ -120,17 +134,54 @@ class FineTuning(Comparison[S]):
         """The networks that are there before fine-tuning, by stage, with `teacher_stage` among them."""
 
     @abstractmethod
-    def start(self, place: Place, trial: Trial) -> ConvNet:
+    def start(self, place: Place, trial: Trial) -> nn.Module:
         """The network whose copy, with a new head, is fine-tuned."""
 
     def facts(self) -> frozenset[str]:
         """What is true of student and teacher, and methods may need."""
-        s = self.settings
-        known = s.loss == "cross_entropy" and set(s.target_classes) <= set(s.source_classes)
+        tasks = self.tasks
+        known = tasks.outputs is None and set(tasks.target_classes) <= set(tasks.source_classes)
         return frozenset({"same_labels"} if known else ())
 
+    def check(self, world_size: int) -> None:
+        """Refuse layers that a network has not."""
+        super().check(world_size)
+        if not self.tasks.source_classes and self.settings.teacher is None:
+            msg = "source_data 'none' needs a teacher: a file of the weights of a trained network"
+            raise ConfigError(msg)
+        self._widths  # noqa: B018 - it tells what is wrong
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Where representations are compared."""
+        s = self.settings
+        names = s.layers
+        if names == ("pool",) and "pool" not in dict(self.make(2, 0).named_modules()):
+            names = (f"{self.head}:input",)
+        teachers: Sequence[str | None] = s.teacher_layers or [None] * len(names)
+        return tuple(parse_layer(*pair) for pair in zip(names, teachers, strict=True))
+
+    @property
+    def layer_names(self) -> list[str]:
+        """Their names."""
+        return [layer.name for layer in self.layers]
+
+    @cached_property
+    def _widths(self) -> list[tuple[int, int]]:
+        """How many neurons student and teacher have in these layers."""
+        teacher = self.make(2, 0, self.learnt()[self.teacher_stage].backbone)
+        found: list[tuple[int, int]] = widths(
+            self.make(2, 0), teacher, self.layers, self.tasks.example()
+        )
+        return found
+
+    @property
+    def same_width(self) -> bool:
+        """Whether student and teacher have as many neurons in every layer."""
+        return all(mine == theirs for mine, theirs in self._widths)
+
     def inputs(self) -> Mapping[str, str]:
-        """The data, and a teacher that is handed in."""
+        """What a comparison reads, and a teacher that is handed in."""
         teacher = self.settings.teacher
         return {**super().inputs(), **({} if teacher is None else {"teacher": teacher})}
 
@@ -154,26 +205,32 @@ class FineTuning(Comparison[S]):
         ) as penalty:
             return self.fit_source(network, trial, place, split, penalty)
 
-    def network(self, stage: str, place: Place) -> ConvNet:
+    def network(self, stage: str, place: Place) -> nn.Module:
         """One of these networks, once it has learnt."""
         if stage not in self._loaded:
             learnt = self.learnt()[stage]
             found = Weights.given("teacher", learnt.path) if learnt.path else place.weights(stage)
-            network = self._like(learnt)
+            network = self._like(learnt, found)
             found.load_into(network)
             self._loaded[stage] = network
         return self._loaded[stage]
 
-    def _like(self, learnt: Learnt) -> ConvNet:
-        inputs = self.tasks.in_channels
-        return make_network(inputs, learnt.channels, self.source_outputs, learnt.seed)
+    def _like(self, learnt: Learnt, weights: Weights | None = None) -> nn.Module:
+        outputs = self.source_outputs
+        if not outputs and weights is not None:  # of a task whose data are not here
+            head = learnt.backbone.head(self.make(2, 0, learnt.backbone))
+            outputs = weights.outputs(head) or 2
+        return self.make(outputs, learnt.seed, learnt.backbone)
 
-    def teacher(self, place: Place) -> ConvNet:
+    def teacher(self, place: Place) -> nn.Module:
         """The network that penalties hold to, with the target's outputs alone where it has them."""
-        s, network = self.settings, self.network(self.teacher_stage, place)
+        network = self.network(self.teacher_stage, place)
         if "same_labels" not in self.facts():
             return network
-        return with_classes(network, [s.source_classes.index(c) for c in s.target_classes])
+        tasks = self.tasks
+        rows = [tasks.source_classes.index(label) for label in tasks.target_classes]
+        head = self.learnt()[self.teacher_stage].backbone.head(network)
+        return with_outputs(network, head, rows)
 
     def prior(self, place: Place) -> KernelPrior | None:
         """Kernels of source networks, if there are any."""
@@ -181,19 +238,20 @@ class FineTuning(Comparison[S]):
 
     # The comparison.
 
-    def watched(self, student: ConvNet, place: Place) -> Callable[[], Mapping[str, float]] | None:
+    def watched(self, student: nn.Module, place: Place) -> Callable[[], Mapping[str, float]] | None:
         """What tells further numbers of the student after each round."""
         return None
 
-    def untrained(self, trial: Trial) -> ConvNet:
+    def untrained(self, trial: Trial) -> nn.Module:
         """The student."""
-        return make_network(self.tasks.in_channels, self.settings.channels, self.outputs, 0)
+        return self.make(self.outputs, 0)
 
     def train(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Fine-tune."""
         s = self.settings
         start = self.start(place, trial)
-        student = with_new_head(start, self.outputs, trial.seed)
+        inputs = self.tasks.in_channels
+        student = with_new_head(self.backbone, start, inputs, self.outputs, trial.seed)
         split = self.tasks.target(trial.seed)
         torch.manual_seed(trial.seed)  # a penalty may draw weights of its own
         regularizer = self._penalty(trial, student, start, split, place)
@@ -201,13 +259,14 @@ class FineTuning(Comparison[S]):
             student,
             objective=self.objective,
             outputs=self.outputs,
-            schedule=Schedule(s.steps, dict(trial.params)[RATE], s.momentum),
+            schedule=s.schedule(dict(trial.params)[RATE]),
             seed=trial.seed,
             shift=s.shift,
+            augment=s.augment,
             name=trial.name,
             regularizer=regularizer,
             reference=start,
-            layers=s.layers,
+            layers=[replace(layer, teacher=None) for layer in self.layers],
             watched=self.watched(student, place),
         )
         plain = regularizer is None or s.penalty_data == "batch"
@@ -220,17 +279,19 @@ class FineTuning(Comparison[S]):
                 regularizer.close()
 
     def _penalty(
-        self, trial: Trial, student: ConvNet, start: ConvNet, split: Split, place: Place
+        self, trial: Trial, student: nn.Module, start: nn.Module, split: Split, place: Place
     ) -> Regularizer | None:
-        s = self.settings
+        s, teacher = self.settings, self.teacher(place)
         pair = Pair(
             student,
-            self.teacher(place),
+            teacher,
             start,
-            layers=s.layers,
-            head=(HEAD,),
+            layers=self.layers,
+            head=(self.head,),
+            teacher_head=self.learnt()[self.teacher_stage].backbone.head(teacher),
             head_beta=s.head_beta,
-            labelled=list(evaluation_loader(split.train)),
+            example=split.train[[0]][0],
+            labelled=evaluation_loader(split.train),
             loss=self.objective.loss,
             outputs=self.outputs,
             temperature=s.temperature,
@@ -248,7 +309,7 @@ class FineTuning(Comparison[S]):
         """Check history and traces."""
         if trial.stage != TARGET:
             return super().faults(trial, record)
-        kinds, layers = set(trial.method.split("+")), self.settings.layers
+        kinds, layers = set(trial.method.split("+")), self.layer_names
         terms = ["penalty"] if kinds - {"none", "compressed"} else []
         terms += [f"validation_trace_{layer}" for layer in layers]
         return self.expected(trial, terms, layers if kinds & TRANSPORTS else ()).faults(record)
@@ -259,12 +320,12 @@ class FineTuning(Comparison[S]):
 
         pictures = dict(super().draw(results))
         if pictures:
-            pictures["trace.png"] = draw_traces(results, self.settings.layers)
+            pictures["trace.png"] = draw_traces(results, self.layer_names)
         return pictures
 
     def table(self, results: Results) -> str:
         """The comparison as a Markdown table, with the final trace of the last layer."""
-        key = f"validation_trace_{self.settings.layers[-1]}"
+        key = f"validation_trace_{self.layer_names[-1]}"
         traces = {
             method: f"{statistics.fmean(r['history'][-1][key] for r in results.chosen_records(method)):.3f}"
             for method in results.chosen
@@ -277,12 +338,19 @@ class FineTuning(Comparison[S]):
 
 Mean ± sample standard deviation over {len(results.seeds)} seeds; *minus none* is paired by seed, with
 Student's interval of 95 %. A star marks a chosen value on the edge of its grid: better ones may lie
-beyond. *trace*: of the exact plan between the neurons of `{self.settings.layers[-1]}` before and after
+beyond. *trace*: of the exact plan between the neurons of `{self.layer_names[-1]}` before and after
 fine-tuning, on the validation examples; 1 if every neuron is nearest to itself.{self.absent(results)}
 
 ![Test per method](accuracy.png)
 ![Trace of the transport plan during fine-tuning](trace.png)
 ![Validation against the strength](alphas.png)"""
+
+    def source_told(self) -> str:
+        """The source task, in words."""
+        s = self.settings
+        if not self.tasks.source_classes:
+            return "another task"
+        return f"the classes {self.tasks.told('source')} of `{s.source_data or s.data}`"
 
     def origin(self, results: Results, stage: str) -> str:
         """Where a network comes from, in words."""
@@ -299,7 +367,7 @@ fine-tuning, on the validation examples; 1 if every neuron is nearest to itself.
         return f"""Each fine-tuning takes {s.steps}
 mini-batches of {s.batch_size}, by stochastic gradient descent with momentum {s.momentum}, whose rate
 falls to a tenth after two thirds of the steps, on images shifted by up to {s.shift} pixel(s). The
-penalties compare the layer(s) {", ".join(s.layers)} with the teacher's on the {looked_at};
+penalties compare the layer(s) {", ".join(self.layer_names)} with the teacher's on the {looked_at};
 optimal plans by {s.solver}.
 
 Each seed draws the labelled examples, the head and the batches, the same for every method. A method's

@@ -14,22 +14,24 @@ from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Na
 from kantorch.drivers.cost_file import CostFile, write_cost
 from kantorch.drivers.two_heads import JointTraining, TwoHeads, make_two_heads
 from kantorch.regularizers import LabelTransport, label_cost
+from kantorch.training.backbones import CONVNET, with_head_input
+from kantorch.training.batches import evaluation_loader
+from kantorch.training.classes import Classes
+from kantorch.training.errors import ConfigError
 from kantorch.training.methods import Methods
-from kantorch.training.model import HEAD, ConvNet, make_network
-from kantorch.training.module import TARGET, Schedule
+from kantorch.training.module import TARGET
 from kantorch.training.records import Weights, is_number
 from kantorch.training.settings import Count, NonNegative
-from kantorch.training.tasks import Classes
 from kantorch.training.trial import Stage, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from torch import Tensor
-    from torch.utils.data import TensorDataset
+    from torch import Tensor, nn
     from typing_extensions import Self
 
     from kantorch.training._matplotlib import Figure
+    from kantorch.training.batches import Examples
     from kantorch.training.driver import Place
     from kantorch.training.results import Results
 
@@ -81,15 +83,17 @@ class JointSettings(ComparisonSettings):
     """Learning rates to choose from, in the grid of every method that has no `lr` of its own; each
     falls to a tenth after two thirds of the steps."""
     layer_rates: dict[str, NonNegative] = Field(default_factory=dict)
-    """Factors on the learning rate, for block1, block2, block3, head or source_head; 0 freezes."""
+    """Factors on the learning rate, by module: block1, block2, block3, head or source_head, or
+    modules of other networks such as features.8; 0 freezes."""
     initial: str | None = None
     """Weights of a pre-trained network that every method starts from, a file of its state_dict; its
     head is left out. None: random weights, drawn by the seed."""
     extractor: str | None = None
     """Weights of the network whose features the costs compare, and which `consecutive` starts from,
     in place of learning them on the source task."""
-    features: Literal["extractor", "pixels"] = "extractor"
-    """What the costs compare: the extractor's penultimate layer, or the images themselves."""
+    features: Literal["extractor", "initial", "pixels"] = "extractor"
+    """What the costs compare: the penultimate layer of the extractor or of the initial network, or
+    the images themselves."""
     cost: str | None = None
     """A table of costs for jtln_file: a CSV file with source classes as rows and target classes as
     columns, both named."""
@@ -105,9 +109,12 @@ class JointSettings(ComparisonSettings):
             raise ValueError(msg)
         parts = ("block1", "block2", "block3", "head", "source_head")
         for name in self.layer_rates:
-            if name not in parts:
+            if name not in parts and self.backbone == CONVNET:
                 msg = f"layer_rates must name parts of {', '.join(parts)}, got {name!r}"
                 raise ValueError(msg)
+        if self.features == "initial" and self.initial is None:
+            msg = "features 'initial' needs initial: a file of the weights of a trained network"
+            raise ValueError(msg)
         return self
 
 
@@ -136,7 +143,7 @@ class Joint(Comparison[JointSettings]):
         """The extractor, and a cost of every kind from every seed's labelled examples."""
         s = self.settings
         wanted = [ESTIMATES[method] for method in s.methods if method in ESTIMATES]
-        learnt = "consecutive" in s.methods or (wanted and s.features == "extractor")
+        learnt = "consecutive" in s.methods or (wanted and s.features == EXTRACTOR)
         extractor = Stage(EXTRACTOR, (Trial(EXTRACTOR, seed=s.data_seed),))
         costs = tuple(Trial(COST, kind, seed=seed) for seed in self.seeds for kind in wanted)
         stages = [extractor] if learnt and s.extractor is None else []
@@ -153,8 +160,16 @@ class Joint(Comparison[JointSettings]):
         return {**super().inputs(), **{k: v for k, v in files.items() if v is not None}}
 
     def check(self, world_size: int) -> None:
-        """Refuse a cost file that does not fit."""
+        """Refuse a cost file, and rates, that do not fit."""
         super().check(world_size)
+        if not self.tasks.source_classes:
+            msg = "source_data must be those of a task, got 'none'"
+            raise ConfigError(msg)
+        names = [f".{name}." for name, _ in self.untrained(Trial(TARGET)).named_parameters()]
+        for part in self.settings.layer_rates:
+            if not any(f".{part}." in name for name in names):
+                msg = f"layer_rates must name parts of {self.settings.backbone}, got {part!r}"
+                raise ConfigError(msg)
         if self.settings.cost is not None:
             self._file()
 
@@ -167,9 +182,10 @@ class Joint(Comparison[JointSettings]):
     def prepare(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Train the extractor, or estimate a cost."""
         if trial.stage == EXTRACTOR:
-            network = self._extractor_like(trial.seed)
+            network = self.make(self.source_outputs, trial.seed)
+            self._load_initial(network)
             return self.fit_source(network, trial, place, self.tasks.source())
-        features = self._extractor(place).features if self.settings.features == EXTRACTOR else None
+        features = None if self.settings.features == "pixels" else self._features(place)
         cost = self._estimate(trial.method, features, trial.seed)
         write_cost(place.of(trial) / "cost.csv", cost, *self._classes())
         place.advance(1)
@@ -188,14 +204,21 @@ class Joint(Comparison[JointSettings]):
         (x, of_x), (y, of_y) = (_features(part, features) for part in (source, target))
         return label_cost(x, of_x, y, of_y, method=kind, generator=generator)
 
-    def _extractor_like(self, seed: int) -> ConvNet:
-        s = self.settings
-        return make_network(self.tasks.in_channels, s.channels, self.source_outputs, seed)
+    def _features(self, place: Place) -> Callable[[Tensor], Tensor]:
+        """The penultimate layer of the network whose features the costs compare."""
+        network = self.make(self.source_outputs, 0)
+        if self.settings.features == "initial":
+            self._load_initial(network)
+        else:
+            self._extractor_weights(place).load_into(network)
+        network.eval()
+        return lambda images: with_head_input(network, self.head, images)[0]
 
-    def _extractor(self, place: Place) -> ConvNet:
-        network = self._extractor_like(0)
-        self._extractor_weights(place).load_into(network)
-        return network.eval()
+    def _load_initial(self, network: nn.Module) -> None:
+        """Begin with the weights that were handed in, if any were."""
+        name = self.settings.initial
+        if name is not None:
+            Weights.given("initial", name).load_trunk_into(network, self.head)
 
     def _extractor_weights(self, place: Place) -> Weights:
         path = self.settings.extractor
@@ -205,16 +228,14 @@ class Joint(Comparison[JointSettings]):
         return CostFile(str(self.settings.cost)).read(*self._classes())
 
     def _classes(self) -> tuple[list[str], list[str]]:
-        s = self.settings
-        return [str(c) for c in s.source_classes], [str(c) for c in s.target_classes]
+        return self.tasks.names("source"), self.tasks.names("target")
 
     # The comparison.
 
     def untrained(self, trial: Trial) -> TwoHeads:
         """Trunk and heads, drawn by the trial's seed."""
-        channels = self.settings.channels
         sizes = self.source_outputs, self.outputs
-        return make_two_heads(self.tasks.in_channels, channels, *sizes, trial.seed)
+        return make_two_heads(self.backbone, self.tasks.in_channels, *sizes, trial.seed)
 
     def train(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Train, on one task or on both."""
@@ -231,13 +252,14 @@ class Joint(Comparison[JointSettings]):
             source=params.get("source"),
             rates=s.layer_rates,
             transport=transport,
-            renew=lambda net, k: self._estimate(kind, net.network.features, trial.seed, k),
+            renew=lambda net, k: self._estimate(kind, net.features, trial.seed, k),
             renew_every=s.refresh_cost if kind else 0,
             objective=self.objective,
             outputs=self.outputs,
-            schedule=Schedule(s.steps, params[RATE], s.momentum),
+            schedule=s.schedule(params[RATE]),
             seed=trial.seed,
             shift=s.shift,
+            augment=s.augment,
             name=trial.name,
         )
         split = self.tasks.target(trial.seed)
@@ -248,9 +270,9 @@ class Joint(Comparison[JointSettings]):
     def _start(self, network: TwoHeads, trial: Trial, place: Place) -> None:
         """Give the trunk the weights that the method begins with."""
         if trial.method == "consecutive":
-            self._extractor_weights(place).load_trunk_into(network.network, HEAD)
-        elif self.settings.initial is not None:
-            Weights.given("initial", self.settings.initial).load_trunk_into(network.network, HEAD)
+            self._extractor_weights(place).load_trunk_into(network.network, self.head)
+        else:
+            self._load_initial(network.network)
 
     def _cost(self, trial: Trial, place: Place) -> Tensor | None:
         if trial.method == FILE:
@@ -319,9 +341,9 @@ beyond.{self.absent(results)}
 
 ## Protocol
 
-The source task has the classes {list(s.source_classes)} of `{s.source_data or s.data}`, with all its
-examples; the target the classes {list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels
-per class. Networks with convolutions of widths {list(s.channels)} start from
+The source task has the classes {self.tasks.told("source")} of `{s.source_data or s.data}`, with all its
+examples; the target the classes {self.tasks.told("target")} of `{s.data}` with {s.labels_per_class} labels
+per class. All of them, each a {self.backbone.told()}, start from
 {"random weights" if s.initial is None else s.initial}, for `consecutive` from those learnt on the source
 task, and take {s.steps} mini-batches of {s.batch_size} of the target, and as many of the source where both are
 learnt, by stochastic gradient descent with momentum {s.momentum}. Costs compare {s.features} of the
@@ -335,12 +357,13 @@ once, took part in no choice, and was measured once, after every training had en
 """
 
 
-def _features(
-    part: TensorDataset, features: Callable[[Tensor], Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    images, labels = part.tensors
+def _features(part: Examples, features: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor]:
+    found, labels = [], []
     with torch.no_grad():
-        return (images.flatten(1) if features is None else features(images)), labels
+        for images, of_images in evaluation_loader(part):
+            found.append(images.flatten(1) if features is None else features(images))
+            labels.append(of_images)
+    return torch.cat(found), torch.cat(labels)
 
 
 command = command_of(Joint)

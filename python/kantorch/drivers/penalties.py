@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from kantorch.config import show_config
@@ -20,18 +21,18 @@ from kantorch.regularizers import (
     Watch,
     channel_attention,
 )
+from kantorch.training.backbones import with_fitted_head
 from kantorch.training.methods import Methods
-from kantorch.training.model import with_fitted_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from torch import Tensor, nn
 
-    from kantorch.regularizers import KernelPrior
-    from kantorch.training.model import ConvNet
+    from kantorch.regularizers import KernelPrior, Layer
 
 METHODS = Methods()
+ATTENTION_BATCHES = 4  # of evaluation, as many as in DELTA's authors' code
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Pair:
         start: The network that the student started from, which has another head.
         layers: What representations are compared at.
         head: The modules of the student that are new on the target task.
+        teacher_head: The module of the teacher that gives its outputs.
         head_beta: The strength of L2-SP and DELTA on the head.
+        example: One example of the target task.
         labelled: The labelled examples of the target task, in batches.
         loss: Of outputs and labels.
         outputs: Of the student.
@@ -58,12 +61,14 @@ class Pair:
     """
 
     student: nn.Module
-    teacher: ConvNet
+    teacher: nn.Module
     start: nn.Module
-    layers: Sequence[str]
+    layers: Sequence[str | Layer]
     head: Sequence[str]
+    teacher_head: str
     head_beta: float
-    labelled: Sequence[tuple[Tensor, Tensor]]
+    example: Tensor
+    labelled: Iterable[tuple[Tensor, ...]]
     loss: Callable[[Tensor, Tensor], Tensor]
     outputs: int
     temperature: float
@@ -154,7 +159,7 @@ def kd(pair: Pair, alpha: float) -> KnowledgeDistillation:
 @METHODS.method("fitnet", title="FitNet", grid={"alpha": (0.1, 0.3, 1, 3)})
 def fitnet(pair: Pair, alpha: float) -> FitNet:
     """Features, through a trained regressor, near the teacher's."""
-    return FitNet(pair.watch, layers=pair.layers, example=pair.labelled[0][0][:1], alpha=alpha)
+    return FitNet(pair.watch, layers=pair.layers, example=pair.example, alpha=alpha)
 
 
 @METHODS.method("compressed", title="compressed first", needs={"compressed_start"})
@@ -182,8 +187,9 @@ def delta(pair: Pair, alpha: float) -> DELTA:
 )
 def delta_attention(pair: Pair, alpha: float) -> DELTA:
     """The same, with attention to the channels that the source network's fit to the target needs."""
-    fitted = with_fitted_head(pair.teacher, pair.outputs, pair.labelled, pair.loss)
-    attention = channel_attention(fitted, pair.labelled, layers=pair.layers, loss=pair.loss)
+    batches = [(images, labels) for images, labels in islice(pair.labelled, ATTENTION_BATCHES)]
+    fitted = with_fitted_head(pair.teacher, pair.teacher_head, pair.outputs, batches, pair.loss)
+    attention = channel_attention(fitted, batches, layers=pair.layers, loss=pair.loss)
     return _delta(pair, alpha, attention=attention)
 
 

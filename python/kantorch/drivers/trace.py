@@ -14,12 +14,14 @@ from kantorch.drivers.distill import Distill
 from kantorch.drivers.transfer import Transfer
 from kantorch.regularizers import RepresentationTransport
 from kantorch.training._yaml import load_yaml
+from kantorch.training.backbones import CONVNET
 from kantorch.training.batches import evaluation_loader
 from kantorch.training.driver import Driver, Place
 from kantorch.training.errors import RunError
 from kantorch.training.files import read_json, system_path
 from kantorch.training.folder import CONFIG, RECORD, TEST, TRIALS, WEIGHTS
-from kantorch.training.model import LAYERS, ConvNet
+from kantorch.training.layers import matching, parse_layer
+from kantorch.training.model import LAYERS
 from kantorch.training.records import is_number
 from kantorch.training.results import markdown
 from kantorch.training.settings import Count, Settings
@@ -30,17 +32,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import nn
 
     from kantorch.drivers.fine_tuning import FineTuning
+    from kantorch.regularizers import Layer
     from kantorch.training._matplotlib import Figure
+    from kantorch.training.batches import Examples
     from kantorch.training.results import Results
 
 READABLE: Mapping[str, type[FineTuning[Any]]] = {
     kind.name: kind for kind in (Transfer, Distill, Adversarial)
 }
 PLANS = "plans"
-PENULTIMATE = "pool"  # the layer of the heat map and of the batch sizes
 REPEATS = 5
 
 
@@ -49,6 +52,9 @@ class TraceSettings(Settings):
 
     runs: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("runs/transfer",)
     """Finished run folders of `kantorch transfer`, `distill` or `adversarial`, one curve each."""
+    layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Layers to compare, as in `kantorch transfer`; `layer?.*` are all modules that match. Empty: all
+    of "convnet", of other networks those of the run."""
     method: str = "l2sp"
     """Whose networks are looked at, as the test chose them."""
     batch_sizes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (
@@ -129,7 +135,8 @@ class Trace(Driver[TraceSettings]):
         there.weights(tested.name).load_into(after)
         after.eval()
         examples = driver.tasks.pool()
-        watch = PlanTrace(after, before, LAYERS)
+        layers = [parse_layer(text) for text in matching(before, self._layers(driver))]
+        watch = PlanTrace(after, before, layers)
         for images, *_ in evaluation_loader(examples):
             watch.observe(images)
         plans = watch.plans()
@@ -143,34 +150,42 @@ class Trace(Driver[TraceSettings]):
             "after": tested.name,
             "examples": len(examples),
             "traces": {layer: plan.diagonal().sum().item() for layer, plan in plans.items()},
-            "plan": plans[PENULTIMATE].tolist(),
-            "batches": self._batches(before, after, examples.tensors[0]),
+            "plan": plans[layers[-1].name].tolist(),
+            "batches": self._batches(before, after, layers[-1], examples),
             "during": during,
         }
 
+    def _layers(self, driver: FineTuning[Any]) -> Sequence[str]:
+        if self.settings.layers:
+            return self.settings.layers
+        if driver.settings.backbone == CONVNET:
+            return LAYERS
+        return [f"{x.name}:input" if x.of == "input" else x.name for x in driver.layers]
+
     def _batches(
-        self, before: ConvNet, after: ConvNet, images: Tensor
+        self, before: nn.Module, after: nn.Module, layer: Layer, examples: Examples
     ) -> dict[str, list[list[float]]]:
         """Omega_P per root of the batch size, and the trace, of some mini-batches of each size."""
         generator = torch.Generator().manual_seed(0)
         penalty = RepresentationTransport(
-            after, before, layers=[PENULTIMATE], solver="exact", normalize=True
+            after, before, layers=[layer], solver="exact", normalize=True
         )
         found: dict[str, list[list[float]]] = {}
         with penalty, torch.no_grad():
             for size in self.settings.batch_sizes:
                 rows = []
-                for _ in range(REPEATS if size < len(images) else 1):
-                    after(images[torch.randperm(len(images), generator=generator)[:size]])
-                    rows.append([penalty().item(), penalty.traces[PENULTIMATE].item()])
+                for _ in range(REPEATS if size < len(examples) else 1):
+                    drawn = torch.randperm(len(examples), generator=generator)[:size]
+                    after(examples[drawn.tolist()][0])
+                    rows.append([penalty().item(), penalty.traces[layer.name].item()])
                 found[str(size)] = rows
         return found
 
     def faults(self, trial: Trial, record: Mapping[str, Any]) -> Iterable[str]:
         """Check the traces."""
         traces = record.get("traces")
-        if not isinstance(traces, dict) or list(traces) != list(LAYERS):
-            yield f"traces must hold the layers {', '.join(LAYERS)}"
+        if not isinstance(traces, dict) or not traces:
+            yield "traces must hold the layers"
         elif not all(is_number(value) for value in traces.values()):
             yield "traces must hold finite numbers"
 
@@ -212,7 +227,7 @@ class Trace(Driver[TraceSettings]):
 Traces of exact plans of mass 1: 1 if every neuron after fine-tuning is nearest to itself before.
 
 ![Trace by layer](depth.png)
-![Plan of the last run at {PENULTIMATE}](plan.png)
+![Plan of the last run at its last layer](plan.png)
 ![Mini-batches](batches.png)
 ![During training](training.png)
 

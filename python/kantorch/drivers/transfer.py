@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import model_validator
+
 from kantorch.drivers._command import command_of
 from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
+from kantorch.training.backbones import CONVNET
 from kantorch.training.model import ConvNet, with_permuted_neurons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from torch import nn
+    from typing_extensions import Self
 
     from kantorch.training.driver import Place
     from kantorch.training.results import Results
@@ -59,8 +65,15 @@ class TransferSettings(FineTuningSettings):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     permuted: bool = False
-    """Whether the student starts with the last convolution's channels in an order that its seed
-    draws: the same function, but no neuron is at its place."""
+    """Whether the student, a "convnet", starts with the last convolution's channels in an order that
+    its seed draws: the same function, but no neuron is at its place."""
+
+    @model_validator(mode="after")
+    def _permute_what_is_known(self) -> Self:
+        if self.permuted and self.backbone != CONVNET:
+            msg = f"permuted is for the backbone {CONVNET}, got {self.backbone!r}"
+            raise ValueError(msg)
+        return self
 
 
 class Transfer(FineTuning[TransferSettings]):
@@ -83,16 +96,19 @@ class Transfer(FineTuning[TransferSettings]):
     def learnt(self) -> Mapping[str, Learnt]:
         """One network, which the student starts from and is held to."""
         s = self.settings
-        return {SOURCE: Learnt(s.channels, s.data_seed, path=s.teacher)}
+        return {SOURCE: Learnt(self.backbone, s.data_seed, path=s.teacher)}
 
     def facts(self) -> frozenset[str]:
         """Student and teacher start equal."""
         return super().facts() | {"same_architecture", "same_width"}
 
-    def start(self, place: Place, trial: Trial) -> ConvNet:
+    def start(self, place: Place, trial: Trial) -> nn.Module:
         """The network that was learnt."""
         learnt = self.network(SOURCE, place)
-        return with_permuted_neurons(learnt, trial.seed) if self.settings.permuted else learnt
+        if not self.settings.permuted:
+            return learnt
+        assert isinstance(learnt, ConvNet)
+        return with_permuted_neurons(learnt, trial.seed)
 
     def report(self, results: Results) -> str:
         """Tell what was done."""
@@ -104,9 +120,9 @@ class Transfer(FineTuning[TransferSettings]):
 
 ## Protocol
 
-A network with convolutions of widths {list(s.channels)} learns the classes {list(s.source_classes)} of
-`{s.source_data or s.data}` ({self.origin(results, SOURCE)}), gets a new head{order}, and is fine-tuned on the
-classes {list(s.target_classes)} of `{s.data}` with {s.labels_per_class} labels per class.
+A {self.backbone.told()} learns {self.source_told()} ({self.origin(results, SOURCE)}), gets a new
+head{order}, and is fine-tuned on the classes {self.tasks.told("target")} of `{s.data}` with
+{s.labels_per_class} labels per class.
 {self.protocol()}
 """
 

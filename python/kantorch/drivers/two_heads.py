@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from kantorch.training.model import ConvNet, make_network
+from kantorch.training.backbones import with_head_input
 from kantorch.training.module import PenalizedNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kantorch.regularizers import LabelTransport
+    from kantorch.training.backbones import Backbone
 
 
 SOURCE_HEAD = "source_head"
@@ -25,13 +26,16 @@ class TwoHeads(nn.Module):
 
     Args:
         network: Trunk and target head.
+        head: The name of that head, a linear module.
         source_classes: Outputs of the second head.
     """
 
-    def __init__(self, network: ConvNet, source_classes: int) -> None:
+    def __init__(self, network: nn.Module, head: str, source_classes: int) -> None:
         super().__init__()
         self.network = network
-        self.source_head = nn.Linear(network.channels[-1], source_classes)
+        self._head = head
+        linear: Any = network.get_submodule(head)
+        self.source_head = nn.Linear(linear.in_features, source_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of the target classes."""
@@ -40,18 +44,22 @@ class TwoHeads(nn.Module):
 
     def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of the source classes and those of the target classes."""
-        features = self.network.features(images)
-        return self.source_head(features), self.network.head(features)
+        features, outputs = with_head_input(self.network, self._head, images)
+        return self.source_head(features), outputs
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what both heads see (n, d)."""
+        return with_head_input(self.network, self._head, images)[0]
 
 
 def make_two_heads(
-    in_channels: int, channels: tuple[int, ...], source: int, target: int, seed: int
+    backbone: Backbone, in_channels: int, source: int, target: int, seed: int
 ) -> TwoHeads:
     """Make such a network with weights drawn from `seed`, without touching the global generator."""
-    network = make_network(in_channels, channels, target, seed)
+    network = backbone.make(in_channels, target, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
-        return TwoHeads(network, source)
+        return TwoHeads(network, backbone.head(network), source)
 
 
 class JointTraining(PenalizedNetwork):
@@ -126,7 +134,7 @@ def rated_groups(
     """Parameters by the factor on their learning rate; those with the factor 0 are frozen."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        part = next((key for key in rates if key in name.split(".")), None)
+        part = next((key for key in rates if f".{key}." in f".{name}."), None)
         rate = 1.0 if part is None else rates[part]
         parameter.requires_grad_(rate > 0)
         if rate > 0:

@@ -20,7 +20,7 @@ def channel_attention(
     network: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
-    layers: Sequence[str],
+    layers: Sequence[str | tuple[str, str] | Layer],
     loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
     temperature: float = 5.0,
 ) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def channel_attention(
     Args:
         network: The source network with a head for the target task; its mode is restored.
         batches: Pairs of inputs and labels. A few are enough: four in the authors' code.
-        layers: Dotted names of the layers, which return (n, C, ...).
+        layers: Names of the layers, or as for `DELTA`, of which the teacher's places are taken.
         loss: Maps outputs and labels to a scalar, a mean over the batch.
         temperature: Of the softmax, > 0.
 
@@ -71,9 +71,9 @@ def channel_attention(
         with torch.no_grad():
             whole = sum(float(loss(network(x), y)) for x, y in batches)
             return {
-                name: torch.softmax(_standardised(growth - whole) / temperature, 0)
-                for name in layers
-                for growth in [_losses_without(network, name, batches, loss)]
+                layer.name: torch.softmax(_standardised(growth - whole) / temperature, 0)
+                for layer in as_layers(layers)
+                for growth in [_losses_without(network, layer, batches, loss)]
             }
     finally:
         for module, mode in modes.items():
@@ -205,7 +205,7 @@ class DELTA(Regularizer):
 
 def _losses_without(
     network: nn.Module,
-    layer: str,
+    layer: Layer,
     batches: Sequence[tuple[Tensor, Tensor]],
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
@@ -213,15 +213,21 @@ def _losses_without(
     seen: list[int] = []
     silenced = -1
 
-    def silence(module: nn.Module, args: object, output: Tensor) -> Tensor:
-        seen.append(output.shape[1])
+    def silence(value: object) -> Tensor:
+        features = layer.activations(value, "network", layer.teacher_name)
+        channel_dim = layer.channels(features)
+        seen.append(features.shape[channel_dim])
         if silenced < 0:
-            return output
-        output = output.clone()
-        output[:, silenced] = 0
-        return output
+            return features
+        features = features.clone()
+        features.select(channel_dim, silenced).zero_()
+        return features
 
-    handle = module_of(network, layer, "network").register_forward_hook(silence)
+    module = module_of(network, layer.teacher_name, "network")
+    if layer.of == "input":
+        handle = module.register_forward_pre_hook(lambda _, args: (silence(args[0]), *args[1:]))
+    else:
+        handle = module.register_forward_hook(lambda _, args, output: silence(output))
     try:
         network(batches[0][0])
         losses = []

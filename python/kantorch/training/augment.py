@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
+
+from kantorch.training.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,52 @@ def shift_images(images: Tensor, reach: int, key: Sequence[int]) -> Tensor:
         rows[:, None, :, None],
         columns[:, None, None, :],
     ]
+
+
+class Augmentation:
+    """Shifts, mirrors and blurs images, by draws that a key determines.
+
+    Args:
+        shift: Images move by up to this many pixels each way.
+        kinds: "mirror": every second image, left to right. "blur": every second image.
+
+    Raises:
+        ConfigError: If kornia is needed and not installed.
+    """
+
+    def __init__(self, shift: int, kinds: Sequence[str] = ()) -> None:
+        self.shift = shift
+        self.kinds = tuple(kind for kind in KINDS if kind in kinds)
+        self._pipeline: Any = _pipeline(self.kinds) if self.kinds else None
+
+    def __call__(self, images: Tensor, key: Sequence[int]) -> Tensor:
+        """Return images (n, channels, height, width) changed, each by a draw of its own."""
+        images = shift_images(images, self.shift, key)
+        if self._pipeline is None:
+            return images
+        devices = [images.device] if images.is_cuda else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(_mix(key))
+            changed: Tensor = self._pipeline(images)
+        return changed
+
+
+KINDS = "mirror", "blur"
+
+
+def _pipeline(kinds: Sequence[str]) -> Any:
+    # Of kornia, since torchvision draws once for a whole batch, and has to fit torch's build.
+    try:
+        from kornia import augmentation
+    except ModuleNotFoundError as error:
+        name = error.name
+        msg = f"augment {kinds[0]} needs {name}, which is not installed: pip install kornia"
+        raise ConfigError(msg) from error
+    known = {
+        "mirror": lambda: augmentation.RandomHorizontalFlip(p=0.5),
+        "blur": lambda: augmentation.RandomGaussianBlur((5, 5), (0.1, 2.0), p=0.5),
+    }
+    return augmentation.AugmentationSequential(*(known[kind]() for kind in kinds))
 
 
 def _mix(key: Sequence[int]) -> int:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
     from torch.utils.data import TensorDataset
+
+    from kantorch.training.views import LazyImages
+
+    Examples: TypeAlias = TensorDataset | LazyImages
 
 EVALUATION_BATCH = 512
 
@@ -57,16 +61,32 @@ class BatchStream(Sampler[list[int]]):
             yield batch[self.rank :: self.world_size].tolist()
 
 
-def train_loader(dataset: TensorDataset, stream: BatchStream) -> DataLoader[tuple[Tensor, ...]]:
+def train_loader(
+    dataset: Examples, stream: BatchStream, workers: int = 0
+) -> DataLoader[tuple[Tensor, ...]]:
     """Whole batches by one indexing each, instead of an example at a time."""
-    # A generator of its own keeps the loader off the global one, whose state is checkpointed.
-    return DataLoader(dataset, sampler=stream, batch_size=None, generator=torch.Generator())
+    return _loader(dataset, stream, workers)
 
 
-def evaluation_loader(dataset: TensorDataset) -> DataLoader[tuple[Tensor, ...]]:
+def evaluation_loader(dataset: Examples, workers: int = 0) -> DataLoader[tuple[Tensor, ...]]:
     """All examples, in order."""
+    size = getattr(dataset, "evaluation_batch", EVALUATION_BATCH)
     batches = [
-        list(range(start, min(start + EVALUATION_BATCH, len(dataset))))
-        for start in range(0, len(dataset), EVALUATION_BATCH)
+        list(range(start, min(start + size, len(dataset))))
+        for start in range(0, len(dataset), size)
     ]
-    return DataLoader(dataset, sampler=batches, batch_size=None, generator=torch.Generator())
+    return _loader(dataset, batches, workers)
+
+
+def _loader(
+    dataset: Examples, batches: Iterable[list[int]], workers: int
+) -> DataLoader[tuple[Tensor, ...]]:
+    # A generator of its own keeps the loader off the global one, whose state is checkpointed.
+    return DataLoader(
+        dataset,
+        sampler=batches,
+        batch_size=None,
+        generator=torch.Generator(),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )

@@ -24,14 +24,16 @@ from kantorch.training.errors import RunError
 from kantorch.training.files import write_tensors
 from kantorch.training.folder import LAST, LOGS, WEIGHTS
 from kantorch.training.ranks import cluster, first_decides
+from kantorch.training.views import KeyedStream, LazyImages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lightning.pytorch.loggers import Logger
     from torch import Tensor
-    from torch.utils.data import DataLoader, TensorDataset
+    from torch.utils.data import DataLoader
 
+    from kantorch.training.batches import Examples
     from kantorch.training.driver import Place
     from kantorch.training.module import PenalizedNetwork
     from kantorch.training.trial import Trial
@@ -41,12 +43,13 @@ def fit(
     module: PenalizedNetwork,
     trial: Trial,
     place: Place,
-    train: TensorDataset | Mapping[str, TensorDataset],
-    validation: TensorDataset,
+    train: Examples | Mapping[str, Examples],
+    validation: Examples,
     *,
     batch_size: int,
     rounds: int,
     accelerator: str,
+    loaders: int = 0,
 ) -> dict[str, Any]:
     """Train a network and leave its weights in the trial's folder.
 
@@ -59,6 +62,7 @@ def fit(
         batch_size: Examples per mini-batch and kind, of all processes together.
         rounds: Equal parts of the training; after each it is validated and saved.
         accelerator: What Lightning is to use.
+        loaders: Processes that read examples ahead.
 
     Returns:
         `history`, one row per round, and `traces`, one list per layer.
@@ -79,8 +83,9 @@ def fit(
             callbacks=[GeneratorStates(), LastCheckpoint(folder), StepCounter(place.advance)],
         )
 
-        def loader(examples: TensorDataset, *key: int) -> DataLoader[tuple[Tensor, ...]]:
-            stream = BatchStream(
+        def loader(examples: Examples, *key: int) -> DataLoader[tuple[Tensor, ...]]:
+            kind = KeyedStream if isinstance(examples, LazyImages) else BatchStream
+            stream = kind(
                 len(examples),
                 batch_size,
                 steps // rounds,
@@ -88,7 +93,7 @@ def fit(
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
             )
-            return train_loader(examples, stream)
+            return train_loader(examples, stream, loaders)
 
         batches: Any = (
             # The first kind comes as it does when it is alone.
@@ -104,7 +109,7 @@ def fit(
             trainer.fit(
                 module,
                 batches,
-                evaluation_loader(validation),
+                evaluation_loader(validation, loaders),
                 ckpt_path=last if resumed else None,
             )
     if trainer.global_step != steps:
@@ -116,13 +121,18 @@ def fit(
 
 
 def test(
-    module: PenalizedNetwork, name: str, folder: Path, examples: TensorDataset, accelerator: str
+    module: PenalizedNetwork,
+    name: str,
+    folder: Path,
+    examples: Examples,
+    accelerator: str,
+    loaders: int,
 ) -> float:
     """Return how good a network is on examples; see `PenalizedNetwork` for what that means."""
     with quiet_lightning():
         trainer = make_trainer(name, folder, accelerator, rounds=1)
         with honest_signals(trainer):
-            (metrics,) = trainer.test(module, evaluation_loader(examples), verbose=False)
+            (metrics,) = trainer.test(module, evaluation_loader(examples, loaders), verbose=False)
     return float(metrics[f"test_{module.measure}"])
 
 

@@ -6,6 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from kantorch.training._yaml import dump_yaml, load_yaml
+from kantorch.training.datasets import format_of
+from kantorch.training.datasets.formats import disk_of
 from kantorch.training.errors import RunError
 from kantorch.training.files import TEMPORARY, system_path, write_atomic
 from kantorch.training.settings import difference
@@ -42,17 +44,28 @@ OUTPUTS = (
 
 
 def digest(setting: str, name: str) -> str:
-    """Return the SHA-256 of a file that a setting names.
+    """Return the SHA-256 of a file that a setting names; of a data set, of its files' names and sizes.
 
     Raises:
         RunError: If it cannot be read.
     """
     try:
+        if format_of(name) is not None:
+            return _listing(disk_of(name).folder)
         return hashlib.sha256(system_path(name).read_bytes()).hexdigest()
     except (OSError, ValueError) as error:  # ValueError: no name of a file
         reason = getattr(error, "strerror", None) or error
         msg = f"cannot read the {setting} {name}: {reason}"
         raise RunError(msg) from error
+
+
+def _listing(folder: Path) -> str:
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            found.update(f"{name}\0{path.stat().st_size}\n".encode(errors="surrogateescape"))
+    return found.hexdigest()
 
 
 def open_folder(

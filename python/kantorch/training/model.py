@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
 HEAD = "head"
 LAYERS = ("block1", "block2", "block3", "pool")
@@ -63,49 +63,6 @@ def make_network(in_channels: int, channels: Sequence[int], classes: int, seed: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ConvNet(in_channels, channels, classes)
-
-
-def with_new_head(source: ConvNet, classes: int, seed: int) -> ConvNet:
-    """Copy a pre-trained network, with a freshly drawn head for another task."""
-    network = make_network(source.in_channels, source.channels, classes, seed)
-    encoder = {k: v for k, v in source.state_dict().items() if not k.startswith(f"{HEAD}.")}
-    network.load_state_dict(encoder, strict=False)
-    return network
-
-
-def with_fitted_head(
-    source: ConvNet,
-    classes: int,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    loss: Callable[[Tensor, Tensor], Tensor],
-    decay: float = 1e-3,
-) -> ConvNet:
-    """Copy a network, with a head that minimises loss + decay/2 ||weights||^2 on its own features."""
-    network = with_new_head(source, classes, 0)
-    with torch.no_grad():
-        pairs = [(network.features(images), labels) for images, labels in batches]
-    features, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    head = network.head
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        total = loss(head(features), labels) + decay / 2 * head.weight.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return network
-
-
-def with_classes(network: ConvNet, rows: Sequence[int]) -> ConvNet:
-    """Copy a network, with these of its outputs alone and in this order."""
-    copied = make_network(network.in_channels, network.channels, len(rows), 0)
-    weights = dict(network.state_dict())
-    for name in (f"{HEAD}.weight", f"{HEAD}.bias"):
-        weights[name] = weights[name][list(rows)]
-    copied.load_state_dict(weights)
-    return copied
 
 
 def with_permuted_neurons(network: ConvNet, seed: int) -> ConvNet:

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from kantorch.regularizers import FilterWasserstein, RepresentationTransport
-from kantorch.training.augment import shift_images
+from kantorch.training.augment import Augmentation
 from kantorch.training.errors import NonFiniteError
 from kantorch.training.ranks import any_value
 from kantorch.training.trace import PlanTrace
@@ -20,6 +20,7 @@ from kantorch.training.trace import PlanTrace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from kantorch.regularizers import Layer
     from kantorch.training.objective import Objective
 
 Batch = list[Tensor]
@@ -28,11 +29,21 @@ TARGET, UNLABELLED = "target", "unlabelled"
 
 @dataclass(frozen=True)
 class Schedule:
-    """Stochastic gradient descent whose rate falls to a tenth after two thirds of the steps."""
+    """Stochastic gradient descent whose rate falls to a tenth, once or more often.
+
+    Attributes:
+        steps: Of the training.
+        learning_rate: To begin with.
+        momentum: Of the optimizer.
+        weight_decay: Of the optimizer.
+        falls: Steps after which the rate falls. None: two thirds of all.
+    """
 
     steps: int
     learning_rate: float
     momentum: float
+    weight_decay: float = 0.0
+    falls: Sequence[int] | None = None
 
 
 class PenalizedNetwork(LightningModule):
@@ -45,6 +56,7 @@ class PenalizedNetwork(LightningModule):
         schedule: Of the optimizer.
         seed: Draws the augmentation, as a function of the step alone.
         shift: Images move by up to this many pixels each way.
+        augment: What else is done to them; see `Augmentation`.
         name: Of the trial, for error messages.
         regularizer: The penalty, called after the network has seen the augmented images.
             What it holds to be trained is trained with the network.
@@ -69,9 +81,10 @@ class PenalizedNetwork(LightningModule):
         seed: int,
         shift: int,
         name: str,
+        augment: Sequence[str] = (),
         regularizer: nn.Module | None = None,
         reference: nn.Module | None = None,
-        layers: Sequence[str] = (),
+        layers: Sequence[str | Layer] = (),
         watched: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         super().__init__()
@@ -80,7 +93,7 @@ class PenalizedNetwork(LightningModule):
         self.objective = objective
         self.schedule = schedule
         self.seed = seed
-        self.shift = shift
+        self._augmented = Augmentation(shift, augment)
         self.trial = name
         self.measure = objective.measure
         self.history: list[dict[str, float]] = []
@@ -116,9 +129,7 @@ class PenalizedNetwork(LightningModule):
 
     def shifted(self, images: Tensor, *key: int) -> Tensor:
         """The images augmented, by a draw that is a function of the step and a key."""
-        return shift_images(
-            images, self.shift, [self.seed, self.global_step, self.global_rank, *key]
-        )
+        return self._augmented(images, [self.seed, self.global_step, self.global_rank, *key])
 
     def checked(self, name: str, term: Tensor) -> Tensor:
         """The term of a step, which is noted.
@@ -204,7 +215,12 @@ class PenalizedNetwork(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure."""
         images, targets = batch
-        self.metric.update(self.network(images), targets)
+        if images.ndim == 5:  # several crops of each: (n, crops, channels, height, width)
+            crops = self.network(images.flatten(0, 1)).softmax(1)
+            outputs = crops.unflatten(0, images.shape[:2]).mean(1)
+        else:
+            outputs = self.network(images)
+        self.metric.update(outputs, targets)
 
     def on_test_epoch_end(self) -> None:
         """Report the measure."""
@@ -219,11 +235,17 @@ class PenalizedNetwork(LightningModule):
         return [{"params": weights}]
 
     def configure_optimizers(self) -> Any:
-        """SGD with momentum; the rate falls once."""
+        """SGD with momentum; the rate falls."""
         schedule = self.schedule
         groups = self.parameter_groups()
-        optimizer = torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum)
-        fall = torch.optim.lr_scheduler.MultiStepLR(optimizer, [schedule.steps * 2 // 3], gamma=0.1)
+        optimizer = torch.optim.SGD(
+            groups,
+            lr=schedule.learning_rate,
+            momentum=schedule.momentum,
+            weight_decay=schedule.weight_decay,
+        )
+        falls = [schedule.steps * 2 // 3] if schedule.falls is None else list(schedule.falls)
+        fall = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, gamma=0.1)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": fall, "interval": "step"},

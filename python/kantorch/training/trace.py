@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from kantorch.regularizers import Layer
+
 
 class PlanTrace:
     """Trace of the exact plan between the neurons of a network and of its reference.
@@ -27,7 +29,9 @@ class PlanTrace:
         layers: Which to compare.
     """
 
-    def __init__(self, network: nn.Module, reference: nn.Module, layers: Sequence[str]) -> None:
+    def __init__(
+        self, network: nn.Module, reference: nn.Module, layers: Sequence[str | Layer]
+    ) -> None:
         self._network = network
         self._reference = reference
         self._layers = as_layers(layers)
