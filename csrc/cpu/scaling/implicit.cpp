@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/implicit.hpp"
 #include "cpu/scaling/result.hpp"
@@ -147,7 +148,12 @@ bool solve(const ImplicitProblem<T>& problem, Index k, double* lambda, double* m
   work.passes.set_rate(rate);
   PlanSums sums;
   if (!work.passes.measure(work.f, work.g, work.row, work.col, &sums)) return false;
-  if (!work.schur.factor({work.a, work.b, work.f, work.g}, work.row, work.col, 0)) return false;
+  // Between parts of the plan that hardly share mass, the solution is this mass's inverse times the
+  // balance of right-hand sides that were rounded in T. Its size there decides nothing else than how
+  // the mass that is shared moves, while rounding it would reach all entries.
+  constexpr double apart = 4.0 * std::numeric_limits<T>::epsilon();
+  if (!work.schur.factor({work.a, work.b, work.f, work.g}, work.row, work.col, 0, apart))
+    return false;
   return problem.transposed ? solve_transposed(work, n, m, lambda, mu)
                             : solve_direct(work, n, m, lambda, mu);
 }

@@ -20,12 +20,14 @@ Laplacian::Laplacian(Arena& arena, Index size, double* weights) noexcept
       stride_(stride_for(size)),
       weights_(weights),
       ground_(arena.take<double>(size)),
+      floor_(arena.take<double>(size)),
       pivot_(arena.take<double>(size)),
       panel_(arena.take<double>(panel_depth * stride_)) {}
 
 void Laplacian::clear() noexcept {
   std::fill_n(weights_, size_ * stride_, 0.0);
   std::fill_n(ground_, size_, 0.0);
+  std::fill_n(floor_, size_, 0.0);
 }
 
 bool Laplacian::add_products(Index depth, const Cpu& exec) noexcept {
@@ -44,12 +46,14 @@ bool Laplacian::factor(const Cpu& exec) noexcept {
     for (Index p = start; p < end; ++p) {
       const double* row = weights_ + p * stride_;
       pivot_[p] = ground_[p] + loops.sum(row + p + 1, size_ - p - 1);
+      if (!(pivot_[p] > floor_[p])) pivot_[p] = 0;
       const double inverse = reciprocal(pivot_[p]);
       for (Index q = p + 1; q < end; ++q) {
         const double share = row[q] * inverse;
         if (share == 0) continue;
         loops.add_multiple(share, row + q + 1, size_ - q - 1, weights_ + q * stride_ + q + 1);
         ground_[q] += share * ground_[p];
+        floor_[q] += share * floor_[p];
       }
     }
     if (end == size_) break;
@@ -57,6 +61,7 @@ bool Laplacian::factor(const Cpu& exec) noexcept {
       double* shares = panel_ + (p - start) * stride_;
       loops.scale(reciprocal(pivot_[p]), weights_ + p * stride_ + end, size_ - end, shares + end);
       loops.add_multiple(ground_[p], shares + end, size_ - end, ground_ + end);
+      loops.add_multiple(floor_[p], shares + end, size_ - end, floor_ + end);
     }
     if (!parallel_for((size_ - end + strip - 1) / strip, exec, [&](Index chunk) {
           const Index i = end + chunk * strip;

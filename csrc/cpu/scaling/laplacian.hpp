@@ -29,6 +29,10 @@ class Laplacian {
   Index stride() const noexcept { return stride_; }
   double* ground() noexcept { return ground_; }
 
+  // What a pivot must exceed to count, by the point that it belongs to; of parts of the graph it is
+  // the sum over their points. Below it, right-hand sides are rounding noise there.
+  double* floor() noexcept { return floor_; }
+
   // panel_depth rows of stride() numbers, for add_products.
   double* panel() noexcept { return panel_; }
 
@@ -40,8 +44,8 @@ class Laplacian {
   // Overwrites the weights. False if stopped.
   bool factor(const Cpu& exec) noexcept;
 
-  // x is y before and the solution after. A part of the graph without ground gets 0 at its last
-  // point.
+  // x is y before and the solution after. A part of the graph without ground, or whose ties to the
+  // others are below its floor, gets 0 at its last point.
   void solve(double* x) const noexcept;
 
  private:
@@ -49,6 +53,7 @@ class Laplacian {
   Index stride_;
   double* weights_;
   double* ground_;
+  double* floor_;
   double* pivot_;
   double* panel_;
 };

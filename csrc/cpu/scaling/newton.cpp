@@ -86,7 +86,7 @@ bool Newton<T>::run(const double* a, const double* b, double* f, double* g, doub
   for (Index idle = 0; best > target && *made < limit && !*stalled; ++*made) {
     std::copy_n(f, n_, f_from_);
     std::copy_n(g, m_, g_from_);
-    if (!schur_.factor({a, b, f_from_, g_from_}, row_, col_, ground)) return false;
+    if (!schur_.factor({a, b, f_from_, g_from_}, row_, col_, ground, 0)) return false;
     if (!schur_.solve(x_, y_, u_, v_)) return false;
     // Where the potentials' rounding errors alone change the plan by orders of magnitude, there is
     // nothing to improve.

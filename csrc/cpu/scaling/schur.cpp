@@ -27,7 +27,7 @@ Schur<T>::Schur(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, double* 
 
 template <class T>
 bool Schur<T>::factor(const Potentials& at, const double* row, const double* col,
-                      double ground) noexcept {
+                      double ground, double apart) noexcept {
   at_ = at;
   row_ = row;
   col_ = col;
@@ -35,7 +35,10 @@ bool Schur<T>::factor(const Potentials& at, const double* row, const double* col
   laplacian_.clear();
   const bool by_columns = n_ <= m_;
   const double* sums = by_columns ? row : col;
-  for (Index i = 0; i < laplacian_.size(); ++i) laplacian_.ground()[i] = ground * sums[i];
+  for (Index i = 0; i < laplacian_.size(); ++i) {
+    laplacian_.ground()[i] = ground * sums[i];
+    laplacian_.floor()[i] = apart * sums[i];
+  }
   const Index larger = by_columns ? m_ : n_;
   for (Index first = 0; first < larger; first += Laplacian::panel_depth) {
     const Index depth = std::min(Laplacian::panel_depth, larger - first);

@@ -25,9 +25,11 @@ class Schur {
   Schur(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, double* weights) noexcept;
 
   // Forms and factors the Laplacian of the plan at a point, whose sums are `row` and `col`. Each
-  // point of the smaller side is grounded by `ground` times its sum. False if it was stopped, as
+  // point of the smaller side is grounded by `ground` times its sum. Parts of the plan that share
+  // less than `apart` of their mass count as having nothing in common. False if it was stopped, as
   // below. The arrays stay borrowed.
-  bool factor(const Potentials& at, const double* row, const double* col, double ground) noexcept;
+  bool factor(const Potentials& at, const double* row, const double* col, double ground,
+              double apart) noexcept;
 
   // Solves [[diag(r), P], [P^T, diag(c)]] [u; v] = [x; y] there. Points without mass get 0.
   bool solve(const double* x, const double* y, double* u, double* v) noexcept;
