@@ -39,7 +39,5 @@ def test_gradients_of_the_cost_paid_are_of_the_plans_size(shape, reg, dtype):
     value = kantorch.solve(cost, a, b, reg=reg).value_linear.sum()
     of_cost, of_a, of_b = torch.autograd.grad(value, (cost, a, b))
     assert of_cost.flatten(1).norm(dim=1).max() < 10
-    torch.testing.assert_close(
-        of_cost.sum((1, 2)), torch.ones(20, dtype=dtype), rtol=0, atol=2e-3
-    )
+    torch.testing.assert_close(of_cost.sum((1, 2)), torch.ones(20, dtype=dtype), rtol=0, atol=2e-3)
     assert max(of_a.abs().max(), of_b.abs().max()) < 10

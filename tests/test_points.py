@@ -9,6 +9,8 @@ import torch
 import kantorch
 import laws
 from kantorch.costs import cost_matrix
+from kantorch.ops.distance import distances
+from kantorch.ops.distance_matrix import solved_distances
 from scripts import run_script
 
 METRICS = ["sqeuclidean", "euclidean", "cityblock", "chebyshev"]
@@ -102,6 +104,41 @@ def test_float32_keeps_its_digits_at_any_strength_and_place(shift, reg, rng):
         error = (getattr(got, name).double() - getattr(want, name)).abs().max()
         assert float(error) <= 1e-5 * reg
     close(got.value.double(), want.value, 1e-5)
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (1100, 1000)], ids=str)
+@pytest.mark.parametrize("apart", [0.0, 30.0, 1000.0])
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_plan_of_float32_has_the_marginals_of_its_solve(metric, apart, shape, rng, method):
+    """Costs that differ in the last digits from those solved would move it by these over reg."""
+    x, y = (torch.from_numpy(rng.normal(size=(size, 3))).float() for size in shape)
+    y = y + apart
+    strength = {"reg": 0.03} if method == "sinkhorn" else {}
+    found = {}
+    for graph in (False, True):
+        x = x.detach().requires_grad_(graph)
+        result = kantorch.solve_sample(x, y, metric=metric, **options(method, **strength))
+        plan = result.plan.detach().double()
+        sums = (plan.sum(1), result.marginal_a), (plan.sum(0), result.marginal_b)
+        assert sum((mine - told).abs().sum() for mine, told in sums) < 2e-5
+        found[graph] = plan, result.value_linear.item()
+    assert torch.equal(found[True][0], found[False][0])
+    assert found[True][1] == pytest.approx(found[False][1], rel=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_solved_distances_have_the_gradient_of_distances(metric, rng):
+    x, y = (torch.from_numpy(rng.normal(size=(2, size, 3))).requires_grad_() for size in (5, 7))
+    solved, plain = solved_distances(x, y, metric), distances(x, y, metric)
+    torch.testing.assert_close(solved, plain, rtol=1e-14, atol=1e-14)
+    assert torch.equal(solved, solved_distances(x.detach(), y.detach(), metric))
+    weight = torch.from_numpy(rng.normal(size=(2, 5, 7)))
+    for one, other in zip(
+        torch.autograd.grad(solved, (x, y), weight),
+        torch.autograd.grad(plain, (x, y), weight),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
 
 
 def test_entropy_and_a_tolerance(dtype, rng):

@@ -15,6 +15,7 @@ void register_gibbs(py::module_& m);
 void register_implicit(py::module_& m);
 void register_ipot(py::module_& m);
 void register_line(py::module_& m);
+void register_distance_matrix(py::module_& m);
 void register_point_gradient(py::module_& m);
 void register_sinkhorn(py::module_& m);
 }  // namespace kantorch::bindings
@@ -64,6 +65,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bindings::register_implicit(m);
   bindings::register_ipot(m);
   bindings::register_line(m);
+  bindings::register_distance_matrix(m);
   bindings::register_point_gradient(m);
   bindings::register_sinkhorn(m);
 }

@@ -360,7 +360,7 @@ class ScalingResult(OTResult):
         """The plan in one batch dimension."""
         self._require_unchanged()
         plan: Tensor = ops.gibbs(
-            self._folded_cost().matrix(),
+            self._folded_cost().solved_matrix(),
             self._flat(self._f, 1),
             self._flat(self._g, 1),
             self._shared(self._a, 1),
@@ -407,7 +407,7 @@ class SinkhornResult(ScalingResult):
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``."""
         if self._has_graph(self._f):
-            paid = self._flat_plan() * self._folded_cost().matrix()
+            paid = self._flat_plan() * self._folded_cost().solved_matrix()
             return self._lead(paid.sum((-2, -1)))
         return self._value_linear.to(self._cost.dtype)
 

@@ -62,6 +62,17 @@ class CostRows {
 // is faster than in every iteration, and the memory is a constant.
 inline bool is_streamed(Index n, Index m) noexcept { return n > (Index{1} << 20) / m; }
 
+// Writes all rows one after the other. False if it was stopped.
+template <class T>
+bool copy_rows(CostRows<T>& rows, T* out, const Cpu& exec) noexcept {
+  const RowBlocks& blocks = rows.blocks();
+  return parallel_for(blocks.count, exec, [&](Index block) {
+    blocks.each(block, exec, [&](Index i) {
+      std::copy_n(rows.row(i, block), rows.cols(), out + i * rows.cols());
+    });
+  });
+}
+
 // The distances between points, stored.
 template <class T>
 class DistanceMatrix {
@@ -72,12 +83,7 @@ class DistanceMatrix {
   // False if it was stopped.
   bool fill(const PointsView<T>& points, const Cpu& exec) noexcept {
     rows_.bind(points);
-    const RowBlocks& blocks = rows_.blocks();
-    return parallel_for(blocks.count, exec, [&](Index block) {
-      blocks.each(block, exec, [&](Index i) {
-        std::copy_n(rows_.row(i, block), rows_.cols(), data_ + i * rows_.cols());
-      });
-    });
+    return copy_rows(rows_, data_, exec);
   }
 
   MatrixView<T> view() const noexcept { return {data_, rows_.rows(), rows_.cols(), rows_.cols()}; }

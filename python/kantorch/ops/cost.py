@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from kantorch.ops._layout import Problem
 from kantorch.ops.distance import check_points, distances
+from kantorch.ops.distance_matrix import solved_distances
 from kantorch.ops.gibbs import gibbs
 from kantorch.ops.point_gradient import point_gradient
 
@@ -74,6 +75,10 @@ class Cost(abc.ABC):
         """The costs, differentiable."""
 
     @abc.abstractmethod
+    def solved_matrix(self) -> Tensor:
+        """Those that the potentials of the scaling family belong to, to the last bit, differentiable."""
+
+    @abc.abstractmethod
     def part(self, problem: int, rows: Tensor, columns: Tensor) -> Tensor:
         """Some rows and columns of one problem's costs, which masks choose."""
 
@@ -98,7 +103,7 @@ class Cost(abc.ABC):
 
     @abc.abstractmethod
     def matrix_and_pullback(self, batch: int) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
-        """The costs, and what makes a gradient of theirs (B, n, m) one of the operands."""
+        """`solved_matrix`, and what makes a gradient of theirs (B, n, m) one of the operands."""
 
     @abc.abstractmethod
     def plan_gradients(
@@ -155,6 +160,10 @@ class Stored(Cost):
 
     @override
     def matrix(self) -> Tensor:
+        return self.cost
+
+    @override
+    def solved_matrix(self) -> Tensor:
         return self.cost
 
     @override
@@ -241,6 +250,10 @@ class Points(Cost):
         return distances(self.x, self.y, self.metric)
 
     @override
+    def solved_matrix(self) -> Tensor:
+        return solved_distances(self.x, self.y, self.metric)
+
+    @override
     def part(self, problem: int, rows: Tensor, columns: Tensor) -> Tensor:
         x, y = (points[problem] if points.ndim == 3 else points for points in self.tensors)
         return distances(x[rows], y[columns], self.metric)
@@ -268,7 +281,7 @@ class Points(Cost):
         with torch.enable_grad():
             points = [p if p.requires_grad else p.detach().requires_grad_() for p in self.tensors]
             x, y = (p.expand(batch, *p.shape[-2:]) for p in points)
-            cost = distances(x, y, self.metric)
+            cost = solved_distances(x, y, self.metric)
 
         def pull_back(of_matrix: Tensor) -> Gradients:
             of_x, of_y = torch.autograd.grad(cost, (x, y), of_matrix, create_graph=graph)

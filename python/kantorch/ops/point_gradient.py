@@ -10,7 +10,7 @@ from torch import Tensor
 from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
 from kantorch.ops._layout import Problem, batch_of, contiguous, scalars
-from kantorch.ops.distance import distances
+from kantorch.ops.distance_matrix import solved_distances
 from kantorch.ops.gibbs import gibbs
 
 
@@ -64,7 +64,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         x, y, f, g, a, b = leaves
         batch = grad.shape[0]
         x, y = x.expand(batch, *x.shape[-2:]), y.expand(batch, *y.shape[-2:])
-        cost = distances(x, y, ctx.metric)
+        cost = solved_distances(x, y, ctx.metric)
         plan = gibbs(cost, f, g, a, b, eps, ctx.threads)
         (gradient,) = torch.autograd.grad(cost, x, plan, create_graph=True)
         gradients = torch.autograd.grad(gradient, leaves, grad, allow_unused=True)
