@@ -458,6 +458,36 @@ def test_plan_read_after_the_cost_changed_in_place_raises(method, rng):
         _ = result.plan
 
 
+def test_a_result_of_inference_mode_keeps_what_it_was_solved_from(method, rng):
+    """Torch does not count the changes of tensors that were made there."""
+    options = {"max_iter": 100, "tol": 0.0} if method == "ipot" else {}
+    names = ("plan", "lower_bound", "value_linear", "potential_a", "gap")
+    with torch.inference_mode():
+        cost = torch.from_numpy(rng.uniform(size=(4, 5))).clone()
+        want = laws.solve(method, cost.clone(), **options)
+        result = laws.solve(method, cost, **options)
+        cost.mul_(3.0)
+        for name in names:
+            assert torch.equal(getattr(result, name), getattr(want, name)), name
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_change_after_vmap_is_noticed_or_cannot_matter(inference, method, rng):
+    options = {"max_iter": 100, "tol": 0.0} if method == "ipot" else {}
+    with torch.inference_mode(inference):
+        cost = torch.from_numpy(rng.uniform(size=(3, 4, 5))).clone()
+        result = torch.vmap(lambda c: laws.solve(method, c, **options))(cost)
+        want = result.lower_bound
+        cost.mul_(3.0)
+        if (
+            inference or method == "ipot"
+        ):  # which keeps a cost of its own, without its constant part
+            assert torch.equal(result.lower_bound, want)
+        else:
+            with pytest.raises(RuntimeError, match="cost was changed in place"):
+                _ = result.lower_bound
+
+
 def test_exact_plan_read_after_the_cost_changed_in_place_is_that_of_the_solve(rng):
     cost = torch.from_numpy(rng.uniform(size=(4, 5)))
     want = kantorch.solve(cost).plan

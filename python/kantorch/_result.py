@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils import _pytree
 from typing_extensions import Self
 
@@ -202,7 +203,7 @@ class OTResult(abc.ABC):
         if self._versions is None:
             return
         names = (*self._cost.names, "a", "b")
-        now = _versions(self._cost, self._a, self._b) or self._versions
+        now = _kept(self._cost, self._a, self._b)[3] or self._versions
         for name, version, then in zip(names, now, self._versions, strict=True):
             if version != then:
                 msg = (
@@ -230,6 +231,7 @@ class ExactResult(OTResult):
     ) -> ExactResult:
         """Wrap the outputs of `ops.exact`."""
         out = outputs if batched else type(outputs)(*[o.squeeze(0) for o in outputs])
+        cost, a, b, versions = _kept(cost, a, b)
         return cls(
             value=out.value.to(cost.dtype),
             marginal_error=out.marginal_error.to(cost.dtype),
@@ -240,7 +242,7 @@ class ExactResult(OTResult):
             _b=b,
             _f=out.f,
             _g=out.g,
-            _versions=_versions(cost, a, b),
+            _versions=versions,
             _plan_row=out.plan_row,
             _plan_col=out.plan_col,
             _plan_mass=out.plan_mass,
@@ -328,6 +330,7 @@ class ScalingResult(OTResult):
         out = outputs if batched else type(outputs)(*[o.squeeze(0) for o in outputs])
         if not cls._has_graph(out.f):  # solved without gradients: then nothing made from it has any
             cost, a, b = cost.detach(), a.detach(), b.detach()
+        cost, a, b, versions = _kept(cost, a, b)
         return cls(
             value=out.value.to(cost.dtype),
             marginal_error=out.marginal_error.to(cost.dtype),
@@ -338,7 +341,7 @@ class ScalingResult(OTResult):
             _b=b,
             _f=out.f,
             _g=out.g,
-            _versions=_versions(cost, a, b),
+            _versions=versions,
             _eps=out.eps,
             _value_linear=out.value_linear,
             _row_sum=out.row_sum,
@@ -478,15 +481,22 @@ class IpotResult(ScalingResult):
         return self._lead(f), self._lead(g)
 
 
-def _versions(cost: ops.Cost, a: Tensor, b: Tensor) -> tuple[int, ...] | None:
-    """The numbers of in-place changes so far, where torch counts them."""
+def _kept(
+    cost: ops.Cost, a: Tensor, b: Tensor
+) -> tuple[ops.Cost, Tensor, Tensor, tuple[int, ...] | None]:
+    """What a result keeps of its inputs, and the numbers of their in-place changes so far, if they are known.
+
+    Of tensors made in inference mode torch does not count the changes: of these it keeps copies.
+    """
     tensors = (*cost.tensors, a, b)
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return None
-    try:
-        return tuple([tensor._version for tensor in tensors])
-    except RuntimeError:  # of tensors made in inference mode
-        return None
+    if torch.compiler.is_compiling():
+        return cost, a, b, None
+    for tensor in tensors:  # a pytree may be filled with something else
+        if not isinstance(tensor, Tensor) or is_functorch_wrapped_tensor(tensor):
+            return cost, a, b, None
+    if any(tensor.is_inference() for tensor in tensors):
+        return cost.map(torch.clone), a.clone(), b.clone(), None
+    return cost, a, b, tuple([tensor._version for tensor in tensors])
 
 
 def _register(cls: type[OTResult]) -> None:
@@ -497,7 +507,9 @@ def _register(cls: type[OTResult]) -> None:
         return [getattr(result, name) for name in names], None
 
     def unflatten(tensors: Iterable[Any], _: None) -> OTResult:
-        return cls(**dict(zip(names, tensors, strict=True)), _versions=None)
+        fields = dict(zip(names, tensors, strict=True))
+        kept = _kept(fields["_cost"], fields["_a"], fields["_b"])
+        return cls(**fields | dict(zip(("_cost", "_a", "_b", "_versions"), kept, strict=True)))
 
     _pytree.register_pytree_node(cls, flatten, unflatten)
 

@@ -21,8 +21,8 @@ def solved_distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
         solved: Tensor = distance_matrix(x.detach(), y.detach(), metric)
     if x.ndim == 2 and y.ndim == 2:
         solved = solved[0]
-    if not torch.is_grad_enabled():
-        return solved
+    if not torch.is_grad_enabled() and torch._C._get_tracing_state() is None:
+        return solved  # a trace is made with and checked without gradients, and must be the same
     # Numbers this near to each other have an exact difference (Sterbenz), so the sum is `solved`.
     differentiable = distances(x, y, metric)
     return differentiable + (solved - differentiable.detach())
