@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from kantorch.drivers.protocols import Protocol
 from kantorch.training.augment import Augmentation
 from kantorch.training.backbones import CONVNET, Backbone
 from kantorch.training.driver import Driver, Place
@@ -46,6 +47,8 @@ class ComparisonSettings(TaskSettings):
 
     known: ClassVar[Methods]
 
+    protocol: Protocol = "small"
+    """"paper" begins with the settings of the paper, for its own data and networks."""
     backbone: str = CONVNET
     """The network: "convnet"; resnet56, resnet56-slim, resnet1001 or wrn-28-10 of kantorch.models;
     torchvision:NAME; timm:NAME; or FILE.py:FUNCTION, which is called with `classes` and
@@ -116,8 +119,9 @@ class ComparisonSettings(TaskSettings):
         for name in info.data.get("methods", ()):
             known, own = cls.known[name].grid, given.get(name, {})
             for parameter, values in own.items():
-                if parameter not in {*known, RATE}:
-                    msg = f"must hold parameters of {name} ({', '.join([*known, RATE])})"
+                parameters = [*cls.known[name].parameters, RATE]
+                if parameter not in parameters:
+                    msg = f"must hold parameters of {name} ({', '.join(parameters)})"
                     raise ValueError(msg)
                 if len(set(values)) < len(values):
                     msg = f"must hold different values for {name}.{parameter}"
@@ -144,6 +148,22 @@ class ComparisonSettings(TaskSettings):
                 msg = f"{name} must rise and be below {steps} ({total}), got {falls}"
                 raise ValueError(msg)
         return self
+
+    @classmethod
+    def paper(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings of the paper, for what is given."""
+        msg = f"protocol must be 'small': no protocol was published for {cls.__name__}"
+        raise ConfigError(msg)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], preset: str | None = None) -> Self:
+        """Make settings from plain data; of a paper's protocol where that is asked for."""
+        if mapping.get("protocol") == "paper":
+            if preset is not None:
+                msg = f"preset must not be given with protocol 'paper', got {preset!r}"
+                raise ConfigError(msg)
+            mapping = {**cls.paper(mapping), **mapping}
+        return super().from_mapping(mapping, preset)
 
     def schedule(self, rate: float) -> Schedule:
         """Of a training on the target task."""
@@ -285,6 +305,7 @@ class Comparison(Driver[S]):
         place: Place,
         split: Split,
         regularizer: nn.Module | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> dict[str, Any]:
         """Train a network on the source task."""
         s = self.settings
@@ -300,6 +321,7 @@ class Comparison(Driver[S]):
             augment=s.augment,
             name=trial.name,
             regularizer=regularizer,
+            rates=rates,
         )
         batch = s.pretrain_batch_size
         return self.fit(module, trial, place, split.train, split.validation, batch)
@@ -375,6 +397,15 @@ class Comparison(Driver[S]):
             if not s.known[name].needs <= self.facts()
         }
         return "".join(f" {title} needs {what.replace('_', ' ')}." for title, what in unmet.items())
+
+    def optimizer(self) -> str:
+        """How a training on the target task goes, in words."""
+        s = self.settings
+        falls = s.rate_falls and f"after steps {', '.join(map(str, s.rate_falls))}"
+        decay = f", weight decay {s.weight_decay:g}" if s.weight_decay else ""
+        also = f" (also: {', '.join(s.augment)})" if s.augment else ""
+        return f"""by stochastic gradient descent with momentum {s.momentum}{decay}, whose rate falls to a tenth
+{falls or "after two thirds of the steps"}, on images shifted by up to {s.shift} pixel(s){also}"""
 
     def sizes(self) -> str:
         """How many examples each part has, as a Markdown list."""

@@ -355,14 +355,13 @@ fine-tuning, on the validation examples; 1 if every neuron is nearest to itself.
         unlabelled = "a mini-batch of all images of the target task outside of the test part"
         looked_at = "same augmented mini-batch" if s.penalty_data == "batch" else unlabelled
         return f"""Each fine-tuning takes {s.steps}
-mini-batches of {s.batch_size}, by stochastic gradient descent with momentum {s.momentum}, whose rate
-falls to a tenth after two thirds of the steps, on images shifted by up to {s.shift} pixel(s). The
+mini-batches of {s.batch_size}, {self.optimizer()}. The
 penalties compare the layer(s) {", ".join(self.layer_names)} with the teacher's on the {looked_at};
 optimal plans by {s.solver}.
 
 Each seed draws the labelled examples, the head and the batches, the same for every method. A method's
 parameters are those of its grid with the best mean validation over the seeds; the weights are those
-after the last step. The test part was drawn once, took part in no choice, and was measured once, for
+after the last step. The test part was set apart once, took part in no choice, and was measured once, for
 the chosen parameters, after every training had ended.
 
 {self.sizes()}"""

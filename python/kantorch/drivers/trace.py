@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import pandas as pd
 import torch
 from pydantic import Field
+from torch.utils.data import TensorDataset
 
 from kantorch.drivers._command import command_of
 from kantorch.drivers.transfer import SOURCE, Transfer, TransferSettings
@@ -24,6 +25,7 @@ from kantorch.training.results import markdown
 from kantorch.training.settings import Count, Settings
 from kantorch.training.trace import PlanTrace
 from kantorch.training.trial import Stage, Trial
+from kantorch.training.views import LazyImages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,6 +50,8 @@ class TraceSettings(Settings):
     layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Layers to compare, as in `kantorch transfer`; `layer?.*` are all modules that match. Empty: all
     of "convnet", of other networks those of the run."""
+    examples: Count = 3000
+    """Images, at most, that the plans are computed from."""
     method: str = "l2sp"
     """Whose networks are looked at, as the test chose them."""
     batch_sizes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (
@@ -131,7 +135,7 @@ class Trace(Driver[TraceSettings]):
         after = driver.untrained(Trial("target"))
         there.weights(name).load_into(after)
         after.eval()
-        examples = driver.tasks.pool()
+        examples = _some(driver.tasks.pool(), self.settings.examples)
         layers = [parse_layer(text) for text in matching(before, self._layers(driver))]
         watch = PlanTrace(after, before, layers)
         for images, *_ in evaluation_loader(examples):
@@ -249,6 +253,17 @@ mini-batches of each size. *training.png*: the plan of each mini-batch while the
             "batches.png": figures.draw_batches(tables["batches.csv"]),
             "training.png": figures.draw_training(during),
         }
+
+
+def _some(examples: Examples, most: int) -> Examples:
+    """At most so many of the examples, drawn."""
+    if len(examples) <= most:
+        return examples
+    drawn = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))[:most]
+    if isinstance(examples, LazyImages):
+        places, labels = examples.places[drawn], examples.labels[drawn]
+        return LazyImages(examples.images, places.tolist(), labels.tolist(), examples.view)
+    return TensorDataset(*(part[drawn] for part in examples.tensors))
 
 
 command = command_of(Trace)

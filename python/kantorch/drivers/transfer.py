@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kantorch.drivers import protocols
 from kantorch.drivers._command import command_of
 from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
 
@@ -51,6 +52,11 @@ class TransferSettings(FineTuningSettings):
     """Settings of `kantorch transfer`."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
+    @classmethod
+    def paper(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """ResNet-101 on the target task's data."""
+        return protocols.transfer(given)
 
 
 class Transfer(FineTuning[TransferSettings]):
