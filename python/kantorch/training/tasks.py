@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from torch.nn import functional
 
 from kantorch.training.banks import ArrayBank, ImageBank, Sizes, image_bank, members_of
@@ -31,6 +31,16 @@ if TYPE_CHECKING:
 NOTHING = "none"
 Colours = Annotated[tuple[float, ...], Field(strict=False, min_length=3, max_length=3)]
 Deviations = Annotated[tuple[Positive, ...], Field(strict=False, min_length=3, max_length=3)]
+
+
+def _some(labels: int | str) -> int | str:
+    if isinstance(labels, int) and labels < 1:
+        msg = "must be >= 1, or 'all'"
+        raise ValueError(msg)
+    return labels
+
+
+Labels = Annotated[int | Literal["all"], AfterValidator(_some)]
 
 
 class TaskSettings(Settings):
@@ -70,7 +80,7 @@ class TaskSettings(Settings):
     test part of their authors."""
     source_validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of each source class that validates what is learnt there."""
-    labels_per_class: Count | Literal["all"] = 5
+    labels_per_class: Labels = 5
     """Training examples per target class; "all" that do not validate or test."""
     validation_per_class: Count = 20
     """Validation examples per target class; they choose the parameters. A validation part of the
