@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 import yaml
 
 from kantorch.drivers import (
@@ -17,6 +18,7 @@ from kantorch.drivers import (
     protocols,
 )
 from kantorch.training import ConfigError, RunError, Study, Trial
+from kantorch.training.backbones import Backbone
 from kantorch.training.tasks import Tasks
 from problems import image_sets
 from training.test_backbones import OWN
@@ -92,8 +94,6 @@ def test_joint_training_is_of_one_manufacturers_planes_with_all_others(maker):
 
 def test_the_parts_of_alexnet_are_there():
     pytest.importorskip("torchvision")
-    from kantorch.training.backbones import Backbone
-
     network = Backbone("torchvision:alexnet").make(3, 7, 0)
     names = {name.rpartition(".")[0] for name, _ in network.named_parameters()}
     assert names == set(protocols.JOINT["layer_rates"]) - {"source_head"}
@@ -153,9 +153,15 @@ def planes(root):
 def hangar(tmp_path_factory):
     root = tmp_path_factory.mktemp("planes")
     planes(root)
-    (root / "own.py").write_text(OWN)
-    (root / "alexnet.pth").touch()
+    hand_in(root)
     return root
+
+
+def hand_in(root):
+    """A network and its weights."""
+    (root / "own.py").write_text(OWN)
+    state = Backbone(f"{root / 'own.py'}:make").make(3, 9, 0).state_dict()
+    torch.save(state, root / "alexnet.pth")
 
 
 def flown(hangar, maker, **changes):
@@ -185,8 +191,7 @@ def test_the_papers_counts_are_those_of_the_data(hangar, maker):
 
 def test_other_counts_are_refused_before_anything_runs(tmp_path):
     image_sets.aircraft(tmp_path)
-    (tmp_path / "own.py").write_text(OWN)
-    (tmp_path / "alexnet.pth").touch()
+    hand_in(tmp_path)
     settings = flown(tmp_path, "Airbus", validation_per_class=1)
     with pytest.raises(
         RunError, match=r"for Airbus \(13, 867, 433, 87, 8700\).*\(2, 16, 8, 3, 36\)"

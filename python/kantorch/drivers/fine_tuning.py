@@ -6,6 +6,7 @@ import statistics
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -15,7 +16,9 @@ from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Na
 from kantorch.drivers.penalties import METHODS, Pair
 from kantorch.regularizers import KnowledgeDistillation
 from kantorch.training.backbones import CONVNET, Backbone, with_new_head, with_outputs
+from kantorch.training.driver import Place
 from kantorch.training.errors import ConfigError
+from kantorch.training.files import system_path
 from kantorch.training.layers import parse_layer, widths
 from kantorch.training.model import HEAD, LAYERS
 from kantorch.training.module import TARGET, UNLABELLED, PenalizedNetwork
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from kantorch.regularizers import KernelPrior, Layer
     from kantorch.regularizers._regularizer import Regularizer
     from kantorch.training._matplotlib import Figure
-    from kantorch.training.driver import Place
     from kantorch.training.methods import Methods
     from kantorch.training.results import Results
     from kantorch.training.tasks import Split
@@ -143,12 +145,15 @@ class FineTuning(Comparison[S]):
         return frozenset({"same_labels"} if known else ())
 
     def check(self, world_size: int) -> None:
-        """Refuse layers that a network has not."""
+        """Refuse layers that a network has not, and weights that do not fit."""
         super().check(world_size)
         if not self.tasks.source_classes and self.settings.teacher is None:
             msg = "source_data 'none' needs a teacher: a file of the weights of a trained network"
             raise ConfigError(msg)
         self._widths  # noqa: B018 - it tells what is wrong
+        for stage, learnt in self.learnt().items():
+            if learnt.path is not None and system_path(learnt.path).is_file():
+                self.network(stage, Place(Path()))
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

@@ -19,6 +19,7 @@ from kantorch.training.backbones import CONVNET, with_head_input
 from kantorch.training.batches import evaluation_loader
 from kantorch.training.classes import Classes
 from kantorch.training.errors import ConfigError, RunError
+from kantorch.training.files import system_path
 from kantorch.training.methods import Methods
 from kantorch.training.module import TARGET
 from kantorch.training.records import Weights, is_number
@@ -166,7 +167,7 @@ class Joint(Comparison[JointSettings]):
         return {**super().inputs(), **{k: v for k, v in files.items() if v is not None}}
 
     def check(self, world_size: int) -> None:
-        """Refuse a cost file, and rates, that do not fit."""
+        """Refuse weights, a cost file and rates that do not fit."""
         super().check(world_size)
         if not self.tasks.source_classes:
             msg = "source_data must be those of a task, got 'none'"
@@ -176,6 +177,11 @@ class Joint(Comparison[JointSettings]):
             if not any(f".{part}." in name for name in names):
                 msg = f"layer_rates must name parts of {self.settings.backbone}, got {part!r}"
                 raise ConfigError(msg)
+        s, given = self.settings, self.make(self.source_outputs, 0)
+        if s.initial is not None and system_path(s.initial).is_file():
+            self._load_initial(given)
+        if s.extractor is not None and system_path(s.extractor).is_file():
+            Weights.given(EXTRACTOR, s.extractor).load_into(given)
         if self.settings.cost is not None:
             self._file()
         if self.settings.protocol == "paper":
