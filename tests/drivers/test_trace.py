@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from kantorch.drivers import Trace, TraceSettings
+from kantorch.drivers import Trace, TraceSettings, Transfer
 from kantorch.training import RunError, Study
 from kantorch.training.model import LAYERS
+from training.tiny import run_transfer, tiny
 
 SIZES = {"batch_sizes": (4, 16)}
 
@@ -45,6 +46,22 @@ def test_a_network_that_was_not_moved_kept_every_neuron(copied, tmp_path):
     assert all(
         row == pytest.approx([0.0, 1.0]) for rows in record["batches"].values() for row in rows
     )
+
+
+def test_plans_are_of_so_many_images_at_most(finished, tmp_path):
+    few, all_of_them = (
+        next(iter(trace(tmp_path / str(most), [finished[0]], examples=most).records.values()))
+        for most in (20, 3000)
+    )
+    assert few["examples"] == 20
+    assert all_of_them["examples"] == len(Transfer(tiny()).tasks.pool())
+
+
+def test_a_run_without_the_optimal_regularizer_has_no_curve_of_it(tmp_path):
+    run = tmp_path / "run"
+    run_transfer(tiny(methods=("l2sp",), seeds=1), run)
+    (record,) = trace(tmp_path / "trace", [run]).records.values()
+    assert record["during"] is None
 
 
 def test_runs_that_cannot_be_read_are_named(copied, tmp_path):

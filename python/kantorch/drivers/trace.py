@@ -113,17 +113,21 @@ class Trace(Driver[TraceSettings]):
             raise RunError(msg)
         return TransferSettings.from_yaml(folder / CONFIG)
 
-    def _tested(self, folder: Path, method: str | None = None) -> str:
-        """The name of the first trial of a method that was tested."""
-        wanted = method or self.settings.method
-        if not (folder / TEST).exists():
-            msg = f"runs must hold finished folders of kantorch transfer: {folder} has no {TEST}"
-            raise RunError(msg)
-        names = [n for n in read_json(folder / TEST) if n.partition("/")[2].split("-")[0] == wanted]
+    def _tested(self, folder: Path) -> str:
+        """The name of the first trial of the method that was tested."""
+        wanted = self.settings.method
+        names = self._all_tested(folder, wanted)
         if not names:
             msg = f"method must be one that was compared in {folder}, got {wanted!r}"
             raise RunError(msg)
         return names[0]
+
+    def _all_tested(self, folder: Path, method: str) -> list[str]:
+        """The trials of a method that were tested; there are none if every one diverged."""
+        if not (folder / TEST).exists():
+            msg = f"runs must hold finished folders of kantorch transfer: {folder} has no {TEST}"
+            raise RunError(msg)
+        return [n for n in read_json(folder / TEST) if n.partition("/")[2].split("-")[0] == method]
 
     def run(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Compare the networks of a run."""
@@ -142,8 +146,8 @@ class Trace(Driver[TraceSettings]):
             watch.observe(images)
         plans = watch.plans()
         during = None
-        if "optimal" in driver.settings.methods:
-            during = read_json(folder / TRIALS / self._tested(folder, "optimal") / RECORD)["traces"]
+        for tested in self._all_tested(folder, "optimal")[:1]:
+            during = read_json(folder / TRIALS / tested / RECORD)["traces"]
         place.advance(1)
         return {
             "folder": str(folder),
