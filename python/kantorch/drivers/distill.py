@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kantorch.drivers import protocols
 from kantorch.drivers._command import command_of
-from kantorch.drivers.comparison import Widths
+from kantorch.drivers.comparison_settings import Widths
 from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
 from kantorch.training.backbones import CONVNET, Backbone
 from kantorch.training.settings import Count

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names
+from kantorch.drivers.comparison import Comparison
+from kantorch.drivers.comparison_settings import RATE, ComparisonSettings, Names
 from kantorch.drivers.penalties import METHODS, Pair
 from kantorch.regularizers import KnowledgeDistillation
 from kantorch.training.backbones import CONVNET, Backbone, with_new_head, with_outputs

@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from kantorch.drivers import protocols
 from kantorch.drivers._command import command_of
-from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names, Rates
+from kantorch.drivers.comparison import Comparison
+from kantorch.drivers.comparison_settings import RATE, ComparisonSettings, Names, Rates
 from kantorch.drivers.cost_file import CostFile, write_cost
 from kantorch.drivers.two_heads import JointTraining, TwoHeads, make_two_heads
 from kantorch.regularizers import LabelTransport, label_cost
