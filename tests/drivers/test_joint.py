@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from kantorch.drivers import Joint, JointSettings
-from kantorch.drivers.two_heads import JointTraining, make_two_heads, rated_groups
+from kantorch.drivers.two_heads import JointTraining, make_two_heads
 from kantorch.regularizers import LabelTransport
 from kantorch.training import ConfigError, RunError, Study
 from kantorch.training.backbones import Backbone
-from kantorch.training.module import Schedule
+from kantorch.training.module import Schedule, rated_groups
 from kantorch.training.objective import OBJECTIVES
 from training.killed import run_killed
 from training.tiny import TRAINING

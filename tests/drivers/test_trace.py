@@ -16,7 +16,7 @@ from kantorch.drivers import (
 )
 from kantorch.training import RunError, Study
 from kantorch.training.model import LAYERS
-from training.tiny import TINY
+from training.tiny import TINY, run_transfer, tiny
 
 # One step from the start.
 STEP = TINY | {"methods": ("none",), "seeds": 1, "steps": 1, "rounds": 1, "learning_rates": (1e-4,)}
@@ -68,6 +68,22 @@ def test_a_student_is_compared_with_its_own_start(tmp_path):
     runs = [tmp_path / name for name in kinds]
     for record in trace(tmp_path / "trace", runs, method="none").records.values():
         assert record["traces"] == pytest.approx(dict.fromkeys(LAYERS, 1.0))
+
+
+def test_plans_are_of_so_many_images_at_most(finished, tmp_path):
+    few, all_of_them = (
+        next(iter(trace(tmp_path / str(most), [finished[0]], examples=most).records.values()))
+        for most in (20, 3000)
+    )
+    assert few["examples"] == 20
+    assert all_of_them["examples"] == len(Transfer(tiny()).tasks.pool())
+
+
+def test_a_run_without_the_optimal_regularizer_has_no_curve_of_it(tmp_path):
+    run = tmp_path / "run"
+    run_transfer(tiny(methods=("l2sp",), seeds=1), run)
+    (record,) = trace(tmp_path / "trace", [run]).records.values()
+    assert record["during"] is None
 
 
 def test_runs_that_cannot_be_read_are_named(copied, tmp_path):

@@ -227,6 +227,16 @@ def test_weights_that_do_not_fit_are_named(tmp_path, own, change, words):
 # Drivers with other networks.
 
 
+def test_weights_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, own):
+    torch.save(make_network(1, (2, 3, 5), 5, 0).state_dict(), tmp_path / "net.pth")
+    with pytest.raises(RunError, match=r"net\.pth .*block3\.0\.weight must be .*shape"):
+        run_transfer(tiny(teacher=str(tmp_path / "net.pth")), tmp_path / "run")
+    joint = JointSettings(**TRAINING | {"initial": str(tmp_path / "net.pth")})
+    with pytest.raises(RunError, match=r"net\.pth .*choose another initial"):
+        Study(Joint(joint), tmp_path / "run", progress=False).run()
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_network_of_ones_own_is_fine_tuned_from_weights_of_another_task(tmp_path, own):
     """Seven outputs of a task whose data are not here, as a network that has learnt ImageNet."""
     torch.save(Backbone(own).make(1, 7, 3).state_dict(), tmp_path / "net.pth")

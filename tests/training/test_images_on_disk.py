@@ -9,6 +9,8 @@ import torch
 
 from kantorch.training import ConfigError
 from kantorch.training.augment import Augmentation
+from kantorch.training.batches import BatchStream
+from kantorch.training.views import KeyedStream
 from problems import image_sets
 from training.test_run import numbers
 from training.tiny import run_transfer, tiny
@@ -55,6 +57,20 @@ def test_readers_change_no_number(finished, data, tmp_path):
     """What is drawn for an image depends on seed, round and place, not on who reads it."""
     run_transfer(settings(data, loaders=1), tmp_path / "run")
     assert numbers(tmp_path / "run") == numbers(finished[0])
+
+
+def test_no_two_batches_are_cut_alike():
+    keys = set()
+    for seed in (0, 1):
+        for rank in (0, 1):
+            stream = KeyedStream(10, batch_size=4, batches=5, seed=[seed], rank=rank, world_size=2)
+            for number in range(3):
+                stream.set_epoch(number)
+                keys |= {key for _, key in stream}
+    assert len(keys) == 2 * 2 * 3 * 5
+    plain = BatchStream(10, batch_size=4, batches=5, seed=[1], rank=1, world_size=2)
+    plain.set_epoch(2)
+    assert [batch for batch, _ in stream] == list(plain)
 
 
 def test_a_stopped_training_on_images_goes_on_to_the_same_numbers(

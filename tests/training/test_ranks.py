@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.distributed
 
+from kantorch.drivers import Transfer
 from kantorch.training import RunError
 from kantorch.training.lock import folder_lock
 from kantorch.training.ranks import is_writer, world_size
@@ -60,6 +61,20 @@ def trained(tmp_path_factory):
     base = tmp_path_factory.mktemp("together")
     (outcomes,) = together(base, {})
     return base / "run", outcomes
+
+
+@needs_gloo
+def test_a_loss_that_diverges_in_one_process_fails_the_trial_in_all(tmp_path):
+    """Neither waits for the other, and what is left of the study goes on."""
+    ((first, second),) = together(tmp_path, {"nan_in": 1})
+    assert "error" not in first
+    assert first == second
+    assert set(first["failed"]) == {
+        trial.name for stage in Transfer(tiny(seeds=1)).stages()[1:] for trial in stage.trials
+    }
+    assert all("must be finite, got nan" in why for why in first["failed"].values())
+    assert first["test"] == {}
+    assert len(first["records"]) == 1  # the source
 
 
 @needs_gloo

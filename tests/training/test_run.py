@@ -223,6 +223,36 @@ def test_rates_that_diverge_are_left_out_and_the_others_compared(tmp_path):
         assert len(results.tests(method)) == 2
 
 
+def test_weights_that_overflow_are_not_judged(tmp_path, monkeypatch):
+    """A step may be too long even where loss and gradient are finite."""
+    real = torch.optim.SGD.step
+
+    def step(optimizer, *arguments, **options):
+        loss = real(optimizer, *arguments, **options)
+        if optimizer.param_groups[0]["initial_lr"] == 3.0:
+            optimizer.param_groups[0]["params"][0].data.fill_(torch.inf)
+        return loss
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    settings = tiny(methods=("none",), grids={}, learning_rates=(0.05, 3.0), rounds=6, seeds=1)
+    ((trial, why),) = run_transfer(settings, tmp_path / "run").failed.items()
+    assert dict(trial.params)["lr"] == 3.0
+    assert why.startswith("the weights block1.0.weight must be finite in target/none")
+
+
+def test_a_transport_that_the_solver_refuses_fails_its_trial(tmp_path, monkeypatch):
+    from kantorch import solve
+    from kantorch.regularizers import RepresentationTransport
+
+    monkeypatch.setattr(
+        RepresentationTransport, "forward", lambda self: solve(torch.full((2, 2), torch.nan)).value
+    )
+    results = run_transfer(tiny(methods=("none", "optimal"), seeds=1), tmp_path / "run")
+    assert set(results.chosen) == {"none"}
+    for why in results.failed.values():
+        assert why.startswith("penalty cannot be computed: cost must be finite: cost[0, 0] = nan")
+
+
 def test_a_gradient_that_is_not_finite_is_named(tmp_path):
     with pytest.raises(NonFiniteError, match="must be finite"):
         run_transfer(tiny(pretrain_learning_rate=1e30), tmp_path / "run")

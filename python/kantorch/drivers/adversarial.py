@@ -10,7 +10,7 @@ import torch
 
 from kantorch._solve import solve_sample
 from kantorch.drivers._command import command_of
-from kantorch.drivers.comparison import Names
+from kantorch.drivers.comparison_settings import Names
 from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
 from kantorch.regularizers import KernelPrior, kernels
 from kantorch.regularizers.kernel_prior import Kernel, weight_of

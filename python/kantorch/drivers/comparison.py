@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
-
+from kantorch.drivers.comparison_settings import ComparisonSettings
 from kantorch.training.augment import Augmentation
-from kantorch.training.backbones import CONVNET, Backbone
+from kantorch.training.backbones import Backbone
 from kantorch.training.driver import Driver, Place
 from kantorch.training.errors import ConfigError
 from kantorch.training.fit import fit, test
 from kantorch.training.history import Expected
 from kantorch.training.module import TARGET, PenalizedNetwork, Schedule
 from kantorch.training.objective import OBJECTIVES
-from kantorch.training.settings import Count, Index, NonNegative, Positive
-from kantorch.training.tasks import Tasks, TaskSettings
+from kantorch.training.tasks import Tasks
 from kantorch.training.trial import Stage, Trial, grid_trials
 from kantorch.training.views import LazyImages
 
@@ -25,131 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from torch import nn
-    from typing_extensions import Self
 
     from kantorch.training._matplotlib import Figure
     from kantorch.training.batches import Examples as Part
-    from kantorch.training.methods import Methods
     from kantorch.training.results import Results
     from kantorch.training.tasks import Split
-
-RATE = "lr"
-
-Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-Widths = Annotated[tuple[Count, ...], Field(strict=False, min_length=3, max_length=3)]
-Rates = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
-Grid = dict[str, Rates]
-
-
-class ComparisonSettings(TaskSettings):
-    """The tasks, the networks, their training, and what is compared."""
-
-    known: ClassVar[Methods]
-
-    backbone: str = CONVNET
-    """The network: "convnet"; resnet56, resnet56-slim, resnet1001 or wrn-28-10 of kantorch.models;
-    torchvision:NAME; timm:NAME; or FILE.py:FUNCTION, which is called with `classes` and
-    `in_channels` and runs that file."""
-    head: str | None = None
-    """The linear module that gives the outputs. None: the network's last linear module."""
-    channels: Widths = (16, 32, 64)
-    """Widths of the three convolutions of "convnet"; the last is the penultimate layer's."""
-    pretrain_steps: Count = 500
-    """Mini-batches on the source task."""
-    pretrain_batch_size: Count = 64
-    """Examples per mini-batch there."""
-    pretrain_learning_rate: Positive = 0.05
-    """Learning rate there; a tenth of it after two thirds of the steps."""
-    steps: Count = 100
-    """Mini-batches of one training on the target task."""
-    batch_size: Count = 32
-    """Examples per mini-batch."""
-    learning_rates: Rates = (0.05,)
-    """Learning rates to choose from, in the grid of every method that has no `lr` of its own; each
-    falls to a tenth after two thirds of the steps."""
-    rate_falls: Annotated[tuple[Count, ...], Field(strict=False)] = ()
-    """Mini-batches after which the rate falls to a tenth, in place of two thirds of the steps."""
-    pretrain_rate_falls: Annotated[tuple[Count, ...], Field(strict=False)] = ()
-    """The same of what is learnt on the source task."""
-    weight_decay: NonNegative = 0.0
-    """Of every training's optimizer, whatever the method; that of `l2` comes on top."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of stochastic gradient descent."""
-    shift: Annotated[int, Field(ge=0)] = 1
-    """Augmentation: images move by up to this many pixels each way."""
-    augment: Annotated[tuple[Literal["mirror", "blur"], ...], Field(strict=False)] = ()
-    """More of it, by kornia: "mirror" and "blur", each for every second image."""
-    test_crops: Literal["one", "ten"] = "one"
-    """Of images on disk: the centre, or also the corners, and all of them mirrored, whose
-    probabilities are averaged."""
-    loaders: Annotated[int, Field(ge=0)] = 0
-    """Processes that read images ahead."""
-    rounds: Count = 5
-    """Each training is cut into so many parts; after each it is validated and saved."""
-    methods: Names = ()
-    """Which to compare."""
-    grids: Annotated[dict[str, Grid], Field(default_factory=dict)]
-    """Values to choose from, per method and parameter, where they are not the default."""
-    seeds: Count = 5
-    """Trainings per method and point of its grid: they draw labelled examples, new weights and the
-    batches."""
-    first_seed: Index = 0
-    """The lowest of the seeds, which follow each other."""
-
-    @field_validator("methods")
-    @classmethod
-    def _know_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            cls.known[name]
-        if not names or len(set(names)) < len(names):
-            msg = "must hold different methods"
-            raise ValueError(msg)
-        return names
-
-    @field_validator("grids")
-    @classmethod
-    def _fill_grids(cls, given: dict[str, Grid], info: ValidationInfo) -> dict[str, Grid]:
-        """Write out what each method in use is tuned by."""
-        for name in given:
-            cls.known[name]
-        filled = {}
-        for name in info.data.get("methods", ()):
-            known, own = cls.known[name].grid, given.get(name, {})
-            for parameter, values in own.items():
-                if parameter not in {*known, RATE}:
-                    msg = f"must hold parameters of {name} ({', '.join([*known, RATE])})"
-                    raise ValueError(msg)
-                if len(set(values)) < len(values):
-                    msg = f"must hold different values for {name}.{parameter}"
-                    raise ValueError(msg)
-            filled[name] = {k: tuple(map(float, v)) for k, v in {**known, **own}.items()}
-        return filled
-
-    def grid(self, method: str) -> Grid:
-        """All values of a method's parameters, the learning rate among them."""
-        return {RATE: self.learning_rates} | self.grids[method]
-
-    @model_validator(mode="after")
-    def _whole_rounds(self) -> Self:
-        for name in ("steps", "pretrain_steps"):
-            if getattr(self, name) % self.rounds:
-                msg = (
-                    f"{name} must be a multiple of rounds ({self.rounds}), got "
-                    f"{getattr(self, name)}"
-                )
-                raise ValueError(msg)
-        for name, steps in (("rate_falls", "steps"), ("pretrain_rate_falls", "pretrain_steps")):
-            falls, total = getattr(self, name), getattr(self, steps)
-            if list(falls) != sorted(set(falls)) or any(fall >= total for fall in falls):
-                msg = f"{name} must rise and be below {steps} ({total}), got {falls}"
-                raise ValueError(msg)
-        return self
-
-    def schedule(self, rate: float) -> Schedule:
-        """Of a training on the target task."""
-        falls = self.rate_falls or None
-        return Schedule(self.steps, rate, self.momentum, self.weight_decay, falls)
-
 
 S = TypeVar("S", bound=ComparisonSettings)
 
@@ -285,6 +163,7 @@ class Comparison(Driver[S]):
         place: Place,
         split: Split,
         regularizer: nn.Module | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> dict[str, Any]:
         """Train a network on the source task."""
         s = self.settings
@@ -300,6 +179,7 @@ class Comparison(Driver[S]):
             augment=s.augment,
             name=trial.name,
             regularizer=regularizer,
+            rates=rates,
         )
         batch = s.pretrain_batch_size
         return self.fit(module, trial, place, split.train, split.validation, batch)
@@ -375,6 +255,15 @@ class Comparison(Driver[S]):
             if not s.known[name].needs <= self.facts()
         }
         return "".join(f" {title} needs {what.replace('_', ' ')}." for title, what in unmet.items())
+
+    def optimizer(self) -> str:
+        """How a training on the target task goes, in words."""
+        s = self.settings
+        falls = s.rate_falls and f"after steps {', '.join(map(str, s.rate_falls))}"
+        decay = f", weight decay {s.weight_decay:g}" if s.weight_decay else ""
+        also = f" (also: {', '.join(s.augment)})" if s.augment else ""
+        return f"""by stochastic gradient descent with momentum {s.momentum}{decay}, whose rate falls to a tenth
+{falls or "after two thirds of the steps"}, on images shifted by up to {s.shift} pixel(s){also}"""
 
     def sizes(self) -> str:
         """How many examples each part has, as a Markdown list."""

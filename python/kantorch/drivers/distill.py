@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kantorch.drivers import protocols
 from kantorch.drivers._command import command_of
-from kantorch.drivers.comparison import Widths
+from kantorch.drivers.comparison_settings import Widths
 from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
 from kantorch.training.backbones import CONVNET, Backbone
 from kantorch.training.settings import Count
@@ -73,6 +74,11 @@ class DistillSettings(FineTuningSettings):
     random_start: bool = False
     """Whether the student starts from random weights, though the teacher knows the same task."""
 
+    @classmethod
+    def paper(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """ResNet-1001 or WRN-28-10 to ResNet-56 on CIFAR."""
+        return protocols.distill(given)
+
     @property
     def from_nothing(self) -> bool:
         """Whether the student has learnt nothing before."""
@@ -81,6 +87,8 @@ class DistillSettings(FineTuningSettings):
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], preset: str | None = None) -> Self:
         """Make settings from plain data; without a preset, from that of the question asked."""
+        if mapping.get("protocol") == "paper":
+            return super().from_mapping(mapping, preset)
         question = "new-task" if mapping.get("new_task") else "strong-teacher"
         return super().from_mapping(mapping, preset or question)
 

@@ -6,17 +6,21 @@ import statistics
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names
+from kantorch.drivers.comparison import Comparison
+from kantorch.drivers.comparison_settings import RATE, ComparisonSettings, Names
 from kantorch.drivers.penalties import METHODS, Pair
 from kantorch.regularizers import KnowledgeDistillation
 from kantorch.training.backbones import CONVNET, Backbone, with_new_head, with_outputs
 from kantorch.training.batches import evaluation_loader
+from kantorch.training.driver import Place
 from kantorch.training.errors import ConfigError
+from kantorch.training.files import system_path
 from kantorch.training.layers import parse_layer, widths
 from kantorch.training.model import HEAD, LAYERS
 from kantorch.training.module import TARGET, UNLABELLED, PenalizedNetwork
@@ -33,7 +37,6 @@ if TYPE_CHECKING:
     from kantorch.regularizers import KernelPrior, Layer
     from kantorch.regularizers._regularizer import Regularizer
     from kantorch.training._matplotlib import Figure
-    from kantorch.training.driver import Place
     from kantorch.training.methods import Methods
     from kantorch.training.results import Results
     from kantorch.training.tasks import Split
@@ -144,12 +147,15 @@ class FineTuning(Comparison[S]):
         return frozenset({"same_labels"} if known else ())
 
     def check(self, world_size: int) -> None:
-        """Refuse layers that a network has not."""
+        """Refuse layers that a network has not, and weights that do not fit."""
         super().check(world_size)
         if not self.tasks.source_classes and self.settings.teacher is None:
             msg = "source_data 'none' needs a teacher: a file of the weights of a trained network"
             raise ConfigError(msg)
         self._widths  # noqa: B018 - it tells what is wrong
+        for stage, learnt in self.learnt().items():
+            if learnt.path is not None and system_path(learnt.path).is_file():
+                self.network(stage, Place(Path()))
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -365,14 +371,13 @@ fine-tuning, on the validation examples; 1 if every neuron is nearest to itself.
         unlabelled = "a mini-batch of all images of the target task outside of the test part"
         looked_at = "same augmented mini-batch" if s.penalty_data == "batch" else unlabelled
         return f"""Each fine-tuning takes {s.steps}
-mini-batches of {s.batch_size}, by stochastic gradient descent with momentum {s.momentum}, whose rate
-falls to a tenth after two thirds of the steps, on images shifted by up to {s.shift} pixel(s). The
+mini-batches of {s.batch_size}, {self.optimizer()}. The
 penalties compare the layer(s) {", ".join(self.layer_names)} with the teacher's on the {looked_at};
 optimal plans by {s.solver}.
 
 Each seed draws the labelled examples, the head and the batches, the same for every method. A method's
 parameters are those of its grid with the best mean validation over the seeds; the weights are those
-after the last step. The test part was drawn once, took part in no choice, and was measured once, for
+after the last step. The test part was set apart once, took part in no choice, and was measured once, for
 the chosen parameters, after every training had ended.
 
 {self.sizes()}"""

@@ -9,15 +9,18 @@ import pandas as pd
 import torch
 from pydantic import Field, model_validator
 
+from kantorch.drivers import protocols
 from kantorch.drivers._command import command_of
-from kantorch.drivers.comparison import RATE, Comparison, ComparisonSettings, Names, Rates
+from kantorch.drivers.comparison import Comparison
+from kantorch.drivers.comparison_settings import RATE, ComparisonSettings, Names, Rates
 from kantorch.drivers.cost_file import CostFile, write_cost
 from kantorch.drivers.two_heads import JointTraining, TwoHeads, make_two_heads
 from kantorch.regularizers import LabelTransport, label_cost
 from kantorch.training.backbones import CONVNET, with_head_input
 from kantorch.training.batches import evaluation_loader
 from kantorch.training.classes import Classes
-from kantorch.training.errors import ConfigError
+from kantorch.training.errors import ConfigError, RunError
+from kantorch.training.files import system_path
 from kantorch.training.methods import Methods
 from kantorch.training.module import TARGET
 from kantorch.training.records import Weights, is_number
@@ -102,6 +105,11 @@ class JointSettings(ComparisonSettings):
     value: Literal["regularized", "sharp"] = "regularized"
     """What the term between the heads is: with its entropy, or the cost of the plan alone."""
 
+    @classmethod
+    def paper(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """FGVC-Aircraft by manufacturer, with AlexNet."""
+        return protocols.joint(given)
+
     @model_validator(mode="after")
     def _classes_and_parts(self) -> Self:
         if self.loss != "cross_entropy":
@@ -160,7 +168,7 @@ class Joint(Comparison[JointSettings]):
         return {**super().inputs(), **{k: v for k, v in files.items() if v is not None}}
 
     def check(self, world_size: int) -> None:
-        """Refuse a cost file, and rates, that do not fit."""
+        """Refuse weights, a cost file and rates that do not fit."""
         super().check(world_size)
         if not self.tasks.source_classes:
             msg = "source_data must be those of a task, got 'none'"
@@ -170,8 +178,35 @@ class Joint(Comparison[JointSettings]):
             if not any(f".{part}." in name for name in names):
                 msg = f"layer_rates must name parts of {self.settings.backbone}, got {part!r}"
                 raise ConfigError(msg)
+        s, given = self.settings, self.make(self.source_outputs, 0)
+        if s.initial is not None and system_path(s.initial).is_file():
+            self._load_initial(given)
+        if s.extractor is not None and system_path(s.extractor).is_file():
+            Weights.given(EXTRACTOR, s.extractor).load_into(given)
         if self.settings.cost is not None:
             self._file()
+        if self.settings.protocol == "paper":
+            self._require_counts()
+
+    def _require_counts(self) -> None:
+        """Refuse planes of another number than those of the paper's table 1."""
+        maker = protocols.manufacturer(self.settings.target_classes)
+        wanted = protocols.COUNTS.get(maker or "")
+        sizes, tasks = self.tasks.sizes(), self.tasks
+        found = (
+            len(tasks.target_classes),
+            sizes["target training, per seed"] + sizes["target validation, per seed"],
+            sizes["target test"],
+            len(tasks.source_classes),
+            sizes["source training"] + sizes["source validation"],
+        )
+        if wanted is not None and found != wanted:
+            msg = (
+                f"{self.settings.data} must hold the planes of the paper, for {maker} {wanted}: target "
+                "classes, images to train on and to test, source classes and images; it holds "
+                f"{found}"
+            )
+            raise RunError(msg)
 
     def steps(self, trial: Trial) -> int:
         """Mini-batches; a cost is one."""
@@ -184,7 +219,8 @@ class Joint(Comparison[JointSettings]):
         if trial.stage == EXTRACTOR:
             network = self.make(self.source_outputs, trial.seed)
             self._load_initial(network)
-            return self.fit_source(network, trial, place, self.tasks.source())
+            rates, split = self.settings.layer_rates, self.tasks.source()
+            return self.fit_source(network, trial, place, split, rates=rates)
         features = None if self.settings.features == "pixels" else self._features(place)
         cost = self._estimate(trial.method, features, trial.seed)
         write_cost(place.of(trial) / "cost.csv", cost, *self._classes())
@@ -346,12 +382,12 @@ examples; the target the classes {self.tasks.told("target")} of `{s.data}` with 
 per class. All of them, each a {self.backbone.told()}, start from
 {"random weights" if s.initial is None else s.initial}, for `consecutive` from those learnt on the source
 task, and take {s.steps} mini-batches of {s.batch_size} of the target, and as many of the source where both are
-learnt, by stochastic gradient descent with momentum {s.momentum}. Costs compare {s.features} of the
+learnt, {self.optimizer()}. Costs compare {s.features} of the
 source's training examples with those of the seed's labelled target examples.
 
 Each seed draws the labelled examples, the weights and the batches, the same for every method. A method's
-parameters are those of its grid with the best mean validation over the seeds. The test part was drawn
-once, took part in no choice, and was measured once, after every training had ended.
+parameters are those of its grid with the best mean validation over the seeds. The test part was set
+apart once, took part in no choice, and was measured once, after every training had ended.
 
 {self.sizes()}
 """

@@ -147,12 +147,19 @@ def optimal(pair: Pair, alpha: float) -> RepresentationTransport:
 
 
 @METHODS.method(
-    "kd", title="knowledge distillation", grid={"alpha": (0.3, 1, 3, 10)}, needs={"same_labels"}
+    "kd",
+    title="knowledge distillation",
+    grid={"alpha": (0.3, 1, 3, 10)},
+    needs={"same_labels"},
+    optional=("temperature",),
 )
-def kd(pair: Pair, alpha: float) -> KnowledgeDistillation:
+def kd(pair: Pair, alpha: float, temperature: float | None = None) -> KnowledgeDistillation:
     """The class probabilities near the teacher's."""
     return KnowledgeDistillation(
-        pair.watch, temperature=pair.temperature, scaled=pair.temperature_squared, alpha=alpha
+        pair.watch,
+        temperature=pair.temperature if temperature is None else temperature,
+        scaled=pair.temperature_squared,
+        alpha=alpha,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import pandas as pd
 import torch
 from pydantic import Field
+from torch.utils.data import TensorDataset
 
 from kantorch.drivers._command import command_of
 from kantorch.drivers.adversarial import Adversarial
@@ -27,6 +28,7 @@ from kantorch.training.results import markdown
 from kantorch.training.settings import Count, Settings
 from kantorch.training.trace import PlanTrace
 from kantorch.training.trial import Stage, Trial
+from kantorch.training.views import LazyImages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,6 +57,8 @@ class TraceSettings(Settings):
     layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Layers to compare, as in `kantorch transfer`; `layer?.*` are all modules that match. Empty: all
     of "convnet", of other networks those of the run."""
+    examples: Count = 3000
+    """Images, at most, that the plans are computed from."""
     method: str = "l2sp"
     """Whose networks are looked at, as the test chose them."""
     batch_sizes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (
@@ -110,19 +114,23 @@ class Trace(Driver[TraceSettings]):
             found[f"run{place}_after"] = str(folder / TRIALS / after.name / WEIGHTS)
         return found
 
-    def _tested(self, folder: Path, driver: FineTuning[Any], method: str | None = None) -> Trial:
-        """The first trial of a method that was tested."""
-        wanted = method or self.settings.method
+    def _tested(self, folder: Path, driver: FineTuning[Any]) -> Trial:
+        """The first trial of the method that was tested."""
+        wanted = self.settings.method
+        trials = self._all_tested(folder, driver, wanted)
+        if not trials:
+            msg = f"method must be one that was compared in {folder}, got {wanted!r}"
+            raise RunError(msg)
+        return trials[0]
+
+    def _all_tested(self, folder: Path, driver: FineTuning[Any], method: str) -> list[Trial]:
+        """The trials of a method that were tested; there are none if every one diverged."""
         if not (folder / TEST).exists():
             msg = f"runs must hold finished folders of fine-tuning: {folder} has no {TEST}"
             raise RunError(msg)
         tested = read_json(folder / TEST)
-        for stage in driver.stages():
-            for trial in stage.trials:
-                if trial.method == wanted and trial.name in tested:
-                    return trial
-        msg = f"method must be one that was compared in {folder}, got {wanted!r}"
-        raise RunError(msg)
+        trials = [trial for stage in driver.stages() for trial in stage.trials]
+        return [trial for trial in trials if trial.method == method and trial.name in tested]
 
     def run(self, trial: Trial, place: Place) -> dict[str, Any]:
         """Compare the networks of a run."""
@@ -134,15 +142,14 @@ class Trace(Driver[TraceSettings]):
         after = driver.untrained(tested)
         there.weights(tested.name).load_into(after)
         after.eval()
-        examples = driver.tasks.pool()
+        examples = _some(driver.tasks.pool(), self.settings.examples)
         layers = [parse_layer(text) for text in matching(before, self._layers(driver))]
         watch = PlanTrace(after, before, layers)
         for images, *_ in evaluation_loader(examples):
             watch.observe(images)
         plans = watch.plans()
         during = None
-        if "optimal" in driver.settings.methods:
-            optimal = self._tested(folder, driver, "optimal")
+        for optimal in self._all_tested(folder, driver, "optimal")[:1]:
             during = read_json(folder / TRIALS / optimal.name / RECORD)["traces"]
         place.advance(1)
         return {
@@ -265,6 +272,17 @@ def _driver(folder: Path) -> FineTuning[Any]:
         raise RunError(msg)
     kind = READABLE[name]
     return kind(kind.settings_type.from_yaml(config))
+
+
+def _some(examples: Examples, most: int) -> Examples:
+    """At most so many of the examples, drawn."""
+    if len(examples) <= most:
+        return examples
+    drawn = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))[:most]
+    if isinstance(examples, LazyImages):
+        places, labels = examples.places[drawn], examples.labels[drawn]
+        return LazyImages(examples.images, places.tolist(), labels.tolist(), examples.view)
+    return TensorDataset(*(part[drawn] for part in examples.tensors))
 
 
 command = command_of(Trace)

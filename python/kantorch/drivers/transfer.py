@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import model_validator
 
+from kantorch.drivers import protocols
 from kantorch.drivers._command import command_of
 from kantorch.drivers.fine_tuning import FineTuning, FineTuningSettings, Learnt
 from kantorch.training.backbones import CONVNET
@@ -74,6 +75,11 @@ class TransferSettings(FineTuningSettings):
             msg = f"permuted is for the backbone {CONVNET}, got {self.backbone!r}"
             raise ValueError(msg)
         return self
+
+    @classmethod
+    def paper(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """ResNet-101 on the target task's data."""
+        return protocols.transfer(given)
 
 
 class Transfer(FineTuning[TransferSettings]):

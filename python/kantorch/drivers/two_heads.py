@@ -12,7 +12,7 @@ from kantorch.training.backbones import with_head_input
 from kantorch.training.module import PenalizedNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from kantorch.regularizers import LabelTransport
     from kantorch.training.backbones import Backbone
@@ -71,7 +71,6 @@ class JointTraining(PenalizedNetwork):
     Args:
         network: Trunk and heads.
         source: Strength of the source task, lambda_s. None: the target alone, from plain batches.
-        rates: Factors on the learning rate, by the name of a part of the network; 0 freezes it.
         transport: The term between the heads, with its strength; None: without it.
         renew: Makes the cost of that term anew from the network; None: it stays.
         renew_every: Rounds after which that is done.
@@ -85,7 +84,6 @@ class JointTraining(PenalizedNetwork):
         network: TwoHeads,
         *,
         source: float | None,
-        rates: Mapping[str, float],
         transport: LabelTransport | None = None,
         renew: Callable[[TwoHeads, int], Tensor] | None = None,
         renew_every: int = 0,
@@ -93,7 +91,6 @@ class JointTraining(PenalizedNetwork):
     ) -> None:
         super().__init__(network, **options)
         self.source = source
-        self.rates = rates
         self.transport = transport
         self._renew = renew
         self._renew_every = renew_every
@@ -122,21 +119,3 @@ class JointTraining(PenalizedNetwork):
                 transport = self.transport(of_source, of_target)
             terms["transport"] = self.checked("transport", transport)
         return self.total(terms)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The parts of the network, each with its rate."""
-        return rated_groups(self.network, self.rates, self.schedule.learning_rate)
-
-
-def rated_groups(
-    network: nn.Module, rates: Mapping[str, float], learning_rate: float
-) -> list[dict[str, Any]]:
-    """Parameters by the factor on their learning rate; those with the factor 0 are frozen."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        part = next((key for key in rates if f".{key}." in f".{name}."), None)
-        rate = 1.0 if part is None else rates[part]
-        parameter.requires_grad_(rate > 0)
-        if rate > 0:
-            groups.setdefault(rate, []).append(parameter)
-    return [{"params": found, "lr": learning_rate * rate} for rate, found in groups.items()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from kantorch.drivers._command import command_of
 from kantorch.training.driver import Driver
@@ -47,6 +47,12 @@ SURFACES = "surfaces.png"
 GRID = 41  # places on each axis of a surface
 TOLD = 40  # points of a curve
 
+
+def _number(value: Any) -> Any:
+    """A number that a command line gives as text."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
 Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
 
 
@@ -64,7 +70,7 @@ class W1Settings(Settings):
     pair: Literal["funnels", "network"] = "funnels"
     """P and Q: published funnels, Q uniform on a box; or a Gaussian P that moves along the gradient of
     a random 1-Lipschitz network."""
-    funnels: Literal[4, 16, 64, 256] = 4
+    funnels: Annotated[Literal[4, 16, 64, 256], BeforeValidator(_number)] = 4
     """Of the published pair."""
     dimensions: Counts = (2, 8)
     """Numbers of coordinates; of published pairs 2, 4, 8, 16, 32, 64 and 128."""

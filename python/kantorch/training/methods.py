@@ -29,6 +29,7 @@ class Method:
         grid: Values to choose from, by parameter.
         needs: Facts about the comparison without which the method cannot apply.
         build: Makes the penalty from whatever the driver hands to methods, and the parameters.
+        optional: Parameters that may be tuned, too, but are settings otherwise.
     """
 
     name: str
@@ -36,6 +37,12 @@ class Method:
     grid: Grid
     needs: frozenset[str]
     build: Builder
+    optional: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """All that it can be tuned by."""
+        return (*self.grid, *self.optional)
 
 
 class Methods:
@@ -49,7 +56,13 @@ class Methods:
         self._known: dict[str, Method] = {}
 
     def method(
-        self, name: str, *, title: str, grid: Grid | None = None, needs: Iterable[str] = ()
+        self,
+        name: str,
+        *,
+        title: str,
+        grid: Grid | None = None,
+        needs: Iterable[str] = (),
+        optional: tuple[str, ...] = (),
     ) -> Callable[[Builder], Builder]:
         """Register the function below as the builder of a method.
 
@@ -58,10 +71,11 @@ class Methods:
             title: In tables.
             grid: Default values; the builder takes each parameter by name.
             needs: Facts, such as "same_width".
+            optional: Parameters that the builder takes, too, if they are given.
         """
 
         def register(build: Builder) -> Builder:
-            self._known[name] = Method(name, title, grid or {}, frozenset(needs), build)
+            self._known[name] = Method(name, title, grid or {}, frozenset(needs), build, optional)
             return build
 
         return register

@@ -64,6 +64,7 @@ class PenalizedNetwork(LightningModule):
             trace of the exact transport plan between its neurons and the network's.
         layers: See `reference`.
         watched: Returns further numbers of each round, by name.
+        rates: Factors on the learning rate, by the name of a part of the network; 0 freezes it.
 
     Attributes:
         history: One row per round, with its last step.
@@ -86,12 +87,14 @@ class PenalizedNetwork(LightningModule):
         reference: nn.Module | None = None,
         layers: Sequence[str | Layer] = (),
         watched: Callable[[], Mapping[str, float]] | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.regularizer = regularizer
         self.objective = objective
         self.schedule = schedule
+        self.rates = rates or {}
         self.seed = seed
         self._augmented = Augmentation(shift, augment)
         self.trial = name
@@ -229,10 +232,15 @@ class PenalizedNetwork(LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What is trained, as torch's optimizers take it: the network and a penalty's own weights."""
-        weights = [*self.network.parameters()]
-        if self.regularizer is not None:
-            weights += [p for p in self.regularizer.parameters() if p.requires_grad]
-        return [{"params": weights}]
+        rate = self.schedule.learning_rate
+        groups = rated_groups(self.network, self.rates, rate)
+        own = () if self.regularizer is None else self.regularizer.parameters()
+        trained = [weight for weight in own if weight.requires_grad]
+        if trained and groups[0]["lr"] == rate:
+            groups[0]["params"] += trained
+        elif trained:
+            groups.append({"params": trained, "lr": rate})
+        return groups
 
     def configure_optimizers(self) -> Any:
         """SGD with momentum; the rate falls."""
@@ -261,6 +269,20 @@ class PenalizedNetwork(LightningModule):
         """Take them back."""
         self.history = list(checkpoint["history"])
         self.traces = {layer: list(steps) for layer, steps in checkpoint["traces"].items()}
+
+
+def rated_groups(
+    network: nn.Module, rates: Mapping[str, float], learning_rate: float
+) -> list[dict[str, Any]]:
+    """Parameters by the factor on their learning rate; those with the factor 0 are frozen."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        part = next((key for key in rates if f".{key}." in f".{name}."), None)
+        rate = 1.0 if part is None else rates[part]
+        parameter.requires_grad_(rate > 0)
+        if rate > 0:
+            groups.setdefault(rate, []).append(parameter)
+    return [{"params": found, "lr": learning_rate * rate} for rate, found in groups.items()]
 
 
 def _follow(regularizer: nn.Module) -> None:

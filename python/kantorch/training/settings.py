@@ -95,7 +95,8 @@ class Settings(BaseModel):
 def sentence(error: ValidationError, names: Iterable[str] = ()) -> str:
     """Say in one sentence what the first fault of some settings is, which have these names."""
     fault = error.errors(include_url=False)[0]
-    name = ".".join(map(str, fault["loc"]))
+    places = [str(place) for place in fault["loc"]]
+    name = ".".join([*places[:1], *(place for place in places[1:] if not _TYPE.match(place))])
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, list(names), n=1)
         return f"unknown setting {name!r}" + (f"; did you mean {near[0]}?" if near else "")
@@ -107,6 +108,8 @@ def sentence(error: ValidationError, names: Iterable[str] = ()) -> str:
     return f"{name} {rule}, got {fault['input']!r}"
 
 
+# Of a value that may be of several types, pydantic says which one it tried last.
+_TYPE = re.compile(r"(constrained-)?(int|str|float)$|literal\[")
 _WORDS = {
     "(Input|Tuple) should": "must",
     " after validation, not .*": "",
