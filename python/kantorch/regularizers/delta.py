@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from kantorch._check import require_names
 from kantorch.regularizers._parameters import require_strength, squared_norm
 from kantorch.regularizers._regularizer import Regularizer
 from kantorch.regularizers.layer import Layer, as_layers, module_of
@@ -100,8 +101,8 @@ class DELTA(Regularizer):
         From a call with what the student was called with, a scalar tensor.
 
     Raises:
-        ValueError: If a layer or a module of the head is unknown, a strength is out of range, or
-            the attention lacks a layer; from a call, if feature maps or attention disagree in shape
+        ValueError: If a layer or a module of the head is unknown, `layers` or `head` is a string, a
+            strength is out of range, or the attention lacks a layer; from a call, if feature maps or attention disagree in shape
             (both are named).
         RuntimeError: From a call, if the student has not run since the last one, or ran without
             gradients.
@@ -135,7 +136,7 @@ class DELTA(Regularizer):
         super().__init__(alpha)
         require_strength("beta", beta)
         self.beta = beta
-        self.head = tuple(head)
+        self.head = require_names("head", head)
         self.layers = as_layers(layers)
         for place, layer in enumerate(self.layers):
             if attention is not None and layer.name not in attention:
@@ -145,7 +146,7 @@ class DELTA(Regularizer):
             self.register_buffer(f"attention{place}", given)
         self.watch = Watch.of(student, teacher, copied=True)
         known = dict(self.watch.student.named_modules())
-        for name in head:
+        for name in self.head:
             if name not in known:
                 msg = f"head must name modules of the student, got {name!r}"
                 raise ValueError(msg)

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from kantorch._check import require_choice
+from kantorch._check import require_choice, require_names
 
 if TYPE_CHECKING:
     import os
@@ -110,14 +110,16 @@ class KernelPrior:
             kernel: See `kernels`.
 
         Raises:
-            ValueError: If there is no network, a layer is missing or has no kernels, or its shape
-                differs between networks; network and layer are named.
+            ValueError: If there is no network, `layers` is a string, a layer is missing or has no
+                kernels, or its shape differs between networks; network and layer are named.
         """
+        named = None if layers is None else require_names("layers", layers)
         pooled: dict[str, list[Tensor]] = {}
         shapes: dict[str, torch.Size] = {}
         for index, model in enumerate(models):
-            chosen = convolutions(model) if layers is None and not index else list(pooled)
-            for name in chosen if layers is None else layers:
+            if named is None:
+                named = tuple(convolutions(model))
+            for name in named:
                 weight = weight_of(model, name, f"models[{index}]").detach().cpu()
                 if shapes.setdefault(name, weight.shape) != weight.shape:
                     msg = (
