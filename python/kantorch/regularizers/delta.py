@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from kantorch._check import require_names
 from kantorch.regularizers._parameters import require_strength, squared_norm
 from kantorch.regularizers._regularizer import Regularizer
-from kantorch.regularizers.layer import Layer, as_layers, module_of
+from kantorch.regularizers.layer import Layer, as_layers, module_of, require_finite
 from kantorch.regularizers.watch import Watch
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def channel_attention(
         For each layer, weights (C,) that sum to 1.
 
     Raises:
-        ValueError: If there is no batch, a layer is unknown, or temperature is out of range.
+        ValueError: If there is no batch, a layer is unknown, temperature is out of range, or a loss is
+            not finite (the channel that it was computed without is named, if there is one).
         TypeError: If a layer returns no tensor.
 
     Source:
@@ -71,6 +73,9 @@ def channel_attention(
     try:
         with torch.no_grad():
             whole = sum(float(loss(network(x), y)) for x, y in batches)
+            if not math.isfinite(whole):
+                msg = f"loss must be finite over the batches, got {whole}"
+                raise ValueError(msg)
             return {
                 layer.name: torch.softmax(_standardised(growth - whole) / temperature, 0)
                 for layer in as_layers(layers)
@@ -92,7 +97,8 @@ class DELTA(Regularizer):
         student: The network that is trained, or a `Watch` of it with a teacher.
         teacher: The source network. None: a frozen copy of the student as it is now.
         layers: Names of the layers, pairs of names, or a `Layer` for each.
-        attention: For each layer, weights (C,) as of `channel_attention`. None: 1 / C each.
+        attention: For each layer, weights (C,) as of `channel_attention`, finite and >= 0. None: 1 / C
+            each.
         head: Dotted names of the modules that are new on this task. Empty: no second term.
         alpha: Strength on the feature maps, finite and >= 0.
         beta: Strength on the head, finite and >= 0.
@@ -102,8 +108,8 @@ class DELTA(Regularizer):
 
     Raises:
         ValueError: If a layer or a module of the head is unknown, `layers` or `head` is a string, a
-            strength is out of range, or the attention lacks a layer; from a call, if feature maps or attention disagree in shape
-            (both are named).
+            strength or a weight is out of range, or the attention lacks a layer; from a call, if feature maps or attention disagree in shape
+            (both are named), or an activation is not finite (network and layer are named).
         RuntimeError: From a call, if the student has not run since the last one, or ran without
             gradients.
         TypeError: From a call, if a layer returns no tensor.
@@ -143,6 +149,8 @@ class DELTA(Regularizer):
                 msg = f"attention must hold a weight for each channel of layer {layer.name!r}"
                 raise ValueError(msg)
             given = None if attention is None else attention[layer.name].detach().clone()
+            if given is not None:
+                _require_weights(layer.name, given)
             self.register_buffer(f"attention{place}", given)
         self.watch = Watch.of(student, teacher, copied=True)
         known = dict(self.watch.student.named_modules())
@@ -159,9 +167,11 @@ class DELTA(Regularizer):
         for place, (layer, (maps, references)) in enumerate(zip(self.layers, pairs, strict=True)):
             assert references is not None
             attention = getattr(self, f"attention{place}")
-            parts[layer.name] = self._distance(layer, attention, maps, references) * (
-                layer.weight / 2
-            )
+            distance = self._distance(layer, attention, maps, references)
+            if not distance.isfinite():
+                require_finite("student", layer.name, maps)
+                require_finite("teacher", layer.teacher_name, references)
+            parts[layer.name] = distance * (layer.weight / 2)
         penalty = self._total(parts)
         modules = [self.watch.student.get_submodule(name) for name in self.head]
         weights = [p for module in modules for p in module.parameters() if p.requires_grad]
@@ -236,7 +246,22 @@ def _losses_without(
             losses.append(sum(float(loss(network(x), y)) for x, y in batches))
     finally:
         handle.remove()
+    for channel, value in enumerate(losses):
+        if not math.isfinite(value):
+            msg = f"loss must be finite: without channel {channel} of layer {layer.name!r} it is {value}"
+            raise ValueError(msg)
     return torch.tensor(losses, dtype=torch.float64)
+
+
+def _require_weights(layer: str, weights: Tensor) -> None:
+    bad = (~(weights.isfinite() & (weights >= 0))).nonzero()
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        msg = (
+            f"attention of layer {layer!r} must be finite and >= 0: "
+            f"[{', '.join(map(str, index))}] is {weights[index].item()}"
+        )
+        raise ValueError(msg)
 
 
 def _standardised(values: Tensor) -> Tensor:
