@@ -181,6 +181,15 @@ def require_names(name: str, names: Any) -> tuple[str, ...]:
     return found
 
 
+def require_finite(what: str, values: Tensor) -> None:
+    """Raise ValueError with the first value that is not finite, if any."""
+    bad = (~values.detach().isfinite()).nonzero()
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        msg = f"{what} must be finite: [{', '.join(map(str, index))}] is {values[index].item()}"
+        raise ValueError(msg)
+
+
 def require_method(method: object, reg: object, beta: object) -> str:
     """Resolve `method` and refuse arguments that contradict it or each other."""
     chosen = require_choice("method", method, METHODS)

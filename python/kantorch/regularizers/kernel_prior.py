@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from kantorch._check import require_choice, require_names
+from kantorch._check import require_choice, require_finite, require_names
 
 if TYPE_CHECKING:
     import os
@@ -86,11 +86,7 @@ class KernelPrior:
                     f"{tuple(points.shape)}"
                 )
                 raise ValueError(msg)
-            bad = (~points.isfinite()).nonzero()
-            if len(bad):
-                i, j = bad[0].tolist()
-                msg = f"samples[{name!r}] must be finite: [{i}, {j}] is {points[i, j].item()}"
-                raise ValueError(msg)
+            require_finite(f"samples[{name!r}]", points)
         self.samples = {name: points.detach().clone() for name, points in samples.items()}
         self.kernel: Kernel = kernel
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from kantorch import _check
 from kantorch._check import require_choice
 from kantorch.regularizers._parameters import require_strength
 
@@ -148,11 +149,4 @@ def module_of(network: nn.Module, name: str, owner: str) -> nn.Module:
 
 def require_finite(network: str, layer: str, features: Tensor) -> None:
     """Raise ValueError with the first value of the activations that is not finite, if any."""
-    bad = (~features.isfinite()).nonzero()
-    if len(bad):
-        index = tuple(bad[0].tolist())
-        msg = (
-            f"the activations of {network} layer {layer!r} must be finite: "
-            f"[{', '.join(map(str, index))}] is {features[index].item()}"
-        )
-        raise ValueError(msg)
+    _check.require_finite(f"the activations of {network} layer {layer!r}", features)
