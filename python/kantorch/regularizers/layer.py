@@ -88,6 +88,9 @@ class Layer:
             kind = "a nested tensor" if nested else type(value).__name__
             msg = f"{place} must {verb} a tensor, got {kind}"
             raise TypeError(msg)
+        if value.numel() == 0:
+            msg = f"{place} must {verb} one activation or more, got the shape {tuple(value.shape)}"
+            raise ValueError(msg)
         return value
 
     def channels(self, features: Tensor) -> int:

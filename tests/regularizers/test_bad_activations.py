@@ -1,4 +1,4 @@
-"""An activation that is not finite is an error that names its network and layer, in every penalty."""
+"""What is no batch of finite activations is an error that names network and layer, in every penalty."""
 
 from __future__ import annotations
 
@@ -53,6 +53,15 @@ def test_network_layer_and_place_are_named(kind, owner, value):
     penalty = PENALTIES[kind](student, teacher)
     student(torch.randn(16, 4))
     with pytest.raises(ValueError, match=rf"of {owner} layer 'hidden1' .*: \[3, 2\] is {value}"):
+        penalty()
+
+
+@pytest.mark.parametrize("kind", PENALTIES)
+def test_an_empty_batch_is_refused(kind):
+    student = perceptron()
+    penalty = PENALTIES[kind](student, moved(student))
+    student(torch.zeros(0, 4))
+    with pytest.raises(ValueError, match=r"student layer 'hidden[01]' must .* shape \(0, \d+\)"):
         penalty()
 
 
