@@ -173,13 +173,23 @@ class DELTA(Regularizer):
                 require_finite("teacher", layer.teacher_name, references)
             parts[layer.name] = distance * (layer.weight / 2)
         penalty = self._total(parts)
-        modules = [self.watch.student.get_submodule(name) for name in self.head]
-        weights = [p for module in modules for p in module.parameters() if p.requires_grad]
-        if not weights:
+        modules = dict(self.watch.student.named_modules())
+        # Each parameter once, wherever modules of the head lie in or share with each other.
+        weights = {id(p): p for name in self.head for p in modules[name].parameters()}
+        trained = [p for p in weights.values() if p.requires_grad]
+        if not trained:
             return penalty
-        of_head = squared_norm(weights) * (self.beta / 2)
-        self._terms["head"] = of_head.detach()
+        of_head = squared_norm(trained) * (self.beta / 2)
+        self._terms["head weights" if "head" in self._terms else "head"] = of_head.detach()
         return penalty + of_head
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """What each layer and the "head" added to the last call's value, detached.
+
+        Where a layer is called "head", its weights are "head weights".
+        """
+        return super().terms
 
     def _distance(
         self, layer: Layer, attention: Tensor | None, features: Tensor, reference: Tensor
