@@ -124,8 +124,8 @@ class _Stack(nn.Module):
         # By place: names of parameters have dots, which nn.Module does not allow.
         self._names = (*parameters, *buffers)
         self.weights = nn.ParameterList(
-            nn.Parameter(value, requires_grad=critics[0].get_parameter(name).requires_grad)
-            for name, value in parameters.items()
+            nn.Parameter(parameters[name], requires_grad=parameter.requires_grad)
+            for name, parameter in critics[0].named_parameters()
         )
         for place, value in enumerate(buffers.values()):
             self.register_buffer(f"buffer{place}", value)

@@ -159,11 +159,11 @@ def convolutions(model: nn.Module) -> list[str]:
 
 def weight_of(model: nn.Module, layer: str, owner: str) -> Tensor:
     """The weight whose kernels a layer applies."""
-    try:
-        module = model.get_submodule(layer)
-    except AttributeError:
+    # Not get_submodule, which finds a module's method where a layer has its name.
+    module = dict(model.named_modules(remove_duplicate=False)).get(layer)
+    if module is None:
         msg = f"layers must name modules of {owner}, got {layer!r}"
-        raise ValueError(msg) from None
+        raise ValueError(msg)
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim < 2:
         msg = (

@@ -134,11 +134,14 @@ class L2SP(Regularizer):
 def _set_buffer(module: nn.Module, name: str, value: Tensor) -> None:
     """Register a buffer under a dotted name, in modules that are made on the way."""
     *path, leaf = name.split(".")
+    # Not by add_module and register_buffer, which refuse the names of a module's own attributes; a
+    # network that sets a layer as its `type` or `half` has such names.
     for part in path:
-        if part not in dict(module.named_children()):
-            module.add_module(part, nn.Module())
-        module = module.get_submodule(part)
-    module.register_buffer(leaf, value)
+        found = module._modules.get(part)
+        if found is None:
+            found = module._modules[part] = nn.Module()
+        module = found
+    module._buffers[leaf] = value
 
 
 def _require_comparable(name: str, parameter: Tensor, start: Tensor | None) -> None:
