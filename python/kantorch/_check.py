@@ -168,6 +168,28 @@ def require_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     return value
 
 
+def require_names(name: str, names: Any) -> tuple[str, ...]:
+    """Check a sequence of names, which one string is not: it would be read letter by letter."""
+    if isinstance(names, (str, bytes)):
+        msg = f"{name} must be a sequence of names, got the string {names!r}"
+        raise ValueError(msg)  # noqa: TRY004 - the house rule: only dtypes and non-tensors
+    found = tuple(names)
+    for place, one in enumerate(found):
+        if not isinstance(one, str):
+            msg = f"{name} must hold names, but {name}[{place}] is {one!r}"
+            raise ValueError(msg)  # noqa: TRY004
+    return found
+
+
+def require_finite(what: str, values: Tensor) -> None:
+    """Raise ValueError with the first value that is not finite, if any."""
+    bad = (~values.detach().isfinite()).nonzero()
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        msg = f"{what} must be finite: [{', '.join(map(str, index))}] is {values[index].item()}"
+        raise ValueError(msg)
+
+
 def require_method(method: object, reg: object, beta: object) -> str:
     """Resolve `method` and refuse arguments that contradict it or each other."""
     chosen = require_choice("method", method, METHODS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,6 +54,101 @@ def test_critics_of_the_same_shapes_are_one_group(critics):
 def test_other_settings_are_another_group():
     critics = {"a": GroupSortNet(2, (4,)), "b": GroupSortNet(2, (4,), group_size=2)}
     assert CriticBank(critics).groups == (("a",), ("b",))
+
+
+class Scaled(torch.nn.Module):
+    """k <w, x> + b, followed by dropout; `repr` shows no k."""
+
+    def __init__(self, k=1.0, dropout=0.0, **others):
+        super().__init__()
+        self.k = k
+        self.layer = torch.nn.Linear(2, 1)
+        self.dropout = torch.nn.Dropout(dropout)
+        vars(self).update(others)
+
+    def forward(self, x):
+        return self.dropout(self.k * self.layer(x)[..., 0])
+
+
+def square(x):
+    return x * x
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"k": 1.0}, {"k": 10.0}),
+        ({"k": 1}, {"k": 1.0}),
+        ({}, {"extra": None}),
+        ({"shift": torch.zeros(2)}, {"shift": torch.ones(2)}),
+        ({"shift": np.zeros(2)}, {"shift": np.zeros(2)}),  # cannot be told
+        ({"steps": [1, {"a": 2}]}, {"steps": [1, {"a": 3}]}),
+        ({"map": square}, {"map": torch.square}),
+        ({"dropout": 0.1}, {"dropout": 0.2}),
+    ],
+)
+def test_critics_that_differ_in_more_than_values_are_apart(one, other):
+    critics = {"a": Scaled(**one), "b": Scaled(**other), "c": Scaled(**one)}
+    bank = CriticBank(critics).eval()
+    assert bank.groups == (("a", "c"), ("b",))
+    points = [torch.randn(len(names), 5, 2) for names in bank.groups]
+    for name, values in apart(bank, bank(points)).items():
+        assert torch.allclose(values, critics[name].eval()(apart(bank, points)[name]))
+
+
+def test_what_a_submodule_does_counts_and_training_mode_does_not():
+    critics = {name: mlp(2, (4,)) for name in "abc"}
+    critics["b"][1] = torch.nn.Tanh()
+    critics["c"].eval()
+    assert CriticBank(critics).groups == (("a", "c"), ("b",))
+    critics["c"][0].register_forward_hook(lambda module, inputs, output: 2 * output)
+    assert CriticBank(critics).groups == (("a",), ("b",), ("c",))
+
+
+def test_evaluation_and_training_mode_reach_the_critics():
+    critics = {"a": Scaled(dropout=0.5), "b": Scaled(dropout=0.5)}
+    bank = CriticBank(critics)
+    x = torch.randn(1, 200, 2).expand(2, -1, 2)
+    zeros = bank([x])[0] == 0
+    assert zeros.any()
+    assert not torch.equal(*zeros)  # each critic draws its own
+    bank.eval()
+    assert torch.allclose(bank([x])[0], torch.stack([c.eval()(x[0]) for c in critics.values()]))
+    assert not bank.critic("b").training
+    bank.train()
+    assert (bank([x])[0] == 0).any()
+    assert bank.critic("b").dropout.training
+
+
+def test_a_critic_of_a_bank_has_its_dtype_and_place(critics):
+    bank = CriticBank(critics).float()
+    for name, critic in critics.items():
+        taken = bank.critic(name)
+        assert {p.dtype for p in taken.parameters()} == {torch.float32}
+        points = torch.randn(3, DIMENSIONS[name])
+        torch.testing.assert_close(taken(points), critic.float()(points), rtol=1e-4, atol=1e-5)
+    assert all(p.is_meta for p in bank.to("meta").critic("a").parameters())
+
+
+def test_frozen_parameters_stay_frozen():
+    critics = {name: Scaled() for name in "abc"}
+    critics["a"].layer.bias.requires_grad_(requires_grad=False)
+    critics["c"].layer.bias.requires_grad_(requires_grad=False)
+    bank = CriticBank(critics)
+    assert bank.groups == (("a", "c"), ("b",))
+    assert [p.requires_grad for p in bank.parameters()] == [True, False, True, True]
+    for name, critic in critics.items():
+        taken = bank.critic(name)
+        assert [p.requires_grad for p in taken.parameters()] == [
+            p.requires_grad for p in critic.parameters()
+        ]
+
+
+def test_values_that_are_not_saved_are_kept_in_a_critic_taken_out():
+    critics = {"a": Scaled(), "b": Scaled()}
+    for k, critic in enumerate(critics.values()):
+        critic.register_buffer("offset", torch.tensor(float(k)), persistent=False)
+    assert CriticBank(critics).critic("b").offset == 1
 
 
 def test_values_are_those_of_each_critic(critics):

@@ -92,6 +92,26 @@ def test_attention_and_references_stand_in_the_state_dict():
     torch.testing.assert_close(first(x), second(x))
 
 
+def test_terms_sum_to_the_value_whatever_layers_are_called():
+    for layers, names in ((["hidden0"], {"hidden0", "head"}), (["head"], {"head", "head weights"})):
+        student = perceptron()
+        penalty = DELTA(student, moved(student), layers=layers, head=["head"], beta=0.5)
+        student(torch.randn(5, 4))
+        value = penalty()
+        assert penalty.terms.keys() == names
+        torch.testing.assert_close(sum(penalty.terms.values()), value.detach())
+
+
+@pytest.mark.parametrize("head", [["1", "1.0"], ["1.0", "1", "1"], ["1", "2"]])
+def test_what_is_in_the_head_twice_counts_once(head):
+    inner = nn.Linear(4, 4, bias=False)
+    student = nn.Sequential(nn.Linear(4, 4), nn.Sequential(inner), nn.Linear(4, 4, bias=False))
+    student[2].weight = inner.weight  # tied
+    penalty = DELTA(student, layers=["0"], head=head, beta=0.5)
+    student(torch.randn(5, 4))
+    torch.testing.assert_close(penalty(), 0.25 * inner.weight.square().sum())
+
+
 def test_faults_name_layer_and_shapes():
     student = perceptron()
     x = torch.randn(5, 4)

@@ -235,3 +235,19 @@ def test_a_weight_that_is_not_finite_is_named():
     for call in (penalty, penalty.step):
         with pytest.raises(ValueError, match="model layer '2' must be finite"):
             call()
+
+
+def test_what_is_frozen_in_a_critic_stays_frozen():
+    def half_frozen(coordinates):
+        critic = small_tree(coordinates)
+        critic.bias.requires_grad_(requires_grad=False)
+        return critic
+
+    penalty = penalty_of(shifted(convolutional(), 0.5), convolutional(), critics=half_frozen)
+    before = penalty.critics.critic("0").bias
+    penalty()
+    penalty.step()
+    after = penalty.critics.critic("0")
+    assert torch.equal(after.bias, before)
+    assert not after.bias.requires_grad
+    assert after.weight.requires_grad

@@ -117,6 +117,53 @@ def test_half_precision_logits_are_solved_in_the_precision_of_the_cost():
     assert source.grad.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("value", ["regularized", "sharp"])
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_is_solved_in_float32(half, value):
+    """Logits, cost or both; probabilities of half precision would not add up to 1."""
+    source, target = (x.detach().to(half).requires_grad_() for x in heads(n=40))
+    cost = COST.to(half)
+    expected = LabelTransport(cost.float(), value=value)(source.float(), target.float())
+    wanted = torch.autograd.grad(expected, (source, target))
+    for kind in (half, torch.float32):
+        penalty = LabelTransport(cost.to(kind), value=value)
+        found = penalty(source, target)
+        assert torch.equal(found, expected)
+        for mine, theirs in zip(torch.autograd.grad(found, (source, target)), wanted, strict=True):
+            assert torch.equal(mine, theirs)
+    moved = LabelTransport(cost.float(), value=value).to(half)
+    assert torch.equal(moved(source.detach(), target.detach()), expected)
+
+
+def test_the_widest_of_both_heads_and_the_cost_is_computed_in():
+    source, target = (x.detach() for x in heads())
+    wide = LabelTransport(COST.float())(source.float(), target)
+    assert wide.dtype == torch.float64
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_are_named(value):
+    source, target = (x.detach().clone() for x in heads())
+    source[2, 4] = value
+    penalty = LabelTransport(COST)
+    with pytest.raises(ValueError, match=rf"source logits must be finite: \[2, 4\] is {value}"):
+        penalty(source, target)
+    source[2, 4], target[1, 0] = 0, value
+    with pytest.raises(ValueError, match=rf"target logits must be finite: \[1, 0\] is {value}"):
+        penalty.transport(source, target)
+    cost = COST.clone()
+    cost[3, 1] = value
+    with pytest.raises(ValueError, match=rf"cost must be finite: \[3, 1\] is {value}"):
+        LabelTransport(cost)
+
+
+def test_the_mean_over_no_example_is_refused():
+    penalty = LabelTransport(COST)
+    with pytest.raises(ValueError, match=r"one example or more, got \(0, 5\) and \(0, 3\)"):
+        penalty(torch.zeros(0, 5), torch.zeros(0, 3))
+    assert penalty.transport(torch.zeros(0, 5), torch.zeros(0, 3)).shape == (0,)
+
+
 def test_faults_of_the_penalty_are_named():
     with pytest.raises(ValueError, match=r"cost must have shape .* got \(5,\)"):
         LabelTransport(COST[:, 0])
@@ -246,7 +293,7 @@ def test_faults_of_the_costs_are_named():
         label_cost(x, labels, x, 2 * labels)
     bad = x.clone()
     bad[1, 2] = float("nan")
-    with pytest.raises(ValueError, match=r"source must be finite: source\[1, 2\] = nan"):
+    with pytest.raises(ValueError, match=r"source must be finite: \[1, 2\] is nan"):
         label_cost(bad, labels, x, labels)
     with pytest.raises(ValueError, match=r"same dimension, got shapes \(6, 4\) and \(6, 3\)"):
         label_cost(x, labels, x[:, :3], labels)

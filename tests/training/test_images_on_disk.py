@@ -10,6 +10,7 @@ import torch
 from kantorch.training import ConfigError
 from kantorch.training.augment import Augmentation
 from kantorch.training.batches import BatchStream
+from kantorch.training.layers import matching
 from kantorch.training.views import KeyedStream
 from problems import image_sets
 from training.test_run import numbers
@@ -133,6 +134,14 @@ def test_blur_keeps_the_mean_and_takes_off_the_contrast():
     spread = found.std((1, 2, 3)) / images.std((1, 2, 3))
     assert 10 < (spread < 0.9).sum() < 54
     assert spread.max() < 1.01
+
+
+def test_a_string_is_no_sequence_of_augmentations_or_layers():
+    """One would be looked for in it, and letters would be patterns."""
+    with pytest.raises(ValueError, match=r"augment must be a sequence of names.*'mirror'"):
+        Augmentation(0, "mirror")
+    with pytest.raises(ValueError, match=r"layers must be a sequence of names.*'0'"):
+        matching(torch.nn.Sequential(torch.nn.ReLU()), "0")
 
 
 def test_kornia_is_asked_for_before_a_network_is_made(data, tmp_path, monkeypatch):

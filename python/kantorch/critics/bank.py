@@ -1,19 +1,29 @@
-"""Many critics evaluated and trained as a few: those of the same shapes in one product."""
+"""Many critics evaluated and trained as a few: those that differ in numbers alone in one product."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from typing_extensions import Self
 
 
 class CriticBank(nn.Module):
-    """Named critics; those whose parameters agree in shape share stacked parameters.
+    """Named critics; those that differ in their parameters' values alone share stacked parameters.
+
+    Critics of one group have the same modules of the same classes, with the same settings: every
+    attribute that is neither parameter nor buffer is the same, in value or as an object. Those that
+    are trained and those whose parameters are frozen are apart. Whether they are in training mode
+    does not count: a group is in that of its first critic until `train` or `eval` is called. What a
+    layer such as dropout draws is drawn for each critic.
 
     A step of ten small critics costs about as much as one of a single critic, since what takes the
     time is the number of operations. `parameters()` are the stacked ones, a few large tensors; any
@@ -46,10 +56,15 @@ class CriticBank(nn.Module):
         if not critics:
             msg = "critics must hold at least one critic, got none"
             raise ValueError(msg)
-        shapes: dict[object, list[str]] = {}
+        groups: list[list[str]] = []
         for name, critic in critics.items():
-            shapes.setdefault(_shape(critic), []).append(name)
-        self.groups = tuple(map(tuple, shapes.values()))
+            for group in groups:
+                if _differ_in_values_alone(critics[group[0]], critic):
+                    group.append(name)
+                    break
+            else:
+                groups.append([name])
+        self.groups = tuple(map(tuple, groups))
         self._stacks = nn.ModuleList(_Stack([critics[n] for n in names]) for names in self.groups)
 
     def forward(self, points: Sequence[Tensor]) -> list[Tensor]:
@@ -99,15 +114,19 @@ class CriticBank(nn.Module):
 
 
 class _Stack(nn.Module):
-    """Critics of the same shapes under `torch.vmap`."""
+    """Critics that differ in values alone, under `torch.vmap`."""
 
     def __init__(self, critics: Sequence[nn.Module]) -> None:
         super().__init__()
         self._skeleton = (copy.deepcopy(critics[0]),)  # a tuple hides it from nn.Module
-        parameters, buffers = torch.func.stack_module_state(list(critics))
+        parameters = _stacked([dict(critic.named_parameters()) for critic in critics])
+        buffers = _stacked([dict(critic.named_buffers()) for critic in critics])
         # By place: names of parameters have dots, which nn.Module does not allow.
         self._names = (*parameters, *buffers)
-        self.weights = nn.ParameterList(parameters.values())
+        self.weights = nn.ParameterList(
+            nn.Parameter(parameters[name], requires_grad=parameter.requires_grad)
+            for name, parameter in critics[0].named_parameters()
+        )
         for place, value in enumerate(buffers.values()):
             self.register_buffer(f"buffer{place}", value)
 
@@ -122,18 +141,82 @@ class _Stack(nn.Module):
         def one(state: dict[str, Tensor], x: Tensor) -> Any:
             return torch.func.functional_call(self._skeleton[0], state, (x,))
 
-        values: Tensor = torch.vmap(one)(self._state(), points)
+        values: Tensor = torch.vmap(one, randomness="different")(self._state(), points)
         return values
 
     def critic(self, place: int) -> nn.Module:
         """A critic of its own with the parameters of this place."""
         copied = copy.deepcopy(self._skeleton[0])
-        state = {name: value[place].detach().clone() for name, value in self._state().items()}
-        copied.load_state_dict(state)
+        own = dict(itertools.chain(copied.named_parameters(), copied.named_buffers()))
+        for name, value in self._state().items():
+            own[name].data = value[place].detach().clone()
+            if own[name].is_leaf:
+                own[name].requires_grad_(value.requires_grad)
         return copied
 
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the critics, too."""
+        self._skeleton[0].train(mode)
+        return super().train(mode)
 
-def _shape(critic: nn.Module) -> object:
-    """What two critics must share to be computed together: the layers and all shapes."""
-    tensors = tuple((n, v.shape, v.dtype, v.device) for n, v in critic.state_dict().items())
-    return repr(critic), tensors
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._skeleton[0]._apply(fn)  # type: ignore[no-untyped-call]
+        applied: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return applied
+
+
+def _stacked(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([state[name].detach() for state in states]) for name in states[0]}
+
+
+def _differ_in_values_alone(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two critics are one function of their parameters and buffers."""
+    return _layout(one) == _layout(other) and all(
+        _same(_settings(m), _settings(n))
+        for m, n in zip(one.modules(), other.modules(), strict=True)
+    )
+
+
+def _layout(critic: nn.Module) -> object:
+    """The modules and their classes, and the tensors that are stacked."""
+    # A parametrization gives each module a class of its own.
+    modules = [
+        (name, parametrize.type_before_parametrizations(module))
+        for name, module in critic.named_modules(remove_duplicate=False)
+    ]
+    tensors = [
+        (name, value.shape, value.dtype, value.device, value.requires_grad)
+        for name, value in itertools.chain(critic.named_parameters(), critic.named_buffers())
+    ]
+    return modules, tensors
+
+
+_STACKED = ("_parameters", "_buffers", "_modules", "training")
+
+
+def _settings(module: nn.Module) -> dict[str, object]:
+    """What a module holds besides its tensors and modules."""
+    # Hooks are kept under numbers that are never given twice.
+    return {
+        name: list(value.values()) if name.endswith("_hooks") and isinstance(value, dict) else value
+        for name, value in vars(module).items()
+        if name not in _STACKED
+    }
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two settings are the same; where that cannot be told, they are not."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    try:
+        return bool(one == other)
+    except Exception:  # noqa: BLE001 - of any class, such as an array's
+        return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
+    from torch.utils.hooks import RemovableHandle
 
 
 class Catch:
@@ -78,8 +81,7 @@ class Passes:
 class Hook:
     """A forward hook or forward pre-hook that hands on what it sees.
 
-    It is lost in copies and pickles of the network: a deep copy takes it off when it first runs, and
-    a pickle holds nothing of kantorch.
+    Copies and pickles of the network are without it.
     """
 
     def __init__(self, receive: Callable[..., None]) -> None:
@@ -97,27 +99,39 @@ class Hook:
         )
         raise AttributeError(msg)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Leaving:
-        return _Leaving()
-
     def __reduce__(self) -> tuple[Any, ...]:
-        # Takes any three arguments and returns None.
+        # For picklers that do not ask copyreg: takes any three arguments and returns None.
         return getattr, (contextlib.nullcontext(), "__exit__")
 
+    def before(self, module: nn.Module) -> RemovableHandle:
+        """Call it with what a module takes."""
+        handle = module.register_forward_pre_hook(self, with_kwargs=True)
+        # The mark of hooks that take named arguments is left out of copies by its value.
+        module._forward_pre_hooks_with_kwargs[handle.id] = self  # type: ignore[assignment]
+        return handle
 
-class _Leaving:
-    """What a deep copy of a network gets instead of a hook: it goes when the copy first runs."""
-
-    def __call__(self, module: nn.Module, *seen: object) -> None:
-        dismiss(module)
+    def after(self, module: nn.Module) -> RemovableHandle:
+        """Call it with what a module returns."""
+        return module.register_forward_hook(self)
 
 
-def dismiss(module: nn.Module) -> None:
-    """Take off a module what is left of the hooks of the one that it was copied from."""
-    for hooks in (module._forward_hooks, module._forward_pre_hooks):
-        for key in [key for key, hook in hooks.items() if isinstance(hook, _Leaving)]:
-            del hooks[key]
-            module._forward_pre_hooks_with_kwargs.pop(key, None)
+_reduce: Callable[[OrderedDict[Any, Any]], Any] = copyreg.dispatch_table.get(
+    OrderedDict, OrderedDict.__reduce__
+)
+
+
+def _without_hooks(mapping: OrderedDict[Any, Any]) -> Any:
+    """What `copy` and `pickle` make of an OrderedDict, as modules keep their hooks in."""
+    reduced = _reduce(mapping)
+    if not any(isinstance(value, Hook) for value in mapping.values()):
+        return reduced
+    kept = OrderedDict(item for item in mapping.items() if not isinstance(item[1], Hook))
+    return _reduce(kept)
+
+
+# So every way to copy a network leaves hooks behind: a module has no say in what becomes of its
+# hooks, and a hook has none in whether its entry is copied.
+copyreg.pickle(OrderedDict, _without_hooks)
 
 
 def versions(inputs: object) -> list[int]:

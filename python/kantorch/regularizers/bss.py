@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kantorch.regularizers._regularizer import Regularizer
-from kantorch.regularizers.layer import Layer, as_layers
+from kantorch.regularizers.layer import Layer, as_layers, require_finite
 from kantorch.regularizers.neurons import neurons
 from kantorch.regularizers.watch import Watch
 
@@ -38,7 +38,8 @@ class BSS(Regularizer):
 
     Raises:
         ValueError: If an argument is out of range or a layer is unknown; from a call, if a layer
-            has fewer than k singular values (both numbers are named).
+            has fewer than k singular values (both numbers are named), or an activation is not finite
+            (its layer is named).
         RuntimeError: From a call, if the student has not run since the last one, or ran without
             gradients.
         TypeError: From a call, if a layer returns no floating tensor.
@@ -94,6 +95,9 @@ class BSS(Regularizer):
                 f"shape {tuple(matrix.T.shape)} in layer {layer.name!r}"
             )
             raise ValueError(msg)
+        if not matrix.isfinite().all():
+            require_finite("student", layer.name, features)
+            require_finite("student", layer.name, matrix.T)  # a mean that overflows
         with torch.autocast(device_type=matrix.device.type, enabled=False):
             # In descending order.
             values: Tensor = torch.linalg.svdvals(matrix)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from kantorch._check import require_names
 from kantorch.regularizers._parameters import require_strength, squared_norm
 from kantorch.regularizers._regularizer import Regularizer
-from kantorch.regularizers.layer import Layer, as_layers, module_of
+from kantorch.regularizers.layer import Layer, as_layers, module_of, require_finite
 from kantorch.regularizers.watch import Watch
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ def channel_attention(
         For each layer, weights (C,) that sum to 1.
 
     Raises:
-        ValueError: If there is no batch, a layer is unknown, or temperature is out of range.
+        ValueError: If there is no batch, a layer is unknown, temperature is out of range, or a loss is
+            not finite (the channel that it was computed without is named, if there is one).
         TypeError: If a layer returns no tensor.
 
     Source:
@@ -70,6 +73,9 @@ def channel_attention(
     try:
         with torch.no_grad():
             whole = sum(float(loss(network(x), y)) for x, y in batches)
+            if not math.isfinite(whole):
+                msg = f"loss must be finite over the batches, got {whole}"
+                raise ValueError(msg)
             return {
                 layer.name: torch.softmax(_standardised(growth - whole) / temperature, 0)
                 for layer in as_layers(layers)
@@ -91,7 +97,8 @@ class DELTA(Regularizer):
         student: The network that is trained, or a `Watch` of it with a teacher.
         teacher: The source network. None: a frozen copy of the student as it is now.
         layers: Names of the layers, pairs of names, or a `Layer` for each.
-        attention: For each layer, weights (C,) as of `channel_attention`. None: 1 / C each.
+        attention: For each layer, weights (C,) as of `channel_attention`, finite and >= 0. None: 1 / C
+            each.
         head: Dotted names of the modules that are new on this task. Empty: no second term.
         alpha: Strength on the feature maps, finite and >= 0.
         beta: Strength on the head, finite and >= 0.
@@ -100,9 +107,9 @@ class DELTA(Regularizer):
         From a call with what the student was called with, a scalar tensor.
 
     Raises:
-        ValueError: If a layer or a module of the head is unknown, a strength is out of range, or
-            the attention lacks a layer; from a call, if feature maps or attention disagree in shape
-            (both are named).
+        ValueError: If a layer or a module of the head is unknown, `layers` or `head` is a string, a
+            strength or a weight is out of range, or the attention lacks a layer; from a call, if feature maps or attention disagree in shape
+            (both are named), or an activation is not finite (network and layer are named).
         RuntimeError: From a call, if the student has not run since the last one, or ran without
             gradients.
         TypeError: From a call, if a layer returns no tensor.
@@ -135,17 +142,19 @@ class DELTA(Regularizer):
         super().__init__(alpha)
         require_strength("beta", beta)
         self.beta = beta
-        self.head = tuple(head)
+        self.head = require_names("head", head)
         self.layers = as_layers(layers)
         for place, layer in enumerate(self.layers):
             if attention is not None and layer.name not in attention:
                 msg = f"attention must hold a weight for each channel of layer {layer.name!r}"
                 raise ValueError(msg)
             given = None if attention is None else attention[layer.name].detach().clone()
+            if given is not None:
+                _require_weights(layer.name, given)
             self.register_buffer(f"attention{place}", given)
         self.watch = Watch.of(student, teacher, copied=True)
         known = dict(self.watch.student.named_modules())
-        for name in head:
+        for name in self.head:
             if name not in known:
                 msg = f"head must name modules of the student, got {name!r}"
                 raise ValueError(msg)
@@ -158,17 +167,29 @@ class DELTA(Regularizer):
         for place, (layer, (maps, references)) in enumerate(zip(self.layers, pairs, strict=True)):
             assert references is not None
             attention = getattr(self, f"attention{place}")
-            parts[layer.name] = self._distance(layer, attention, maps, references) * (
-                layer.weight / 2
-            )
+            distance = self._distance(layer, attention, maps, references)
+            if not distance.isfinite():
+                require_finite("student", layer.name, maps)
+                require_finite("teacher", layer.teacher_name, references)
+            parts[layer.name] = distance * (layer.weight / 2)
         penalty = self._total(parts)
-        modules = [self.watch.student.get_submodule(name) for name in self.head]
-        weights = [p for module in modules for p in module.parameters() if p.requires_grad]
-        if not weights:
+        modules = dict(self.watch.student.named_modules())
+        # Each parameter once, wherever modules of the head lie in or share with each other.
+        weights = {id(p): p for name in self.head for p in modules[name].parameters()}
+        trained = [p for p in weights.values() if p.requires_grad]
+        if not trained:
             return penalty
-        of_head = squared_norm(weights) * (self.beta / 2)
-        self._terms["head"] = of_head.detach()
+        of_head = squared_norm(trained) * (self.beta / 2)
+        self._terms["head weights" if "head" in self._terms else "head"] = of_head.detach()
         return penalty + of_head
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """What each layer and the "head" added to the last call's value, detached.
+
+        Where a layer is called "head", its weights are "head weights".
+        """
+        return super().terms
 
     def _distance(
         self, layer: Layer, attention: Tensor | None, features: Tensor, reference: Tensor
@@ -235,7 +256,22 @@ def _losses_without(
             losses.append(sum(float(loss(network(x), y)) for x, y in batches))
     finally:
         handle.remove()
+    for channel, value in enumerate(losses):
+        if not math.isfinite(value):
+            msg = f"loss must be finite: without channel {channel} of layer {layer.name!r} it is {value}"
+            raise ValueError(msg)
     return torch.tensor(losses, dtype=torch.float64)
+
+
+def _require_weights(layer: str, weights: Tensor) -> None:
+    bad = (~(weights.isfinite() & (weights >= 0))).nonzero()
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        msg = (
+            f"attention of layer {layer!r} must be finite and >= 0: "
+            f"[{', '.join(map(str, index))}] is {weights[index].item()}"
+        )
+        raise ValueError(msg)
 
 
 def _standardised(values: Tensor) -> Tensor:

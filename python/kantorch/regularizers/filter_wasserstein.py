@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from kantorch._check import require_finite
 from kantorch._solve import solve_sample
 from kantorch.regularizers._parameters import require_strength
 from kantorch.regularizers._regularizer import Regularizer
@@ -271,11 +272,4 @@ def _mean_distance(points: Tensor, most: int = 1024) -> float:
 def _require_finite(layer: str, weight: Tensor) -> None:
     if weight.detach().sum().isfinite():  # one pass; a sum that overflows is looked at again
         return
-    bad = (~weight.detach().isfinite()).nonzero()
-    if len(bad):
-        index = tuple(bad[0].tolist())
-        msg = (
-            f"the weight of model layer {layer!r} must be finite: "
-            f"[{', '.join(map(str, index))}] is {weight[index].item()}"
-        )
-        raise ValueError(msg)
+    require_finite(f"the weight of model layer {layer!r}", weight)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kantorch.regularizers._regularizer import Regularizer
-from kantorch.regularizers.layer import Layer, as_layers
+from kantorch.regularizers.layer import Layer, as_layers, require_finite
 from kantorch.regularizers.watch import TeacherMode, Watch
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class FitNet(Regularizer):
 
     Raises:
         ValueError: If an argument is out of range, or the features of a layer have different numbers
-            of dimensions in student and teacher.
+            of dimensions in student and teacher; from a call, if an activation is not finite (network
+            and layer are named).
         RuntimeError: From a call, if the student has not run since the last one, or ran without
             gradients.
 
@@ -112,11 +113,15 @@ class FitNet(Regularizer):
         ):
             assert theirs is not None
             channel_dim = layer.channels(ours)
-            ours = regressor(ours.movedim(channel_dim, -1)).movedim(-1, 1)
-            theirs = theirs.movedim(channel_dim, 1)
-            parts[layer.name] = layer.weight * nn.functional.mse_loss(
-                _resized(ours, theirs.shape[2:]), theirs.to(ours.dtype)
+            regressed = regressor(ours.movedim(channel_dim, -1)).movedim(-1, 1)
+            wanted = theirs.movedim(channel_dim, 1)
+            distance = nn.functional.mse_loss(
+                _resized(regressed, wanted.shape[2:]), wanted.to(regressed.dtype)
             )
+            if not distance.isfinite():
+                require_finite("student", layer.name, ours)
+                require_finite("teacher", layer.teacher_name, theirs)
+            parts[layer.name] = layer.weight * distance
         return self._total(parts)
 
     def extra_repr(self) -> str:

@@ -76,6 +76,7 @@ class KernelCritics:
         self, kernels: Mapping[str, Tensor], prior: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """E_q f - E_p f of each layer on kernels drawn anew, differentiable in `kernels` alone."""
+        trained = [p for p in self._bank.parameters() if p.requires_grad]
         self._bank.requires_grad_(False)
         try:
             rises = [
@@ -83,7 +84,8 @@ class KernelCritics:
                 for group, names in enumerate(self._bank.groups)
             ]
         finally:
-            self._bank.requires_grad_(True)
+            for parameter in trained:
+                parameter.requires_grad_(True)
         return self._named(rises)
 
     def _rise(self, group: int, points: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from kantorch._check import require_choice
+from kantorch._check import require_choice, require_finite, require_names
 
 if TYPE_CHECKING:
     import os
@@ -86,11 +86,7 @@ class KernelPrior:
                     f"{tuple(points.shape)}"
                 )
                 raise ValueError(msg)
-            bad = (~points.isfinite()).nonzero()
-            if len(bad):
-                i, j = bad[0].tolist()
-                msg = f"samples[{name!r}] must be finite: [{i}, {j}] is {points[i, j].item()}"
-                raise ValueError(msg)
+            require_finite(f"samples[{name!r}]", points)
         self.samples = {name: points.detach().clone() for name, points in samples.items()}
         self.kernel: Kernel = kernel
 
@@ -110,14 +106,16 @@ class KernelPrior:
             kernel: See `kernels`.
 
         Raises:
-            ValueError: If there is no network, a layer is missing or has no kernels, or its shape
-                differs between networks; network and layer are named.
+            ValueError: If there is no network, `layers` is a string, a layer is missing or has no
+                kernels, or its shape differs between networks; network and layer are named.
         """
+        named = None if layers is None else require_names("layers", layers)
         pooled: dict[str, list[Tensor]] = {}
         shapes: dict[str, torch.Size] = {}
         for index, model in enumerate(models):
-            chosen = convolutions(model) if layers is None and not index else list(pooled)
-            for name in chosen if layers is None else layers:
+            if named is None:
+                named = tuple(convolutions(model))
+            for name in named:
                 weight = weight_of(model, name, f"models[{index}]").detach().cpu()
                 if shapes.setdefault(name, weight.shape) != weight.shape:
                     msg = (
@@ -161,11 +159,11 @@ def convolutions(model: nn.Module) -> list[str]:
 
 def weight_of(model: nn.Module, layer: str, owner: str) -> Tensor:
     """The weight whose kernels a layer applies."""
-    try:
-        module = model.get_submodule(layer)
-    except AttributeError:
+    # Not get_submodule, which finds a module's method where a layer has its name.
+    module = dict(model.named_modules(remove_duplicate=False)).get(layer)
+    if module is None:
         msg = f"layers must name modules of {owner}, got {layer!r}"
-        raise ValueError(msg) from None
+        raise ValueError(msg)
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim < 2:
         msg = (

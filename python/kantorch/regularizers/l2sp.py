@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from kantorch._check import require_names
 from kantorch.regularizers._parameters import require_strength, squared_norm, trainable
 from kantorch.regularizers._regularizer import Regularizer
 
@@ -36,7 +37,7 @@ class L2SP(Regularizer):
         From a call, a scalar tensor. Inputs of the call are ignored.
 
     Raises:
-        ValueError: If a strength is out of range, `head` names no module, or the reference lacks a
+        ValueError: If a strength is out of range, `head` is a string or names no module, or the reference lacks a
             parameter of the encoder or holds it in another shape (both shapes are named). From a
             call: if the model's parameters have other names or shapes than at the start, as after
             weight normalisation or with another layer in place, or are sharded (FSDP).
@@ -65,11 +66,8 @@ class L2SP(Regularizer):
     ) -> None:
         super().__init__(alpha)
         require_strength("beta", beta)
-        if isinstance(head, str):
-            msg = f"head must be a sequence of module names, got the string {head!r}"
-            raise ValueError(msg)  # noqa: TRY004 - the house rule: only dtypes and non-tensors
         self.beta = beta
-        self.head = tuple(head)
+        self.head = require_names("head", head)
         self._model = (model,)  # a tuple hides it from nn.Module
         trainable(model)  # refuses a network without any
         modules = dict(model.named_modules())
@@ -136,11 +134,14 @@ class L2SP(Regularizer):
 def _set_buffer(module: nn.Module, name: str, value: Tensor) -> None:
     """Register a buffer under a dotted name, in modules that are made on the way."""
     *path, leaf = name.split(".")
+    # Not by add_module and register_buffer, which refuse the names of a module's own attributes; a
+    # network that sets a layer as its `type` or `half` has such names.
     for part in path:
-        if part not in dict(module.named_children()):
-            module.add_module(part, nn.Module())
-        module = module.get_submodule(part)
-    module.register_buffer(leaf, value)
+        found = module._modules.get(part)
+        if found is None:
+            found = module._modules[part] = nn.Module()
+        module = found
+    module._buffers[leaf] = value
 
 
 def _require_comparable(name: str, parameter: Tensor, start: Tensor | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
-from kantorch._check import require_choice
+from kantorch._check import require_choice, require_finite
 from kantorch._solve import solve_sample
 from kantorch.costs import cost_matrix
 
@@ -115,11 +115,7 @@ def _classes(name: str, features: Tensor, labels: Tensor) -> list[Tensor]:
     if labels.is_floating_point() or labels.min() < 0:
         msg = f"{name}_labels must be integers >= 0, got {labels.dtype} from {labels.min().item()}"
         raise ValueError(msg)
-    bad = (~features.isfinite()).nonzero()
-    if len(bad):
-        i, j = bad[0].tolist()
-        msg = f"{name} must be finite: {name}[{i}, {j}] = {features[i, j].item()}"
-        raise ValueError(msg)
+    require_finite(name, features)
     features, labels = features.detach().double().cpu(), labels.cpu()
     found = [features[labels == k] for k in range(int(labels.max()) + 1)]
     for k, examples in enumerate(found):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from kantorch._check import require_choice
+from kantorch._check import require_choice, require_finite
 from kantorch._solve import solve
 from kantorch.regularizers._regularizer import Regularizer
 
@@ -43,11 +44,11 @@ class LabelTransport(Regularizer):
 
     Returns:
         From a call with the logits (n, source classes) and (n, target classes) of the two heads, a
-        scalar tensor.
+        scalar tensor, in float32 or wider.
 
     Raises:
-        ValueError: If an argument is out of range; from a call, if logits do not fit the cost (the
-            shapes are named) or are not finite.
+        ValueError: If an argument is out of range or a cost is not finite; from a call, if logits do
+            not fit the cost (the shapes are named), are not finite or of no example.
 
     Source:
         Lu, Chen, Saidi: Optimal transport for deep joint transfer learning, eqs. 4 (the term), 9
@@ -78,6 +79,7 @@ class LabelTransport(Regularizer):
         if cost.ndim != 2 or cost.numel() == 0:
             msg = f"cost must have shape (source classes, target classes), got {tuple(cost.shape)}"
             raise ValueError(msg)
+        require_finite("cost", cost)
         if not (math.isfinite(reg) and reg > 0):
             msg = f"reg must be finite and > 0, got {reg!r}"
             raise ValueError(msg)
@@ -96,6 +98,11 @@ class LabelTransport(Regularizer):
                 f"{tuple(self.cost.shape)}, got {shapes[0]} and {shapes[1]}"
             )
             raise ValueError(msg)
+        if not len(source):
+            msg = (
+                f"source and target must hold one example or more, got {shapes[0]} and {shapes[1]}"
+            )
+            raise ValueError(msg)
         return self._total({"labels": self.transport(source, target).mean()})
 
     def transport(self, source: Tensor, target: Tensor) -> Tensor:
@@ -105,8 +112,13 @@ class LabelTransport(Regularizer):
 
     def solve(self, source: Tensor, target: Tensor) -> OTResult:
         """Return the whole result, with plans and potentials, for logits."""
+        require_finite("source logits", source)
+        require_finite("target logits", target)
         with torch.autocast(device_type=source.device.type, enabled=False):
-            dtype = torch.promote_types(source.dtype, self.cost.dtype)
+            # Probabilities of half precision do not add up to 1.
+            dtype = functools.reduce(
+                torch.promote_types, (source.dtype, target.dtype, self.cost.dtype), torch.float32
+            )
             a, b = (torch.softmax(logits.to(dtype), dim=1) for logits in (source, target))
             return solve(
                 self.cost.to(dtype),

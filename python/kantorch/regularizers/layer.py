@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from kantorch import _check
 from kantorch._check import require_choice
 from kantorch.regularizers._parameters import require_strength
 
@@ -87,6 +88,9 @@ class Layer:
             kind = "a nested tensor" if nested else type(value).__name__
             msg = f"{place} must {verb} a tensor, got {kind}"
             raise TypeError(msg)
+        if value.numel() == 0:
+            msg = f"{place} must {verb} one activation or more, got the shape {tuple(value.shape)}"
+            raise ValueError(msg)
         return value
 
     def channels(self, features: Tensor) -> int:
@@ -148,11 +152,4 @@ def module_of(network: nn.Module, name: str, owner: str) -> nn.Module:
 
 def require_finite(network: str, layer: str, features: Tensor) -> None:
     """Raise ValueError with the first value of the activations that is not finite, if any."""
-    bad = (~features.isfinite()).nonzero()
-    if len(bad):
-        index = tuple(bad[0].tolist())
-        msg = (
-            f"the activations of {network} layer {layer!r} must be finite: "
-            f"[{', '.join(map(str, index))}] is {features[index].item()}"
-        )
-        raise ValueError(msg)
+    _check.require_finite(f"the activations of {network} layer {layer!r}", features)

@@ -28,7 +28,7 @@ class Sum(Regularizer):
         From a call, which hands its arguments on, a scalar tensor.
 
     Raises:
-        ValueError: If there is no penalty, or a name occurs twice.
+        ValueError: If there is no penalty, or a name occurs twice, is empty or has a dot or a slash.
         TypeError: If a penalty is no module.
 
     Example:
@@ -49,6 +49,9 @@ class Sum(Regularizer):
             names = itertools.chain([kind], (f"{kind}{k}" for k in itertools.count(2)))
             found[next(name for name in names if name not in found)] = penalty
         for name, penalty in named.items():
+            if not name or {".", "/"} & set(name):
+                msg = f"names of penalties must be without dots and slashes, got {name!r}"
+                raise ValueError(msg)
             if name in found:
                 msg = f"names of penalties must differ, got {name!r} twice"
                 raise ValueError(msg)
@@ -62,7 +65,7 @@ class Sum(Regularizer):
                 msg = f"penalties must be modules, got {type(penalty).__name__} as {name!r}"
                 raise TypeError(msg)
             modules[name] = penalty
-        self.penalties = nn.ModuleDict(modules)
+        self.penalties = _Penalties(modules)
 
     def forward(self, *inputs: object, **named: object) -> Tensor:
         """Return the sum of the penalties' values."""
@@ -86,3 +89,12 @@ class Sum(Regularizer):
         for penalty in self.penalties.values():
             if isinstance(penalty, Regularizer):
                 penalty.close()
+
+
+class _Penalties(nn.ModuleDict):
+    """By names that may be those of a ModuleDict's own attributes, such as `keys` and `type`."""
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Enter a penalty."""
+        assert module is not None
+        self._modules[name] = module

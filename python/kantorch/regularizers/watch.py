@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from kantorch._check import require_choice
-from kantorch.regularizers._hooks import Catch, Hook, Passes, dismiss, versions
+from kantorch.regularizers._hooks import Catch, Hook, Passes, versions
 from kantorch.regularizers.layer import Layer, module_of
 
 if TYPE_CHECKING:
@@ -272,9 +272,7 @@ class _Watched:
     def _attach(self) -> None:
         self.passes = Passes(self.catches)
         self.closed = False
-        self._handles: list[RemovableHandle] = [
-            self.network.register_forward_pre_hook(Hook(self.passes.begin), with_kwargs=True)
-        ]
+        self._handles: list[RemovableHandle] = [Hook(self.passes.begin).before(self.network)]
         weakref.finalize(self, _remove, self._handles).atexit = False
         for name, side in self.catches:
             self._hook(name, side)
@@ -282,10 +280,9 @@ class _Watched:
     def _hook(self, name: str, side: str) -> None:
         module, catch = module_of(self.network, name, self.owner), self.catches[name, side]
         if side == "input":
-            handle = module.register_forward_pre_hook(Hook(catch.taken_in), with_kwargs=True)
+            self._handles.append(Hook(catch.taken_in).before(module))
         else:
-            handle = module.register_forward_hook(Hook(catch.returned))
-        self._handles.append(handle)
+            self._handles.append(Hook(catch.returned).after(module))
 
     def promise(self, name: str, side: str, reader: int) -> None:
         if (name, side) not in self.catches:
@@ -361,8 +358,6 @@ class _Watched:
         self.catches = {place: Catch() for place in state["readers"]}
         for place, readers in state["readers"].items():
             self.catches[place].readers = set(readers)
-        for module in self.network.modules():
-            dismiss(module)
         self._attach()
         if state["closed"]:
             self.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from kantorch._check import require_names
 from kantorch.training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Augmentation:
 
     def __init__(self, shift: int, kinds: Sequence[str] = ()) -> None:
         self.shift = shift
-        self.kinds = tuple(kind for kind in KINDS if kind in kinds)
+        self.kinds = tuple(kind for kind in KINDS if kind in require_names("augment", kinds))
         self._pipeline: Any = _pipeline(self.kinds) if self.kinds else None
 
     def __call__(self, images: Tensor, key: Sequence[int]) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from kantorch._check import require_names
 from kantorch.regularizers import Layer, Watch, neurons
 from kantorch.training.errors import ConfigError
 
@@ -54,7 +55,7 @@ def matching(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     """
     known = [name for name, _ in network.named_modules() if name]
     found: dict[str, str] = {}
-    for pattern in patterns:
+    for pattern in require_names("layers", patterns):
         name, *marks = pattern.split(":")
         parts = name.split(".")
         hits = [
