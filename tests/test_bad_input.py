@@ -82,6 +82,17 @@ def test_bad_value_is_found_at_the_end_of_a_large_batch():
         refuse(ValueError, ["cost[499, 15, 15]"], cost, num_threads=4, **extra)
 
 
+def test_bad_value_is_found_in_every_cell_of_a_view():
+    for i in range(4):
+        for j in range(3):
+            wide = torch.zeros(4, 8)
+            wide[:, 3:] = NAN  # beside the cost
+            cost = wide[:, :3]
+            cost[i, j] = INF
+            for extra in ({}, {"reg": 0.1}, {"method": "ipot", "max_iter": 10}):
+                refuse(ValueError, [f"cost[{i}, {j}]"], cost, **extra)
+
+
 @pytest.mark.parametrize("value", [NAN, INF, -INF], ids=str)
 def test_weights_must_be_finite(value, method):
     extra = laws.arguments(method)

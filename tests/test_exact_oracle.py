@@ -212,3 +212,40 @@ def test_tiny_and_huge_weights_live_together(rng):
     assert abs(float(result.value) - exact) < 1e-15
     # Each small point gets its own mass, not a rounding error of the large ones.
     torch.testing.assert_close(result.marginal_a, a, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("dear", [1.0, 1e3, 1e9])
+@pytest.mark.parametrize("hardly", [1e-20, 1e-17])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_points_of_hardly_any_mass_are_served_by_their_nearest(hardly, dear, transposed, rng):
+    # Such masses are lost beside the others. No dearer cell is of use to anybody else.
+    for k in range(6):
+        cost = torch.from_numpy(rng.random((5, 6)))
+        a, b = (torch.from_numpy(rng.dirichlet(np.ones(size))) for size in (5, 6))
+        cost[:, k] = dear * torch.from_numpy(1 + rng.random(5))
+        b[k] = hardly
+        b = b * (a.sum() / b.sum())
+        if transposed:
+            cost, a, b = cost.mT, b, a
+        result = kantorch.solve(cost, a, b)
+        assert result.status == kantorch.Status.OPTIMAL
+        reduced = cost - result.potential_a[:, None] - result.potential_b
+        line = (result.plan.T if not transposed else result.plan)[k]
+        assert float(line.sum()) == pytest.approx(hardly, rel=1e-9)
+        spare = (reduced.T if not transposed else reduced)[k]
+        assert float(spare[line > 0].max()) <= 1e-12 * dear + 1e-12
+
+
+def test_a_column_tells_what_it_lacks(rng):
+    # A column for all rows: what rounding leaves it with is all the marginal error there is.
+    told = 0
+    for _ in range(50):
+        a = torch.from_numpy(rng.dirichlet(np.ones(7)))
+        result = kantorch.solve(
+            torch.zeros(7, 1, dtype=torch.float64), a, a.sum()[None] * (1 + 1e-7)
+        )
+        assert result.status == kantorch.Status.OPTIMAL
+        whole = bool((result.plan[:, 0] == a).all())
+        told += whole and float(result.marginal_error) > 0
+        assert float(result.marginal_error) < 1e-15
+    assert told > 0

@@ -507,3 +507,46 @@ def test_envelope_gradient_survives_a_loose_tolerance():
         lambda c: kantorch.solve(c, problem.a, problem.b, reg=0.3, tol=1e-13).value, problem.cost
     )
     assert float((gradient - want).abs().sum()) < 1e-2
+
+
+def own_strengths(rng, batch=3):
+    """Problems whose masses and strengths all differ."""
+    x, y = (torch.from_numpy(rng.normal(size=(batch, n, 2))) for n in (5, 6))
+    a, b = (torch.from_numpy(rng.dirichlet(np.ones(n), batch)) for n in (5, 6))
+    mass = torch.tensor([0.2, 1.0, 7.0], dtype=torch.float64)[:, None]
+    return x, y, a * mass, b * mass, torch.tensor([0.1, 0.7, 2.5], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", ["value", "value_linear", "plan"])
+@pytest.mark.parametrize("points", [True, False])
+def test_every_problem_is_differentiated_at_its_own_strength_and_mass(points, name, rng):
+    *tensors, reg = own_strengths(rng)
+    weight = torch.from_numpy(rng.normal(size=(3, 5, 6)))
+
+    def gradients(x, y, a, b, reg, weight):
+        leaves = [t.clone().requires_grad_() for t in (x, y, a, b)]
+        x, y, *masses = leaves
+        if points:
+            result = kantorch.solve_sample(x, y, *masses, reg=reg, tol=1e-13)
+        else:
+            result = kantorch.solve(kantorch.costs.cost_matrix(x, y), *masses, reg=reg, tol=1e-13)
+        field = getattr(result, name)
+        scalar = (field * weight).sum() if name == "plan" else (field * weight[..., 0, 0]).sum()
+        return torch.autograd.grad(scalar, leaves)
+
+    together = gradients(*tensors, reg, weight)
+    for k in range(3):
+        alone = gradients(*(t[k] for t in tensors), float(reg[k]), weight[k])
+        for one, many in zip(alone, together, strict=True):
+            torch.testing.assert_close(many[k], one, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["value_linear", "plan"])
+def test_implicit_gradients_at_any_mass(name, rng):
+    x, y, a, b, _ = own_strengths(rng)
+    assert gradcheck(
+        lambda cost: getattr(kantorch.solve(cost, a[2], b[2], reg=0.7, tol=1e-13), name),
+        kantorch.costs.cost_matrix(x[2], y[2]).requires_grad_(),
+        eps=1e-5,
+        atol=1e-6,
+    )

@@ -93,6 +93,25 @@ def test_columns_of_underflowed_terms_are_the_double_ones(kind, iterations, rng)
     assert float(off.max()) <= 1e-4, off
 
 
+@pytest.mark.parametrize("columns", [8, LONGEST + 1])
+@pytest.mark.parametrize("beta", [0.1, 0.05, 0.03, 0.02, 0.015, 0.01, 0.005])
+def test_terms_that_are_cut_or_underflowed_do_not_count(beta, columns, rng):
+    # From steps within float32's range to steps far beyond, where potentials move by many powers of two.
+    batch, n = (40, 11) if columns == 8 else (2, 11)
+    cost = torch.tensor(rng.random((batch, n, columns)), dtype=torch.float32)
+    a, b = (
+        torch.tensor(rng.dirichlet(np.full(k, 0.1), batch) + 1e-12, dtype=torch.float32)
+        for k in (n, columns)
+    )
+    b = b * (a.double().sum(-1) / b.double().sum(-1)).float()[:, None]
+    for iterations in (2, 3, 4, 5, 6, 8, 11, 15, 20, 30):
+        options = {"method": "ipot", "beta": beta, "max_iter": iterations, "tol": 0.0}
+        single = kantorch.solve(cost, a, b, **options).plan.double()
+        double = kantorch.solve(cost.double(), a.double(), b.double(), **options).plan
+        off = (single - double).abs().sum((1, 2))
+        assert float(off.max()) <= 5e-5, (iterations, off)
+
+
 @pytest.mark.parametrize("beta", [1e-3, 3e-3, 1e-2])
 def test_entries_that_underflowed_come_back(beta):
     # Every row prefers the first column by far more than float32's range, and all but one must leave it.

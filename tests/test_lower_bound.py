@@ -122,6 +122,23 @@ def test_the_bound_of_an_exact_answer_is_as_close_as_its_value():
             assert 0 <= float(result.gap) <= 1e-13 * n
 
 
+def test_the_bound_is_made_from_all_rows(dtype):
+    # Problems of this size are worked on in blocks of rows; any of them may hold a column's cheapest cell.
+    rng = np.random.default_rng(8)
+    for n, m in ((300, 90), (90, 300), (600, 40)):
+        cost = torch.tensor(rng.random((n, m)), dtype=dtype)
+        a, b = (torch.tensor(rng.dirichlet(np.ones(k)), dtype=dtype) for k in (n, m))
+        result = kantorch.solve(cost, a, b, reg=0.05, tol=1e-4)
+        f = result.potential_a.double()
+        g = (cost.double() - f[:, None]).amin(0)
+        f = (cost.double() - g).amin(1)
+        b = b.double() * (a.double().sum() / b.double().sum())
+        want = float((a.double() * f).sum() + (b * g).sum())
+        assert float(result.lower_bound) == pytest.approx(
+            want, rel=1e-12 if dtype == torch.float64 else 1e-6
+        )
+
+
 @pytest.mark.parametrize("largest", [1e307, 1.7e308])
 def test_costs_at_the_end_of_the_range_have_a_bound(method, largest, rng):
     cost = torch.tensor(largest * rng.uniform(-1, 1, (4, 5)))

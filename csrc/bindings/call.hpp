@@ -92,9 +92,16 @@ void call(const Execution& execution, Kernel&& kernel) {
   if (outcome == Outcome::out_of_memory) throw std::bad_alloc();
 }
 
-// Runs kernel(scratch, exec) with so many bytes of scratch.
+// Runs kernel(scratch, exec) with so many bytes of scratch. An allocation takes longer than a kernel
+// that is content with a few.
 template <class Kernel>
 void call(const Execution& execution, Index bytes, Kernel&& kernel) {
+  constexpr Index few = 4096;
+  if (bytes <= few) {
+    alignas(64) char scratch[few];
+    return call(execution,
+                [&](const Cpu& exec) { return kernel(static_cast<void*>(scratch), exec); });
+  }
   const Tensor memory = execution.allocate(bytes);
   void* const scratch = memory.data<void>();
   call(execution, [&](const Cpu& exec) { return kernel(scratch, exec); });

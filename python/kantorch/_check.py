@@ -52,7 +52,7 @@ def require_floating(name: str, tensor: Any) -> None:
     if not tensor.dtype.is_floating_point or tensor.dtype.itemsize < 2:
         msg = f"{name} must be float64, float32, float16 or bfloat16, got {tensor.dtype}"
         raise TypeError(msg)
-    if tensor.device.type not in ("cpu", "meta"):
+    if not (tensor.is_cpu or tensor.is_meta):
         msg = f"{name} must be on the cpu, got {tensor.device}: kantorch has no kernels for it"
         raise ValueError(msg)
 

@@ -33,8 +33,6 @@ class OTResult(abc.ABC):
     value: Tensor
     """(..) The optimised objective, differentiable. Exact and IPOT: ``<P, C>``. Sinkhorn "kl": ``<a, f> +
     <b, g> - reg (sum P - mass)``; "entropy": that plus ``reg (sum a log a + sum b log b)``."""
-    marginal_error: Tensor
-    """(..) L1 error of both marginals, relative to the mass."""
     n_iter: Tensor
     """(..) int64. Iterations made, in the unit of `max_iter`."""
     status: Tensor
@@ -44,6 +42,7 @@ class OTResult(abc.ABC):
     _b: Tensor
     _f: Tensor
     _g: Tensor
+    _marginal_error: Tensor
     _versions: tuple[int, ...] | None
 
     @property
@@ -65,6 +64,11 @@ class OTResult(abc.ABC):
     @abc.abstractmethod
     def marginal_b(self) -> Tensor:
         """(.., m) Column sums of the plan."""
+
+    @property
+    def marginal_error(self) -> Tensor:
+        """(..) L1 error of both marginals, relative to the mass."""
+        return self._marginal_error.to(self._cost.dtype, copy=True)
 
     @property
     def potential_a(self) -> Tensor:
@@ -230,11 +234,12 @@ class ExactResult(OTResult):
         batched: bool,
     ) -> ExactResult:
         """Wrap the outputs of `ops.exact`."""
-        out = outputs if batched else type(outputs)(*[o.squeeze(0) for o in outputs])
+        out = outputs
+        if not batched and out.status.ndim:
+            out = type(out)(*[tensor.squeeze(0) for tensor in out])
         cost, a, b, versions = _kept(cost, a, b)
         return cls(
             value=out.value.to(cost.dtype),
-            marginal_error=out.marginal_error.to(cost.dtype),
             n_iter=out.n_iter,
             status=out.status,
             _cost=cost,
@@ -242,6 +247,7 @@ class ExactResult(OTResult):
             _b=b,
             _f=out.f,
             _g=out.g,
+            _marginal_error=out.marginal_error,
             _versions=versions,
             _plan_row=out.plan_row,
             _plan_col=out.plan_col,
@@ -333,7 +339,6 @@ class ScalingResult(OTResult):
         cost, a, b, versions = _kept(cost, a, b)
         return cls(
             value=out.value.to(cost.dtype),
-            marginal_error=out.marginal_error.to(cost.dtype),
             n_iter=out.n_iter,
             status=out.status,
             _cost=cost,
@@ -341,6 +346,7 @@ class ScalingResult(OTResult):
             _b=b,
             _f=out.f,
             _g=out.g,
+            _marginal_error=out.marginal_error,
             _versions=versions,
             _eps=out.eps,
             _value_linear=out.value_linear,

@@ -86,6 +86,10 @@ struct Progress {
   }
 };
 
+Index with_mass(const double* weights, Index size) noexcept {
+  return std::count_if(weights, weights + size, [](double x) { return x > 0; });
+}
+
 // One problem.
 template <class T, class State>
 class Ipot {
@@ -268,6 +272,8 @@ bool Ipot<T, State>::run(const Cost& cost) noexcept {
   if (!work_.state.start(cost, work_.a, work_.b, beta_, problem_.g_init[k_], exec_)) return false;
   Progress<T> progress;
   bool long_steps_left = second_order_ && spread_ > 0;
+  // Of the points with mass, so that padding does not change the plan.
+  const double enough = patience * Newton<T>::cost(with_mass(work_.a, n_), with_mass(work_.b, m_));
   for (Index check = fixed_ ? max_iter : std::min<Index>(max_iter, 8);;) {
     if (!step_to(check - newton_made_)) return false;
     double worst;
@@ -277,7 +283,7 @@ bool Ipot<T, State>::run(const Cost& cost) noexcept {
     if (made() >= max_iter) return end(Status::max_iterations);
     if (progress.stalled(worst, work_.state.steps(), spread_ / normal_.eps))
       return end(Status::precision_limit);
-    if (long_steps_left && static_cast<double>(made()) >= patience * Newton<T>::cost(n_, m_)) {
+    if (long_steps_left && static_cast<double>(made()) >= enough) {
       long_steps_left = false;
       bool reached;
       if (!long_steps(&reached)) return false;

@@ -68,11 +68,20 @@ bool Newton<T>::run(const double* a, const double* b, double* f, double* g, doub
                     Index limit, Index* made, bool* stalled) noexcept {
   a_ = a;
   b_ = b;
-  // A constant that is common to F and -G costs digits and means nothing.
-  double shift = 0;
-  for (Index i = 0; i < n_; ++i) shift += f[i];
-  for (Index j = 0; j < m_; ++j) shift -= g[j];
-  shift /= static_cast<double>(n_ + m_);
+  // A constant that is common to F and -G costs digits and means nothing. The potentials of points
+  // without mass, of padding say, may be of any size.
+  double shift = 0, points = 0;
+  for (Index i = 0; i < n_; ++i) {
+    if (!(a[i] > 0)) continue;
+    shift += f[i];
+    ++points;
+  }
+  for (Index j = 0; j < m_; ++j) {
+    if (!(b[j] > 0)) continue;
+    shift -= g[j];
+    ++points;
+  }
+  shift /= points;
   for (Index i = 0; i < n_; ++i) f[i] -= shift;
   for (Index j = 0; j < m_; ++j) g[j] += shift;
 

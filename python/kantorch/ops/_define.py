@@ -51,7 +51,9 @@ def define(
 
     Args:
         schema: "name(Tensor cost, ...) -> ..."; without what it returns, if `outputs` tells that.
-        kernel: the CPU implementation; allocates its outputs afresh.
+        kernel: the CPU implementation; allocates its outputs afresh. Those of a type with a `status`
+            may be without a batch dimension where no argument has one: so they are called from here, to
+            save views, while the op gives them one.
         fake: the same shapes and dtypes without values.
         own_dims: see `OwnDims`, one entry an argument, None for what is no tensor.
         double: arguments that are float64 here and in the dtype that is computed in elsewhere.
@@ -60,8 +62,10 @@ def define(
         setup_context: saves for backward. With `backward`, makes the op differentiable.
         backward: one gradient an argument, None where there is none.
     """
-    named = (lambda result: result) if outputs is None else outputs._make
+    named: Callable[[Any], Any] = _as_it_is
+    with_batch = _as_it_is
     if outputs is not None:
+        named, with_batch = outputs._make, _with_batch
         schema += f" -> ({', '.join(['Tensor'] * len(outputs._fields))})"
         if setup_context is not None and backward is not None:
             setup_context, backward = _of_named(outputs, setup_context, backward)
@@ -71,7 +75,7 @@ def define(
 
     def checked(*args: Any) -> Any:
         require_layout(name, expected, args)
-        return kernel(*args)
+        return with_batch(kernel(*args))
 
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
         return _vmap(call, own_dims, info.batch_size, in_dims, args)
@@ -111,6 +115,15 @@ def define(
     return call
 
 
+def _as_it_is(result: Any) -> Any:
+    return result
+
+
+def _with_batch(result: Any) -> Any:
+    """The outputs of a kernel as the op has them, with a batch dimension."""
+    return result if result.status.ndim else result._make([x.unsqueeze(0) for x in result])
+
+
 def _of_named(
     outputs: type[Any], setup_context: Callable[..., None], backward: Callable[..., Any]
 ) -> tuple[Callable[..., None], Callable[..., Any]]:
@@ -135,7 +148,7 @@ def _plain(args: tuple[Any, ...]) -> bool:
     for tensor in args:
         if isinstance(tensor, Tensor) and (
             type(tensor) not in _PLAIN
-            or _keys(tensor) not in _PLAIN_KEYS
+            or torch._C._dispatch_keys(tensor).raw_repr() not in _PLAIN_KEYS  # _keys without a call
             or (recorded and tensor.requires_grad)
         ):
             return False

@@ -16,10 +16,16 @@ def batch_of(*tensors: tuple[Tensor | None, int]) -> int:
     Args:
         *tensors: each with its number of dimensions in a single problem.
     """
+    lead = lead_of(*tensors)
+    return lead[0] if lead else 1
+
+
+def lead_of(*tensors: tuple[Tensor | None, int]) -> tuple[int, ...]:
+    """The batch dimension, or none where no tensor has one; see `batch_of`."""
     for tensor, own in tensors:
         if tensor is not None and tensor.ndim > own:
-            return tensor.shape[0]
-    return 1
+            return (tensor.shape[0],)
+    return ()
 
 
 def contiguous(vector: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from kantorch.errors import Status
 from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
 from kantorch.ops._gradients import mass_gradients
-from kantorch.ops._layout import Problem, batch_of, start
+from kantorch.ops._layout import Problem, batch_of, lead_of, start
 from kantorch.ops._values import check_potentials, check_values, warn_unless_converged
 from kantorch.ops.gibbs import reduce_batch
 
@@ -30,19 +30,21 @@ class ExactOutputs(NamedTuple):
     status: Tensor
 
 
-def empty_outputs(device: torch.device, batch: int, n: int, m: int) -> ExactOutputs:
-    """What the kernel fills, contiguous."""
-    double, cells = torch.float64, n + m - 1
+def empty_outputs(device: torch.device, lead: tuple[int, ...], n: int, m: int) -> ExactOutputs:
+    """What the kernel fills, contiguous: for a batch with `lead` = (B,), for a single problem without."""
+    double = torch.float64  # shapes as separate integers, and those of others, are the quickest
+    value = torch.empty(lead, dtype=double, device=device)
+    row = torch.empty(*lead, n + m - 1, dtype=torch.int64, device=device)
     return ExactOutputs(
-        torch.empty(batch, dtype=double, device=device),
-        torch.empty(batch, n, dtype=double, device=device),
-        torch.empty(batch, m, dtype=double, device=device),
-        torch.empty(batch, cells, dtype=torch.int64, device=device),
-        torch.empty(batch, cells, dtype=torch.int64, device=device),
-        torch.empty(batch, cells, dtype=double, device=device),
-        torch.empty(batch, dtype=double, device=device),
-        torch.empty(batch, dtype=torch.int64, device=device),
-        torch.empty(batch, dtype=torch.int32, device=device),
+        value=value,
+        f=torch.empty(*lead, n, dtype=double, device=device),
+        g=torch.empty(*lead, m, dtype=double, device=device),
+        plan_row=row,
+        plan_col=torch.empty_like(row),
+        plan_mass=torch.empty(*lead, n + m - 1, dtype=double, device=device),
+        marginal_error=torch.empty_like(value),
+        n_iter=torch.empty(lead, dtype=torch.int64, device=device),
+        status=torch.empty(lead, dtype=torch.int32, device=device),
     )
 
 
@@ -58,7 +60,8 @@ def _kernel(
     problem = Problem.stored(cost, a, b)
     execution = Execution.of(cost, threads)
     check_values(problem, execution)
-    out = empty_outputs(cost.device, *problem.shape)
+    lead = lead_of((cost, 2), (a, 1), (b, 1))
+    out = empty_outputs(cost.device, lead, problem.n, problem.m)
     if problem.batch:
         check_potentials(f_init, g_init)
         f, g = start(f_init, g_init)
@@ -77,7 +80,7 @@ def _fake(
     max_iter: int,
     threads: int,
 ) -> Any:
-    return empty_outputs(cost.device, batch_of((cost, 2), (a, 1), (b, 1)), *cost.shape[-2:])
+    return empty_outputs(cost.device, (batch_of((cost, 2), (a, 1), (b, 1)),), *cost.shape[-2:])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: ExactOutputs) -> None:

@@ -11,15 +11,11 @@ from kantorch.errors import Status
 from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
 from kantorch.ops._gradients import mass_gradients
-from kantorch.ops._layout import Problem, batch_of, contiguous
+from kantorch.ops._layout import Problem, batch_of, contiguous, lead_of
 from kantorch.ops._values import check_potentials, check_values, warn_unless_converged
 from kantorch.ops.distance import require_finite
 from kantorch.ops.exact import ExactOutputs, empty_outputs
 from kantorch.ops.gibbs import reduce_batch
-
-
-def _shape(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[int, int, int]:
-    return batch_of((x, 1), (y, 1), (a, 1), (b, 1)), x.shape[-1], y.shape[-1]
 
 
 def _kernel(
@@ -35,9 +31,10 @@ def _kernel(
     if f_init is not None and g_init is not None:  # nothing to start, but they are checked
         check_potentials(f_init, g_init)
     x, y, a, b = (contiguous(vector) for vector in (x, y, a, b))
-    problem = Problem(a, b, *_shape(x, y, a, b))
+    lead = lead_of((x, 1), (y, 1), (a, 1), (b, 1))
+    problem = Problem(a, b, lead[0] if lead else 1, x.shape[-1], y.shape[-1])
     execution = Execution.of(x, threads)
-    out = empty_outputs(x.device, *problem.shape)
+    out = empty_outputs(x.device, lead, problem.n, problem.m)
     if not problem.batch:
         return out
     require_finite("x", x.unsqueeze(-1))
@@ -79,7 +76,8 @@ def _fake(
     squared: bool,
     threads: int,
 ) -> Any:
-    return empty_outputs(x.device, *_shape(x, y, a, b))
+    batch = batch_of((x, 1), (y, 1), (a, 1), (b, 1))
+    return empty_outputs(x.device, (batch,), x.shape[-1], y.shape[-1])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: ExactOutputs) -> None:
