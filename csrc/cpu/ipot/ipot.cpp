@@ -134,6 +134,7 @@ class Ipot {
   Normalised normal_{};
   double beta_ = 0;
   double spread_ = 0;
+  double largest_ = 0;  // the size of the largest cost
   Index newton_made_ = 0;
 };
 
@@ -144,6 +145,7 @@ bool Ipot<T, State>::choose_step() noexcept {
   CostRange range;
   if (!cost_range(work_.passes.cost_rows(), work_.a, work_.b, exec_, &range)) return false;
   spread_ = range.high - range.low;
+  largest_ = std::max(std::abs(range.low), std::abs(range.high));
   if (beta_ > 0) return true;
   double mean;
   if (!mean_excess(work_.passes.cost_rows(), work_.a, work_.b, range.low, exec_, &mean))
@@ -195,11 +197,14 @@ bool Ipot<T, State>::write(bool last, double* worst) noexcept {
   const double error = *worst = result_.marginal_error[k_];
   // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
   if (fixed_ || !(spread_ > 0) || !(error <= problem_.tol || last)) return true;
+  constexpr double top = std::numeric_limits<double>::max();
   const double scale = normal_.mass * spread_, linear = result_.value_linear[k_];
   double bound;
   if (!best_bound(linear - problem_.tol * scale, &bound)) return false;
-  const double gap = linear - bound;
-  if (gap > problem_.tol * scale) *worst = std::max(error, gap / scale);
+  // Also below 0, where mass that the plan lacks or has too much pays a large constant of the costs.
+  const double gap = std::abs(linear - bound);
+  if (!(gap <= problem_.tol * scale)) *worst = std::max(error, gap / scale);
+  if (!(scale <= top && *worst <= top)) *worst = std::numeric_limits<double>::infinity();
   const Index dims = problem_.cost.points.dims;
   result_.bound[k_] = dims > 0 ? below_rounded_distances(bound, problem_.a[k_], n_, dims) : bound;
   return true;
