@@ -115,7 +115,15 @@ class Ipot {
 
   Index made() const noexcept { return work_.state.steps() + newton_made_; }
 
-  bool end(Status status) noexcept { return end(status, made()); }
+  // Also where the potentials determine a plan at a larger eps only.
+  bool end(Status status) noexcept {
+    bool coarser = false;
+    if (status != Status::converged &&
+        !coarsen_result(normal_, work_.passes, work_.f, work_.g, k_, result_, &coarser))
+      return false;
+    if (coarser) result_.value[k_] = result_.value_linear[k_];
+    return end(coarser ? Status::precision_limit : status, made());
+  }
   bool end(Status status, Index steps) noexcept {
     result_.status[k_] = static_cast<std::int32_t>(status);
     result_.n_iter[k_] = steps;
