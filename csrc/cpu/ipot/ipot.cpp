@@ -68,6 +68,12 @@ struct Workspace {
   Newton<T> newton;
 };
 
+// Costs and masses at the end of the range: the differences of larger costs and potentials may
+// overflow, and the exponentials of a plan of less mass, which are 1 / mass in size, are clamped.
+constexpr double largest_cost = 0x1p1020;
+constexpr double smallest_mass = 1e-278;
+constexpr Index most_steps_beyond = 1000;
+
 // Whether rounding keeps the error up: it has not improved for long, and is as small as what the
 // potentials, of size `exponent` in units of eps, lose. A large error may rest on a plateau for
 // thousands of steps and still fall.
@@ -111,6 +117,8 @@ class Ipot {
   bool step_to(Index t) noexcept;
   bool long_steps(bool* reached) noexcept;
   bool write(bool last, double* worst) noexcept;
+  const double* start() noexcept;
+  bool beyond(double error) const noexcept;
   bool best_bound(double sufficient, double* bound) noexcept;
 
   Index made() const noexcept { return work_.state.steps() + newton_made_; }
@@ -160,6 +168,27 @@ bool Ipot<T, State>::choose_step() noexcept {
     return false;
   beta_ = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
   return true;
+}
+
+// A constant that the caller's g is larger by, and f smaller, means nothing and would cost digits.
+template <class T, class State>
+const double* Ipot<T, State>::start() noexcept {
+  const double* g = problem_.g_init[k_];
+  if (g == nullptr) return nullptr;
+  constexpr double limit = 1e300;
+  double highest = -std::numeric_limits<double>::max();
+  for (Index j = 0; j < m_; ++j) {
+    if (work_.b[j] > 0) highest = std::max(highest, g[j]);
+  }
+  for (Index j = 0; j < m_; ++j) work_.g[j] = std::clamp(g[j] - highest, -limit, limit);
+  return work_.g;
+}
+
+// Whether a plan of this error, or its bound, is not to be had any better in this range.
+template <class T, class State>
+bool Ipot<T, State>::beyond(double error) const noexcept {
+  return (largest_ > largest_cost || normal_.mass_b < smallest_mass) &&
+         (error <= problem_.tol || work_.state.steps() >= most_steps_beyond);
 }
 
 // Plain steps; then F, G and the price of the last step, beta (F_t - F_{t-1}).
@@ -278,7 +307,7 @@ bool Ipot<T, State>::run(const Cost& cost) noexcept {
     write_empty_result(normal_, k_, result_);
     return end(fixed_ ? Status::fixed_iterations : Status::converged, fixed_ ? max_iter : 0);
   }
-  if (!work_.state.start(cost, work_.a, work_.b, beta_, problem_.g_init[k_], exec_)) return false;
+  if (!work_.state.start(cost, work_.a, work_.b, beta_, start(), exec_)) return false;
   Progress<T> progress;
   bool long_steps_left = second_order_ && spread_ > 0;
   for (Index check = fixed_ ? max_iter : std::min<Index>(max_iter, 8);;) {
