@@ -156,3 +156,29 @@ def test_own_solution_is_never_much_worse_a_start_than_none(reg, dtype, rng):
         assert int(again.n_iter) <= 3 * int(first.n_iter), (problem, int(first.n_iter))
         cold, warm = cold + int(first.n_iter), warm + int(again.n_iter)
     assert warm < cold / 5
+
+
+@pytest.mark.parametrize("constant", [1e5, -1e5, 1e8, 1e14, 1e300])
+def test_a_constant_moved_between_the_potentials_means_nothing(method, constant, dtype, rng):
+    cost = torch.from_numpy(rng.random((6, 7))).to(dtype)
+    options = {"reg": 0.05} if method == "sinkhorn" else {}
+    cold = kantorch.solve(cost, method=method, **options)
+    f, g = (potential.double() for potential in cold.potentials)
+    warm = kantorch.solve(
+        cost, method=method, potentials_init=(f + constant, g - constant), **options
+    )
+    assert bool(warm.converged)
+    assert int(warm.n_iter) <= 4 * int(cold.n_iter) + 16
+    tolerance = 1e-7 if dtype == torch.float64 else 1e-4
+    assert abs(float(warm.value - cold.value)) <= tolerance
+
+
+@pytest.mark.parametrize("constant", [1e5, -1e5, 1e8, 1e14, 1e300])
+def test_steps_of_ipot_do_not_carry_a_constant_of_the_potentials_along(constant, dtype, rng):
+    cost = torch.from_numpy(rng.random((6, 7))).to(dtype)
+    options = {"method": "ipot", "max_iter": 400, "tol": 0.0}
+    cold = kantorch.solve(cost, **options)
+    f, g = (potential.double() for potential in cold.potentials)
+    warm = kantorch.solve(cost, potentials_init=(f + constant, g - constant), **options)
+    assert float(warm.marginal_error) <= 1e-5
+    assert abs(float(warm.value - cold.value)) <= 1e-4

@@ -15,7 +15,8 @@ namespace kantorch {
 struct ScalingResult {
   double* f;               // (B, n)  finite everywhere; sum f = sum g over the points with mass
   double* g;               // (B, m)
-  double* eps;             // (B)     of the returned plan: reg for Sinkhorn, beta / t for IPOT
+  double* eps;             // (B)     of the returned plan: reg for Sinkhorn, beta / t for IPOT;
+                           //         larger where potentials in double determine no such plan
   double* value;           // (B)     Sinkhorn: <a,f> + <b,g> - eps (sum P - mass); IPOT: <P, C>
   double* value_linear;    // (B)     <P, C>
   double* row_sum;         // (B, n)  of the plan that `gibbs` makes from f, g

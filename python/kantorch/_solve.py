@@ -165,7 +165,7 @@ def _solve(
         return SinkhornResult.of(cost, a, b, scaled, batch is not None)
     # IPOT's exponents are t C / beta, to which a constant adds nothing but rounding errors.
     constant = cost.constant_part()
-    if constant is not None and values_are_at_hand() and not bool(constant.any()):
+    if constant is not None and values_are_at_hand(constant) and not bool(constant.any()):
         constant = None
     if constant is not None:
         cost = cost.less(constant)

@@ -39,7 +39,7 @@ def cost_matrix(x: Tensor, y: Tensor, *, metric: Metric = "sqeuclidean") -> Tens
     tensor([[5.]])
     """
     points = points_of(x, y, metric)
-    if values_are_at_hand():
+    if values_are_at_hand(points.x, points.y):
         require_finite("x", points.x)
         require_finite("y", points.y)
     return points.matrix()

@@ -68,6 +68,12 @@ struct Workspace {
   Newton<T> newton;
 };
 
+// Costs and masses at the end of the range: the differences of larger costs and potentials may
+// overflow, and the exponentials of a plan of less mass, which are 1 / mass in size, are clamped.
+constexpr double largest_cost = 0x1p1020;
+constexpr double smallest_mass = 1e-278;
+constexpr Index most_steps_beyond = 1000;
+
 // Whether rounding keeps the error up: it has not improved for long, and is as small as what the
 // potentials, of size `exponent` in units of eps, lose. A large error may rest on a plateau for
 // thousands of steps and still fall.
@@ -115,11 +121,21 @@ class Ipot {
   bool step_to(Index t) noexcept;
   bool long_steps(bool* reached) noexcept;
   bool write(bool last, double* worst) noexcept;
+  const double* start() noexcept;
+  bool beyond(double error) const noexcept;
   bool best_bound(double sufficient, double* bound) noexcept;
 
   Index made() const noexcept { return work_.state.steps() + newton_made_; }
 
-  bool end(Status status) noexcept { return end(status, made()); }
+  // Also where the potentials determine a plan at a larger eps only.
+  bool end(Status status) noexcept {
+    bool coarser = false;
+    if (status != Status::converged &&
+        !coarsen_result(normal_, work_.passes, work_.f, work_.g, k_, result_, &coarser))
+      return false;
+    if (coarser) result_.value[k_] = result_.value_linear[k_];
+    return end(coarser ? Status::precision_limit : status, made());
+  }
   bool end(Status status, Index steps) noexcept {
     result_.status[k_] = static_cast<std::int32_t>(status);
     result_.n_iter[k_] = steps;
@@ -138,6 +154,7 @@ class Ipot {
   Normalised normal_{};
   double beta_ = 0;
   double spread_ = 0;
+  double largest_ = 0;  // the size of the largest cost
   Index newton_made_ = 0;
 };
 
@@ -148,12 +165,34 @@ bool Ipot<T, State>::choose_step() noexcept {
   CostRange range;
   if (!cost_range(work_.passes.cost_rows(), work_.a, work_.b, exec_, &range)) return false;
   spread_ = range.high - range.low;
+  largest_ = std::max(std::abs(range.low), std::abs(range.high));
   if (beta_ > 0) return true;
   double mean;
   if (!mean_excess(work_.passes.cost_rows(), work_.a, work_.b, range.low, exec_, &mean))
     return false;
   beta_ = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
   return true;
+}
+
+// A constant that the caller's g is larger by, and f smaller, means nothing and would cost digits.
+template <class T, class State>
+const double* Ipot<T, State>::start() noexcept {
+  const double* g = problem_.g_init[k_];
+  if (g == nullptr) return nullptr;
+  constexpr double limit = 1e300;
+  double highest = -std::numeric_limits<double>::max();
+  for (Index j = 0; j < m_; ++j) {
+    if (work_.b[j] > 0) highest = std::max(highest, g[j]);
+  }
+  for (Index j = 0; j < m_; ++j) work_.g[j] = std::clamp(g[j] - highest, -limit, limit);
+  return work_.g;
+}
+
+// Whether a plan of this error, or its bound, is not to be had any better in this range.
+template <class T, class State>
+bool Ipot<T, State>::beyond(double error) const noexcept {
+  return (largest_ > largest_cost || normal_.mass_b < smallest_mass) &&
+         (error <= problem_.tol || work_.state.steps() >= most_steps_beyond);
 }
 
 // Plain steps; then F, G and the price of the last step, beta (F_t - F_{t-1}).
@@ -199,11 +238,14 @@ bool Ipot<T, State>::write(bool last, double* worst) noexcept {
   const double error = *worst = result_.marginal_error[k_];
   // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
   if (fixed_ || !(spread_ > 0) || !(error <= problem_.tol || last)) return true;
+  constexpr double top = std::numeric_limits<double>::max();
   const double scale = normal_.mass * spread_, linear = result_.value_linear[k_];
   double bound;
   if (!best_bound(linear - problem_.tol * scale, &bound)) return false;
-  const double gap = linear - bound;
-  if (gap > problem_.tol * scale) *worst = std::max(error, gap / scale);
+  // Also below 0, where mass that the plan lacks or has too much pays a large constant of the costs.
+  const double gap = std::abs(linear - bound);
+  if (!(gap <= problem_.tol * scale)) *worst = std::max(error, gap / scale);
+  if (!(scale <= top && *worst <= top)) *worst = std::numeric_limits<double>::infinity();
   const Index dims = problem_.cost.points.dims;
   result_.bound[k_] = dims > 0 ? below_rounded_distances(bound, problem_.a[k_], n_, dims) : bound;
   return true;
@@ -269,7 +311,7 @@ bool Ipot<T, State>::run(const Cost& cost) noexcept {
     write_empty_result(normal_, k_, result_);
     return end(fixed_ ? Status::fixed_iterations : Status::converged, fixed_ ? max_iter : 0);
   }
-  if (!work_.state.start(cost, work_.a, work_.b, beta_, problem_.g_init[k_], exec_)) return false;
+  if (!work_.state.start(cost, work_.a, work_.b, beta_, start(), exec_)) return false;
   Progress<T> progress;
   bool long_steps_left = second_order_ && spread_ > 0;
   // Of the points with mass, so that padding does not change the plan.

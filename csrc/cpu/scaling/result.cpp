@@ -84,6 +84,37 @@ bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, 
   return true;
 }
 
+template <class T>
+bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g,
+                    Index k, const ScalingResult& result, bool* coarser) noexcept {
+  constexpr double digits = 0x1p-40;
+  constexpr double allowed = 0.125;
+  constexpr int iterations = 16;
+  const double* f_out = result.f + k * problem.n;
+  const double* g_out = result.g + k * problem.m;
+  double error = 0, largest_f = 0, largest_g = 0;
+  for (Index i = 0; i < problem.n; ++i) {
+    if (problem.a[i] > 0) largest_f = std::max(largest_f, std::abs(f_out[i]));
+  }
+  // The last half of an iteration has made the columns' sums right, wherever it is: the rest is noise.
+  for (Index j = 0; j < problem.m; ++j) {
+    error += std::abs(result.col_sum[k * problem.m + j] / problem.mass - problem.b[j]);
+    if (problem.b[j] > 0) largest_g = std::max(largest_g, std::abs(g_out[j]));
+  }
+  Normalised coarse = problem;
+  coarse.eps = digits * largest_f + digits * largest_g;
+  *coarser = !(error <= allowed) && coarse.eps > problem.eps;
+  if (!*coarser) return true;
+  const double rate = rate_of(coarse.eps);
+  passes.set_rate(rate);
+  for (Index j = 0; j < problem.m; ++j) g[j] = to_units(g_out[j], rate);
+  std::fill_n(f, problem.n, 0.0);
+  for (int t = 0; t < iterations; ++t) {
+    if (!passes.iterate(f, g)) return false;
+  }
+  return write_result(coarse, passes, f, g, k, result);
+}
+
 void write_empty_result(const Normalised& problem, Index k, const ScalingResult& result) noexcept {
   std::fill_n(result.f + k * problem.n, problem.n, 0.0);
   std::fill_n(result.g + k * problem.m, problem.m, 0.0);
@@ -93,6 +124,10 @@ void write_empty_result(const Normalised& problem, Index k, const ScalingResult&
   result.value[k] = result.value_linear[k] = result.marginal_error[k] = result.bound[k] = 0;
 }
 
+template bool coarsen_result(const Normalised&, GibbsPasses<float>&, double*, double*, Index,
+                             const ScalingResult&, bool*) noexcept;
+template bool coarsen_result(const Normalised&, GibbsPasses<double>&, double*, double*, Index,
+                             const ScalingResult&, bool*) noexcept;
 template bool write_result(const Normalised&, GibbsPasses<float>&, double*, double*, Index,
                            const ScalingResult&) noexcept;
 template bool write_result(const Normalised&, GibbsPasses<double>&, double*, double*, Index,

@@ -24,6 +24,14 @@ template <class T>
 bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g, Index k,
                   const ScalingResult& result) noexcept;
 
+// Where the rounding of the written potentials alone, in units of eps, makes the sums of the plan
+// anything: writes the result again, at the smallest eps at which they still determine a plan. What
+// `coarser` tells is then the limit of the precision. F and G are overwritten. False if it was
+// stopped.
+template <class T>
+bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g,
+                    Index k, const ScalingResult& result, bool* coarser) noexcept;
+
 // The result of a problem without mass: a zero plan.
 void write_empty_result(const Normalised& problem, Index k, const ScalingResult& result) noexcept;
 

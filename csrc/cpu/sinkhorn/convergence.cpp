@@ -145,6 +145,9 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
       continue;
     }
     if (reached || stalled || made_ >= max_iter_) {
+      bool coarser = false;
+      if (!reached && !coarsen_result(problem, passes_, f, g, k, result, &coarser)) return false;
+      stalled |= coarser;
       result.n_iter[k] = made_;
       result.status[k] = static_cast<std::int32_t>(reached   ? Status::converged
                                                    : stalled ? Status::precision_limit

@@ -85,9 +85,14 @@ bool solve(const SinkhornProblem<T>& problem, Index k, const Cost& cost,
     if (!work.form.step(1, &error)) return false;
   }
   work.form.finish();
-  result.status[k] = static_cast<std::int32_t>(Status::fixed_iterations);
   result.n_iter[k] = problem.max_iter;
-  return write_result(normal, work.passes, work.f, work.g, k, result);
+  bool coarser;
+  if (!write_result(normal, work.passes, work.f, work.g, k, result) ||
+      !coarsen_result(normal, work.passes, work.f, work.g, k, result, &coarser))
+    return false;
+  result.status[k] =
+      static_cast<std::int32_t>(coarser ? Status::precision_limit : Status::fixed_iterations);
+  return true;
 }
 
 template <class T>

@@ -155,10 +155,11 @@ def _plain(args: tuple[Any, ...]) -> bool:
     return True
 
 
-def values_are_at_hand() -> bool:
-    """Whether values may be looked at: not while code is traced or transformed."""
+def values_are_at_hand(*tensors: Tensor) -> bool:
+    """Whether values may be looked at: not while code is traced or transformed, and meta tensors have none."""
     return not (
-        torch.compiler.is_compiling()
+        any(tensor.is_meta for tensor in tensors)
+        or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._get_tracing_state() is not None

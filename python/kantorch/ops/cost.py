@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree
 from typing_extensions import override
 
+from kantorch.ops._define import values_are_at_hand
 from kantorch.ops._layout import Problem
 from kantorch.ops.distance import check_points, distances
 from kantorch.ops.distance_matrix import solved_distances
@@ -21,6 +22,11 @@ from kantorch.ops.point_gradient import point_gradient
 # A cost among the arguments of an op: either the matrix or both clouds are given.
 SCHEMA = "Tensor? cost, Tensor? x, Tensor? y, str metric"
 OWN_DIMS = (2, 2, 2, None)
+
+# Fewer costs between points than this may be stored for the time of a solve, as in csrc/cpu/scaling/cost_rows.hpp.
+_STORED = 2**20
+# What a constant of so many times the spread takes from the digits of the costs is worth storing them.
+_FAR = 16
 
 Operands = tuple[Tensor | None, Tensor | None, Tensor | None, str]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, None]  # of the operands
@@ -268,12 +274,34 @@ class Points(Cost):
 
     @override
     def constant_part(self) -> Tensor | None:
-        return None
+        n, m = self.shape[-2:]
+        if n * m > _STORED:
+            return None
+        if values_are_at_hand(*self.tensors):
+            if not self._may_be_far():
+                return None
+            self.check()
+        constant = Stored(self.detach().matrix()).constant_part()
+        assert constant is not None
+        return constant
+
+    def _may_be_far(self) -> bool:
+        """False if no problem's smallest cost is `_FAR` times the spread, by its first row and column alone."""
+        x, y = (points.detach() for points in self.tensors)
+        if x.numel() == 0 or y.numel() == 0:
+            return False
+        far: Tensor | bool = True
+        for row in (
+            distances(x[..., :1, :], y, self.metric),
+            distances(x, y[..., :1, :], self.metric),
+        ):
+            low, high = row.amin((-2, -1)), row.amax((-2, -1))
+            far = far & (low >= _FAR * (high - low))
+        return bool(torch.as_tensor(far).any())
 
     @override
-    def less(self, constant: Tensor) -> Points:
-        msg = "costs between points are made where they are used"
-        raise NotImplementedError(msg)
+    def less(self, constant: Tensor) -> Stored:
+        return Stored(self.matrix()).less(constant)
 
     @override
     def matrix_and_pullback(self, batch: int) -> tuple[Tensor, Callable[[Tensor], Gradients]]:

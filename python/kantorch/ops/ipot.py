@@ -43,7 +43,7 @@ def _kernel(
     else:
         name, strength = "beta", scalars(beta, problem.batch)
     out = scaling.run(core.ipot, problem, strength, name, f_init, g_init, tol, max_iter, threads)
-    gap = out.value_linear - out.bound
+    gap = (out.value_linear - out.bound).abs()
     warn_unless_converged("ipot", out.status, out.marginal_error, tol=tol, gap=gap)
     return out
 

@@ -1,0 +1,77 @@
+"""IPOT between points that are far from each other is as good as on their cost matrix: a constant takes no digits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import kantorch
+from kantorch.costs import cost_matrix
+
+METRICS = ["sqeuclidean", "euclidean", "cityblock", "chebyshev"]
+
+
+def far(rng, distance, n=7, m=9, d=3):
+    x, y = (torch.from_numpy(rng.normal(size=(k, d))) for k in (n, m))
+    return x, y + distance
+
+
+@pytest.mark.parametrize("options", [{}, {"tol": 0.0, "max_iter": 200}], ids=["tol", "fixed"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_distance_between_the_clouds_takes_no_digits(metric, options, rng):
+    x, y = far(rng, 1e5)
+    cost = cost_matrix(x, y, metric=metric)
+    points = kantorch.solve_sample(x, y, metric=metric, method="ipot", **options)
+    matrix = kantorch.solve(cost, method="ipot", **options)
+    for name in ("value", "plan", "gap", "marginal_error", "status", "n_iter", "lower_bound"):
+        assert torch.equal(getattr(points, name), getattr(matrix, name)), name
+    if not options:
+        assert bool(points.converged)
+        spread = float(cost.max() - cost.min())
+        assert abs(float(points.value - kantorch.solve(cost).value)) <= 1e-8 * spread
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_gradients_reach_points_that_are_far_apart(metric, rng):
+    x, y = (p.requires_grad_() for p in far(rng, 1e5))
+    result = kantorch.solve_sample(x, y, metric=metric, method="ipot")
+    expected = torch.autograd.grad((cost_matrix(x, y, metric=metric) * result.plan).sum(), (x, y))
+    for one, other in zip(torch.autograd.grad(result.value, (x, y)), expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_only_some_problems_of_a_batch_are_far_apart(rng):
+    pairs = [far(rng, distance) for distance in (0.0, 1e6, 1e3)]
+    x, y = (torch.stack(points) for points in zip(*pairs, strict=True))
+    together = kantorch.solve_sample(x, y, method="ipot")
+    assert bool(together.converged.all())
+    for k, pair in enumerate(pairs):
+        alone = kantorch.solve_sample(*pair, method="ipot")
+        torch.testing.assert_close(together.plan[k], alone.plan, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(together.value[k], alone.value, rtol=1e-15, atol=1e-8)
+
+
+def test_bad_points_are_named_where_others_are_far_apart(rng):
+    pairs = [far(rng, distance) for distance in (0.0, 1e6)]
+    x, y = (torch.stack(points) for points in zip(*pairs, strict=True))
+    x[0, 3, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"x must be finite: x\[0, 3, 1\] = nan"):
+        kantorch.solve_sample(x, y, method="ipot")
+
+
+@pytest.mark.parametrize("distance", [0.0, 5.0, 30.0, 1e3, 1e5])
+def test_converged_means_a_gap_within_tol_on_both_sides(distance, rng):
+    x, y = far(rng, distance)
+    cost = cost_matrix(x, y)
+    spread = float(cost.max() - cost.min())
+    for tol in (1e-3, 1e-5, 1e-8):
+        result = kantorch.solve_sample(x, y, method="ipot", tol=tol)
+        assert bool(result.converged)
+        assert abs(float(result.gap)) <= (1 + 1e-6) * tol * spread
+
+
+def test_streamed_points_that_are_far_apart_are_not_said_to_converge(rng):
+    x, y = far(rng, 1e6, n=1100, m=1000, d=2)
+    with pytest.warns(kantorch.ConvergenceWarning):
+        result = kantorch.solve_sample(x, y, metric="cityblock", method="ipot", max_iter=8)
+    assert not bool(result.converged)
