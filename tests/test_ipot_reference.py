@@ -112,9 +112,11 @@ def test_scale_of_the_cost_leaves_the_plan_with_the_default_step(rng):
     assert torch.equal(one.plan, scaled.plan)
 
 
-def test_default_step_is_a_tenth_of_the_mean_cost_above_its_minimum(rng):
-    cost, a, b = random_problem(rng, 6, 8)
-    cost[0, 0] = -3.0
+# The larger problem is worked on in blocks of rows.
+@pytest.mark.parametrize(("shape", "lowest"), [((6, 8), 0), ((500, 300), 40), ((500, 300), 499)])
+def test_default_step_is_a_tenth_of_the_mean_cost_above_its_minimum(shape, lowest, rng):
+    cost, a, b = random_problem(rng, *shape)
+    cost[lowest, 0] = -3.0
     beta = 0.1 * (cost - cost.min()).mean()
     np.testing.assert_allclose(
         run(cost, a, b, None, 5).plan, run(cost, a, b, beta, 5).plan, rtol=1e-11
