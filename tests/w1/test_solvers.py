@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 
 import pytest
 import torch
@@ -74,6 +76,14 @@ def test_a_translation_costs_its_length(name, fitted):
         assert estimate.value == pytest.approx(2.5, rel=0.15)
     if name != "clip":
         assert estimate.dual == pytest.approx(2.5, rel=0.35 if name in ("sn", "ls") else 0.15)
+
+
+def test_a_fitted_solver_is_copied_and_pickled(name, fitted):
+    solver = fitted(name)
+    x = near(50, torch.Generator().manual_seed(1))
+    for twin in (copy.deepcopy(solver), pickle.loads(pickle.dumps(solver))):
+        assert torch.equal(twin.potential(x), solver.potential(x))
+        assert torch.equal(twin.gradient(x), solver.gradient(x))
 
 
 def test_the_potential_and_its_gradient_agree(name, fitted):

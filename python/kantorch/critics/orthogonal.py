@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from kantorch._check import require_choice
+from kantorch.critics._parametrized import Layer, picklable
 
 OrthogonalMap = Literal["bjorck", "cayley", "householder", "matrix_exp"]
 
@@ -88,9 +89,6 @@ def orthogonal_linear(
     return orthogonalise(layer, orthogonal_map)
 
 
-Layer = TypeVar("Layer", bound=nn.Module)
-
-
 def orthogonalise(layer: Layer, orthogonal_map: OrthogonalMap) -> Layer:
     """Keep the `weight` (n, m) or (B, n, m) of a layer orthogonal from here on.
 
@@ -102,4 +100,4 @@ def orthogonalise(layer: Layer, orthogonal_map: OrthogonalMap) -> Layer:
         parametrize.register_parametrization(layer, "weight", Bjorck())
     else:
         parametrizations.orthogonal(layer, "weight", orthogonal_map)
-    return layer
+    return picklable(layer)
