@@ -33,6 +33,8 @@ def bjorck(weight: Tensor, steps: int = 20) -> Tensor:
     >>> torch.allclose(w, torch.tensor([[0.6, 0.0, 0.8]]))
     True
     """
+    # At the size of 1, since products of other sizes may be 0 or infinite.
+    weight = weight / weight.detach().abs().amax((-2, -1), keepdim=True)
     absolute = weight.detach().abs()
     rows, columns = absolute.sum(-1).amax(-1), absolute.sum(-2).amax(-1)
     # The spectral norm is at most sqrt(|W|_1 |W|_inf).
