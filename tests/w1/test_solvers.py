@@ -86,6 +86,21 @@ def test_a_fitted_solver_is_copied_and_pickled(name, fitted):
         assert torch.equal(twin.gradient(x), solver.gradient(x))
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_solver_is_fitted_whatever_the_mode(name, mode):
+    generator = torch.Generator().manual_seed(1)
+    x, y = shifted(64, generator), near(64, generator)
+    plain = small(name, 3).fit(x, y)
+    with mode():
+        x, y = x.clone(), y.clone()
+        solver = small(name, 3).fit(x, y)
+        gradient = solver.gradient(x)
+        value = solver.estimate(x, y).value
+    assert torch.equal(gradient, plain.gradient(x))
+    assert value == plain.estimate(x, y).value
+    assert small(name, 3).fit(lambda n, _: x[:n], lambda n, _: y[:n]).gradient(x).isfinite().all()
+
+
 def test_the_potential_and_its_gradient_agree(name, fitted):
     solver = fitted(name)
     x = shifted(200, torch.Generator().manual_seed(2))
