@@ -83,3 +83,14 @@ def test_it_learns_the_cone_over_a_sphere():
 def test_faults_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exponent", [-120, -80, 80, 120])
+def test_bjorck_does_not_mind_the_size_of_the_weight(exponent, dtype):
+    weight = torch.randn(3, 4, 5, dtype=dtype)
+    scaled = (weight * 2.0**exponent).requires_grad_()
+    found = bjorck(scaled)
+    assert torch.equal(found, bjorck(weight))
+    (gradient,) = torch.autograd.grad(found.sum(), scaled)
+    assert gradient.isfinite().all()

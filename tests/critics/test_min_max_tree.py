@@ -206,3 +206,28 @@ def test_other_points_are_an_error():
         MinMaxTree(3)(torch.zeros(4, 2))
     with pytest.raises(ValueError, match=r"points must have shape \(N, 3\), got \(0, 3\)"):
         MinMaxTree(3).anchor(torch.zeros(0, 3))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("temperature", [0.0, 0.3])
+def test_nan_among_the_values_is_the_result(k, temperature):
+    clean = torch.randn(k, k)
+    spoiled = torch.where(torch.eye(k, dtype=torch.bool), math.nan, clean)
+    assert min_max(spoiled, temperature).isnan().all()
+    assert min_max(clean, temperature).isfinite().all()
+    assert min_max(torch.full((k,), math.nan), temperature).isnan()
+
+
+@pytest.mark.parametrize("temperature", [-1.0, math.nan, math.inf])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(ValueError, match=f"temperature must be finite and >= 0, got {temperature}"):
+        min_max(torch.ones(4), temperature)
+    critic = MinMaxTree(2)
+    critic.temperature = temperature
+    with pytest.raises(ValueError, match="temperature must be finite"):
+        critic(torch.ones(1, 2))
+
+
+def test_no_values_are_refused():
+    with pytest.raises(ValueError, match=r"values must have shape .* got \(3, 0\)"):
+        min_max(torch.empty(3, 0))

@@ -123,3 +123,14 @@ def test_spectral_norms_bound_the_slope():
 def test_faults_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_slopes_and_penalties_are_computed_whatever_the_mode(mode):
+    critic, x, y = mlp(3, (8,)), torch.randn(6, 3), torch.randn(6, 3)
+    expected = slopes(critic, x)
+    wanted = gradient_penalty(critic, x, y, torch.Generator().manual_seed(0))
+    with mode():
+        assert torch.equal(slopes(critic, x.clone()), expected)
+        found = gradient_penalty(critic, x.clone(), y, torch.Generator().manual_seed(0))
+        assert torch.equal(found, wanted)

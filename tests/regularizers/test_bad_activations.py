@@ -96,3 +96,37 @@ def test_a_loss_that_is_not_finite_gives_no_attention():
         network[1].bias.zero_()
     with pytest.raises(ValueError, match="without channel 1 of layer '0' it is inf"):
         channel_attention(network, [(x, labels)], layers=["0"], loss=divided)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PENALTIES if kind != "BSS"])
+def test_a_student_that_changes_its_dtype_takes_the_penalty_along(kind):
+    student, x = perceptron(), torch.randn(8, 4, dtype=torch.float64)
+    penalty = PENALTIES[kind](student, moved(student))
+    student.double()
+    student(x)
+    with pytest.raises(
+        TypeError, match=r"student is torch\.float64 and the teacher torch\.float32"
+    ):
+        penalty()
+    penalty.double()
+    student(x)
+    assert penalty().dtype == torch.float64
+
+
+def test_regressors_of_another_dtype_are_named():
+    student, x = perceptron(), torch.randn(8, 4, dtype=torch.float64)
+    penalty = FitNet(student, moved(student), layers=LAYERS, example=x.float())
+    penalty.watch.double()
+    student.double()(x)
+    with pytest.raises(TypeError, match=r"'hidden0' has torch\.float64, and its regr.* torch\.f"):
+        penalty()
+
+
+def test_an_error_of_the_teacher_itself_is_its_own():
+    student = perceptron()
+    teacher = moved(student)
+    teacher.hidden0 = nn.Linear(5, 6)
+    penalty = KnowledgeDistillation(student, teacher)
+    student(torch.randn(8, 4))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        penalty()

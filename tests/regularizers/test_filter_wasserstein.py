@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 
 import pytest
 import torch
@@ -137,6 +139,54 @@ def test_a_prior_survives_its_file(tmp_path, kernel):
     assert len(prior.samples["0"]) == 5 * (12 if kernel == "slice" else 6)
 
 
+class Hostile:
+    def __reduce__(self):
+        return print, ("code of the file was run",)
+
+
+def written(content):
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+PRIOR = {"format": 1, "kernel": "slice", "samples": {"0": torch.ones(3, 9)}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        pickle.dumps(Hostile()),
+        written(Hostile()),
+        written(PRIOR)[:-200],
+        written({"a": 1}),
+        written([PRIOR]),
+        written(torch.ones(2)),
+        written(PRIOR | {"format": 2}),
+        written({"format": 1}),
+        written(PRIOR | {"kernel": "column"}),
+        written(PRIOR | {"kernel": 3}),
+        written(PRIOR | {"samples": {"0": [1.0]}}),
+        written(PRIOR | {"samples": {"0": torch.ones(3)}}),
+        written(PRIOR | {"samples": torch.ones(3, 9)}),
+    ],
+    ids=range(15),
+)
+def test_a_file_that_holds_no_prior_is_named(tmp_path, content, capsys):
+    path = tmp_path / "prior.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"file that KernelPrior\.save wrote, got '.*prior\.pt'"):
+        KernelPrior.load(path)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_prior_that_is_not_there_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        KernelPrior.load(tmp_path / "prior.pt")
+
+
 def test_the_prior_stands_in_the_state_dict():
     model = convolutional()
     first = FilterWasserstein(model, KernelPrior.from_models([convolutional(seed=1)]))
@@ -146,7 +196,7 @@ def test_the_prior_stands_in_the_state_dict():
     assert first().item() == second().item()
 
 
-def test_faults_name_layer_and_network(tmp_path):
+def test_faults_name_layer_and_network():
     model = convolutional()
     prior = KernelPrior.from_models([model])
     with pytest.raises(ValueError, match=r"'0': it is \(6, 3, 3, 3\) in models\[1\]"):
@@ -161,9 +211,6 @@ def test_faults_name_layer_and_network(tmp_path):
         KernelPrior({"0": torch.tensor([[1.0], [float("nan")]])})
     with pytest.raises(ValueError, match=r"name every layer of the prior, got \['2'\] missing"):
         FilterWasserstein(model, prior, layer_weights={"0": 1.0})
-    torch.save({"x": 1}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match=r"path must name a file that KernelPrior\.save wrote"):
-        KernelPrior.load(tmp_path / "other.pt")
     with torch.no_grad():
         model[0].weight[1, 0, 2, 2] = float("inf")
     with pytest.raises(ValueError, match=r"model layer '0' must be finite: \[1, 0, 2, 2\] is inf"):

@@ -251,3 +251,11 @@ def test_what_is_frozen_in_a_critic_stays_frozen():
     assert torch.equal(after.bias, before)
     assert not after.bias.requires_grad
     assert after.weight.requires_grad
+
+
+def test_critics_step_in_inference_mode():
+    penalty = penalty_of(shifted(convolutional(), 0.5), convolutional())
+    before = penalty.critics.critic("0").weight
+    with torch.inference_mode():
+        penalty.step()
+    assert not torch.equal(penalty.critics.critic("0").weight, before)

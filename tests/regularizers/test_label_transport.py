@@ -287,6 +287,8 @@ def test_the_combination_of_kernels_is_the_best_on_a_grid():
 
 def test_faults_of_the_costs_are_named():
     x, labels = classes([3, 3])
+    with pytest.raises(ValueError, match="reg belongs to method 'ot', and method is 'mkmmd'"):
+        label_cost(x, labels, x, labels, reg=0.1)
     with pytest.raises(
         ValueError, match="class of target must have two examples, got 0 of class 1"
     ):

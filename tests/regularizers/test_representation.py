@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from kantorch import solve
 from kantorch.regularizers import RepresentationTransport, neuron_cost, transport_penalty
 from regularizers.networks import moved, perceptron, with_neurons_permuted
 
@@ -283,6 +284,19 @@ def test_another_batch_size_is_an_error():
     student(torch.randn(8, 4))
     with pytest.raises(ValueError, match=r"shape \(8, 4\), and .* shape \(9, 4\)"):
         regularizer(torch.randn(9, 4))
+
+
+def test_the_gradient_of_sinkhorn_is_that_of_the_value_with_entropy():
+    cost = torch.rand(5, 7, dtype=torch.float64, requires_grad=True)
+    value, plan = transport_penalty(cost, solver="sinkhorn", reg=0.1, tol=1e-12)
+    (gradient,) = torch.autograd.grad(value, cost)
+    result = solve(cost, reg=0.1, tol=1e-12)
+    (of_entropic,) = torch.autograd.grad(result.value, cost, retain_graph=True)
+    (of_linear,) = torch.autograd.grad(result.value_linear, cost)
+    torch.testing.assert_close(value, result.value_linear)
+    torch.testing.assert_close(gradient, plan)
+    torch.testing.assert_close(gradient, of_entropic)
+    assert not torch.allclose(gradient, of_linear, rtol=0.1)
 
 
 def test_close_removes_the_hooks():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 
 import pytest
 import torch
@@ -74,6 +76,29 @@ def test_a_translation_costs_its_length(name, fitted):
         assert estimate.value == pytest.approx(2.5, rel=0.15)
     if name != "clip":
         assert estimate.dual == pytest.approx(2.5, rel=0.35 if name in ("sn", "ls") else 0.15)
+
+
+def test_a_fitted_solver_is_copied_and_pickled(name, fitted):
+    solver = fitted(name)
+    x = near(50, torch.Generator().manual_seed(1))
+    for twin in (copy.deepcopy(solver), pickle.loads(pickle.dumps(solver))):
+        assert torch.equal(twin.potential(x), solver.potential(x))
+        assert torch.equal(twin.gradient(x), solver.gradient(x))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_solver_is_fitted_whatever_the_mode(name, mode):
+    generator = torch.Generator().manual_seed(1)
+    x, y = shifted(64, generator), near(64, generator)
+    plain = small(name, 3).fit(x, y)
+    with mode():
+        x, y = x.clone(), y.clone()
+        solver = small(name, 3).fit(x, y)
+        gradient = solver.gradient(x)
+        value = solver.estimate(x, y).value
+    assert torch.equal(gradient, plain.gradient(x))
+    assert value == plain.estimate(x, y).value
+    assert small(name, 3).fit(lambda n, _: x[:n], lambda n, _: y[:n]).gradient(x).isfinite().all()
 
 
 def test_the_potential_and_its_gradient_agree(name, fitted):

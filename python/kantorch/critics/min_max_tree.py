@@ -28,12 +28,21 @@ def min_max(values: Tensor, temperature: float = 0.0) -> Tensor:
             expand distances still does not.
 
     Returns:
-        (..); at temperature 0 one of the k values.
+        (..); at temperature 0 one of the k values. NaN where one of them is NaN.
+
+    Raises:
+        ValueError: If there is no value, or the temperature is negative or not finite.
 
     >>> import torch
     >>> min_max(torch.tensor([1.0, 5.0, 2.0, 3.0]))  # min(max(1, 5), max(2, 3))
     tensor(3.)
     """
+    if not (math.isfinite(temperature) and temperature >= 0):
+        msg = f"temperature must be finite and >= 0, got {temperature!r}"
+        raise ValueError(msg)
+    if values.ndim == 0 or values.shape[-1] == 0:
+        msg = f"values must have shape (.., k), k >= 1, got {tuple(values.shape)}"
+        raise ValueError(msg)
     if temperature == 0:
         # Which value it is needs no graph: the gradient passes through one value, not the levels.
         with torch.no_grad():
@@ -64,8 +73,8 @@ def _arg_min_max(values: Tensor) -> Tensor:
     place = torch.zeros_like(values, dtype=torch.long)
     for level in reversed(levels):
         place = 2 * place
-        other = (level.gather(-1, place) != values).long()
-        place = (place + other).clamp(max=level.shape[-1] - 1)  # NaN is no child's value
+        one = level.gather(-1, place)
+        place = place + ((one != values) & ~one.isnan()).long()  # NaN differs from itself
     return place
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from kantorch.critics._check import require_at_least, require_widths
+from kantorch.critics._parametrized import picklable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def mlp(
         layer: nn.Module = nn.Linear(n, m)
         if spectral_steps is not None:
             steps = require_at_least("spectral_steps", spectral_steps, 1)
-            layer = parametrizations.spectral_norm(layer, n_power_iterations=steps)
+            layer = picklable(parametrizations.spectral_norm(layer, n_power_iterations=steps))
         layers += [layer, nn.ReLU()]
     layers.pop()
     if outputs is None:

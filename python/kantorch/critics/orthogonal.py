@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from kantorch._check import require_choice
+from kantorch.critics._parametrized import Layer, picklable
 
 OrthogonalMap = Literal["bjorck", "cayley", "householder", "matrix_exp"]
 
@@ -32,6 +33,8 @@ def bjorck(weight: Tensor, steps: int = 20) -> Tensor:
     >>> torch.allclose(w, torch.tensor([[0.6, 0.0, 0.8]]))
     True
     """
+    # At the size of 1, since products of other sizes may be 0 or infinite.
+    weight = weight / weight.detach().abs().amax((-2, -1), keepdim=True)
     absolute = weight.detach().abs()
     rows, columns = absolute.sum(-1).amax(-1), absolute.sum(-2).amax(-1)
     # The spectral norm is at most sqrt(|W|_1 |W|_inf).
@@ -88,9 +91,6 @@ def orthogonal_linear(
     return orthogonalise(layer, orthogonal_map)
 
 
-Layer = TypeVar("Layer", bound=nn.Module)
-
-
 def orthogonalise(layer: Layer, orthogonal_map: OrthogonalMap) -> Layer:
     """Keep the `weight` (n, m) or (B, n, m) of a layer orthogonal from here on.
 
@@ -102,4 +102,4 @@ def orthogonalise(layer: Layer, orthogonal_map: OrthogonalMap) -> Layer:
         parametrize.register_parametrization(layer, "weight", Bjorck())
     else:
         parametrizations.orthogonal(layer, "weight", orthogonal_map)
-    return layer
+    return picklable(layer)

@@ -28,8 +28,8 @@ def slopes(
     >>> slopes(lambda x: 3 * x[..., 0], torch.randn(4, 2))
     tensor([3., 3., 3., 3.])
     """
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()  # a copy, as tensors of inference take no graph
         (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=differentiable)
         norms: Tensor = torch.linalg.vector_norm(gradient, dim=-1)
         return norms

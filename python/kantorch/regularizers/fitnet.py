@@ -42,6 +42,9 @@ class FitNet(Regularizer):
         RuntimeError: From a call, if the student has not run since the last one, or ran without
             gradients.
 
+        TypeError: From a call, if the student has another dtype than the regressors or the teacher, as
+            after `student.double()`: move the regularizer along.
+
     Source:
         Romero et al.: FitNets: hints for thin deep nets, ICLR 2015, eq. 3, with a mean in place of
         half the sum.
@@ -113,7 +116,7 @@ class FitNet(Regularizer):
         ):
             assert theirs is not None
             channel_dim = layer.channels(ours)
-            regressed = regressor(ours.movedim(channel_dim, -1)).movedim(-1, 1)
+            regressed = self._regressed(layer, regressor, ours.movedim(channel_dim, -1))
             wanted = theirs.movedim(channel_dim, 1)
             distance = nn.functional.mse_loss(
                 _resized(regressed, wanted.shape[2:]), wanted.to(regressed.dtype)
@@ -123,6 +126,21 @@ class FitNet(Regularizer):
                 require_finite("teacher", layer.teacher_name, theirs)
             parts[layer.name] = layer.weight * distance
         return self._total(parts)
+
+    def _regressed(self, layer: Layer, regressor: nn.Module, features: Tensor) -> Tensor:
+        assert isinstance(regressor, nn.Linear)
+        try:
+            regressed: Tensor = regressor(features)
+        except RuntimeError as error:
+            own = regressor.weight.dtype
+            if features.dtype == own:
+                raise
+            msg = (
+                f"the regressors must have the dtype of the features: layer {layer.name!r} has "
+                f"{features.dtype}, and its regressor {own}: move the regularizer with the student"
+            )
+            raise TypeError(msg) from error
+        return regressed.movedim(-1, 1)
 
     def extra_repr(self) -> str:
         """Show the layers and the strength."""

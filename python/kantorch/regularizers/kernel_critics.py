@@ -60,7 +60,7 @@ class KernelCritics:
 
     def step(self, kernels: Mapping[str, Tensor], prior: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the steps for these kernels and return E_q f - E_p f of each layer in the last one."""
-        with torch.enable_grad():
+        with torch.inference_mode(mode=False), torch.enable_grad():
             drawn = [
                 self._drawn([(kernels[n].detach(), prior[n]) for n in names], self.steps)
                 for names in self._bank.groups

@@ -138,13 +138,20 @@ class KernelPrior:
         """Read a file that `save` wrote; no code in it is run.
 
         Raises:
-            ValueError: If the file holds something else.
+            ValueError: If the file is damaged or holds something else; it is named.
+            OSError: If it cannot be read.
         """
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if state["format"] != _FORMAT:
+                msg = f"its format is {state['format']!r}"
+                raise ValueError(msg)
+            return cls(state["samples"], kernel=state["kernel"])
+        except OSError:
+            raise
+        except Exception as error:  # whatever a damaged or hostile file makes torch raise
             msg = f"path must name a file that KernelPrior.save wrote, got {str(path)!r}"
-            raise ValueError(msg)
-        return cls(state["samples"], kernel=state["kernel"])
+            raise ValueError(msg) from error
 
     def __repr__(self) -> str:
         """Show the kernels of each layer by number and coordinates."""

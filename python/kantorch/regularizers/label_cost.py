@@ -49,7 +49,7 @@ def label_cost(
             disjoint quadruples of examples, whose time is linear in their number. It may be
             negative. "ot": transport between the examples of the classes, equally weighted, with
             squared Euclidean costs.
-        reg: For "ot", the strength of the entropy in the unit of the squared distances; what is
+        reg: For "ot" alone, the strength of the entropy in the unit of the squared distances; what is
             measured is then <P, C> of that plan. None: without entropy, exact.
         kernels: For "mkmmd": one combination of the 33 Gaussian kernels for the whole matrix
             ("shared"), so that its entries can be compared, or one for each pair of classes. It is
@@ -83,6 +83,9 @@ def label_cost(
     """
     require_choice("method", method, get_args(Method))
     require_choice("kernels", kernels, get_args(Kernels))
+    if method != "ot" and reg is not None:
+        msg = f"reg belongs to method 'ot', and method is {method!r}: drop one of them"
+        raise ValueError(msg)
     if normalize is not None:
         require_choice("normalize", normalize, get_args(Normalize))
     of_source = _classes("source", source, source_labels)

@@ -41,7 +41,11 @@ def transport_penalty(
     """Cost of moving the student's neurons onto the teacher's: <P, M> with a plan P of mass 1.
 
     Every neuron of the student weighs 1/d, every neuron of the teacher 1/d'. The gradient with
-    respect to M is P, for the optimal plan by the envelope theorem.
+    respect to M is P, as in the paper: the plan counts as a constant. That is the derivative of the
+    value for the fixed plans, and by the envelope theorem for the optimal one, so for "exact" and,
+    as far as it has converged, for "ipot". For "sinkhorn" it is not the derivative of the value that
+    is returned: the plan moves with M, too, and P is the derivative of the value with entropy,
+    <P, M> + reg KL(P | a x b), which <P, M> is a part of.
 
     Args:
         cost: Distances M (d, d') between neurons, float32 or float64.
@@ -125,6 +129,9 @@ class RepresentationTransport(Regularizer):
     characterised on the batch of all of them: squared distances are summed over the processes, so
     that the penalty and, as DistributedDataParallel averages gradients, a step of training are
     those of one process with the whole batch.
+
+    The gradient takes the plans as constants, see `transport_penalty`: with "sinkhorn" it is not the
+    derivative of the value that a call returns.
 
     Args:
         student: The network that is trained, or a `Watch` of it with a teacher.

@@ -158,7 +158,8 @@ class Watch(nn.Module):
             RuntimeError: If the student has not run since the last call, or its activations have no
                 graph although gradients are on now.
             ValueError: If the student ran last on other inputs.
-            TypeError: If a layer has no tensor; see `Layer`.
+            TypeError: If a layer has no tensor, see `Layer`, or student and teacher differ in dtype and
+                the teacher cannot take the student's inputs.
         """
         graph = torch.is_grad_enabled()
         called = self._student.called(inputs, dict(named or {}))
@@ -223,8 +224,19 @@ class Watch(nn.Module):
         reduced: AbstractContextManager[object] = nullcontext()
         if self.teacher_dtype is not None:
             reduced = torch.autocast(device.type, self.teacher_dtype)
-        with torch.no_grad(), reduced:
-            teacher(*inputs, **named)
+        try:
+            with torch.no_grad(), reduced:
+                teacher(*inputs, **named)
+        except RuntimeError as error:
+            ours, theirs = (_dtype(network) for network in (self.student, teacher))
+            if ours == theirs or isinstance(error, torch.OutOfMemoryError):
+                raise
+            msg = (
+                f"the teacher must take what the student takes, but the student is {ours} and the "
+                f"teacher {theirs}: move the regularizer with the student, as by .to({ours}), or "
+                "give teacher_transform"
+            )
+            raise TypeError(msg) from error
 
     def _set_teacher_mode(self) -> None:
         if self.teacher is None:
@@ -361,6 +373,12 @@ class _Watched:
         self._attach()
         if state["closed"]:
             self.close()
+
+
+def _dtype(network: nn.Module) -> torch.dtype | None:
+    """The dtype of its first floating parameter or buffer."""
+    state = itertools.chain(network.parameters(), network.buffers())
+    return next((value.dtype for value in state if value.is_floating_point()), None)
 
 
 def _remove(handles: Sequence[RemovableHandle]) -> None:

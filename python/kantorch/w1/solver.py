@@ -59,6 +59,7 @@ class Solver(abc.ABC):
             msg = f"{name} of solver {self.name!r} must be {rule}, got {getattr(self, name)!r}"
             raise ValueError(msg)
 
+    @torch.inference_mode(mode=False)
     def fit(
         self,
         p: Sampler | Tensor,
@@ -67,7 +68,7 @@ class Solver(abc.ABC):
         device: torch.device | str = "cpu",
         on_step: Callable[[int, Self], None] | None = None,
     ) -> Self:
-        """Learn the potential from fresh samples of both sides.
+        """Learn the potential from fresh samples of both sides, within `inference_mode` as well.
 
         Args:
             p: Sampler of P, or points (N, D) to draw from.
@@ -88,7 +89,9 @@ class Solver(abc.ABC):
         self._generator = torch.Generator(device).manual_seed(self.seed)
 
         def draw() -> tuple[Tensor, Tensor]:
-            return p(self.batch, self._generator), q(self.batch, self._generator)
+            x, y = p(self.batch, self._generator), q(self.batch, self._generator)
+            # No graph holds a tensor of inference.
+            return x.clone() if x.is_inference() else x, y.clone() if y.is_inference() else y
 
         x, y = draw()
         if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
@@ -122,6 +125,7 @@ class Solver(abc.ABC):
         with torch.no_grad():
             return self._potential(x)
 
+    @torch.inference_mode(mode=False)
     def gradient(self, x: Tensor) -> Tensor:
         """The gradient of f (n, D) at points (n, D), without a graph.
 
@@ -173,7 +177,7 @@ class Solver(abc.ABC):
         """The potential (n,), with a graph."""
 
     def _gradient(self, x: Tensor) -> Tensor:
-        x = x.detach().requires_grad_()
+        x = x.detach().clone().requires_grad_()  # a copy, as tensors of inference take no graph
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(self._potential(x).sum(), x)
         return gradient
