@@ -14,7 +14,6 @@ from kantorch.ops._backend import core
 from kantorch.ops._define import define
 from kantorch.ops._gradients import mass_gradients
 from kantorch.ops._layout import scalars
-from kantorch.ops._values import warn_unless_converged
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.scaling_potentials import scaling_potentials
 
@@ -52,7 +51,7 @@ def _kernel(
     if huge:
         _enlarge(out)
     gap = (out.value_linear - out.bound).abs()
-    warn_unless_converged("ipot", out.status, out.marginal_error, tol=tol, gap=gap)
+    scaling.finish("ipot", out, a.dtype, tol=tol, gap=gap)
     return out
 
 
