@@ -78,17 +78,17 @@ class OTResult(abc.ABC):
         g_j - C_ij) / reg)``. ipot: ``(beta / t) log U``, c-transformed at points without mass, where a
         Newton step stands for as many steps t as it brings the plan forward.
         """
-        return self._f.detach().to(self._cost.dtype, copy=True)
+        return self.potentials[0]
 
     @property
     def potential_b(self) -> Tensor:
         """(.., m) g; see `potential_a`."""
-        return self._g.detach().to(self._cost.dtype, copy=True)
+        return self.potentials[1]
 
     @property
     def potentials(self) -> tuple[Tensor, Tensor]:
         """(f, g), as `potentials_init` takes them."""
-        return self.potential_a, self.potential_b
+        return _in_range(self._f.detach(), self._g.detach(), self._cost.dtype)
 
     @property
     def lower_bound(self) -> Tensor:
@@ -431,8 +431,10 @@ class IpotResult(ScalingResult):
     def plus(self, constant: Tensor) -> Self:
         """The result of a cost that is larger by a constant (..)."""
         full = dataclasses.replace(self, _constant=constant.double().expand(self.status.shape))
-        value = self.value.double() + full._constant_value()
-        return dataclasses.replace(full, value=value.to(self.value.dtype))
+        value = (self.value.double() + full._constant_value()).to(self.value.dtype)
+        held = torch.isfinite(value.detach())
+        status = torch.where(held, self.status, int(Status.PRECISION_LIMIT))
+        return dataclasses.replace(full, value=value, status=status.to(self.status.dtype))
 
     def _constant_value(self, *, rounded: bool = False) -> Tensor | float:
         if self._constant is None:
@@ -452,15 +454,20 @@ class IpotResult(ScalingResult):
     @property
     def potential_a(self) -> Tensor:
         """(.., n) ``(beta / t) log U``, c-transformed at points without mass."""
-        f = self._scaling_potentials()[0]
-        if self._constant is not None:
-            f = f + self._constant[..., None]
-        return f.to(self._cost.dtype)
+        return self.potentials[0]
 
     @property
     def potential_b(self) -> Tensor:
         """(.., m) ``(beta / t) log V``, c-transformed at points without mass."""
-        return self._scaling_potentials()[1].to(self._cost.dtype)
+        return self.potentials[1]
+
+    @property
+    def potentials(self) -> tuple[Tensor, Tensor]:
+        """(f, g), as `potentials_init` takes them."""
+        f, g = self._scaling_potentials()
+        if self._constant is not None:
+            f = f + self._constant[..., None]
+        return _in_range(f, g, self._cost.dtype)
 
     def _reached(self, problem: int) -> str:
         gap = float(self.gap.reshape(-1)[problem])
@@ -485,6 +492,19 @@ class IpotResult(ScalingResult):
             self._eps.reshape(-1),
         )
         return self._lead(f), self._lead(g)
+
+
+def _in_range(f: Tensor, g: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Potentials in a dtype, finite: their free constant brings them into its range where that helps."""
+    top = torch.finfo(dtype).max
+    if f.dtype != dtype:
+        (low_f, high_f), (low_g, high_g) = ((p.amin(-1), p.amax(-1)) for p in (f, g))
+        beyond = torch.maximum(torch.maximum(-low_f, high_f), torch.maximum(-low_g, high_g)) > top
+        shift = (low_f / 4 + high_f / 4) - (low_g / 4 + high_g / 4)
+        shift = torch.where(beyond, shift, torch.zeros_like(shift))[..., None]
+        f, g = f - shift, g + shift
+    f, g = (p.clamp(-top, top).to(dtype) for p in (f, g))
+    return f, g
 
 
 def _kept(

@@ -69,9 +69,10 @@ struct Workspace {
 };
 
 // Costs and masses at the end of the range: the differences of larger costs and potentials may
-// overflow, and the exponentials of a plan of less mass, which are 1 / mass in size, are clamped.
+// overflow, and the exponentials of a plan of less or more mass, 1 / mass in size, are clamped.
 constexpr double largest_cost = 0x1p1020;
 constexpr double smallest_mass = 1e-278;
+constexpr double largest_mass = 1e300;
 constexpr Index most_steps_beyond = 1000;
 
 // Whether rounding keeps the error up: it has not improved for long, and is as small as what the
@@ -191,7 +192,8 @@ const double* Ipot<T, State>::start() noexcept {
 // Whether a plan of this error, or its bound, is not to be had any better in this range.
 template <class T, class State>
 bool Ipot<T, State>::beyond(double error) const noexcept {
-  return (largest_ > largest_cost || normal_.mass_b < smallest_mass) &&
+  return (largest_ > largest_cost || normal_.mass_b < smallest_mass ||
+          normal_.mass_b > largest_mass) &&
          (error <= problem_.tol || work_.state.steps() >= most_steps_beyond);
 }
 
@@ -323,7 +325,8 @@ bool Ipot<T, State>::run(const Cost& cost) noexcept {
     if (fixed_) return end(Status::fixed_iterations);
     if (worst <= problem_.tol) return end(Status::converged);
     if (made() >= max_iter) return end(Status::max_iterations);
-    if (progress.stalled(worst, work_.state.steps(), spread_ / normal_.eps))
+    if (progress.stalled(worst, work_.state.steps(), largest_ / normal_.eps) ||
+        beyond(result_.marginal_error[k_]))
       return end(Status::precision_limit);
     if (long_steps_left && static_cast<double>(made()) >= enough) {
       long_steps_left = false;

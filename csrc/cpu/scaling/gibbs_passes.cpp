@@ -115,13 +115,13 @@ bool GibbsPasses<T>::update_columns(const double* f, double* g) noexcept {
 
 template <class T>
 bool GibbsPasses<T>::measure(const double* f, const double* g, double* row, double* col,
-                             PlanSums* sums) noexcept {
+                             PlanSums* sums, double factor) noexcept {
   const auto& rows = gibbs_rows<T>();
   clear_sums();
   if (!for_cost_rows([&](Index i, Index block, const T* c) {
         RowSums row_sums{0, 0};
         if (a_[i] > 0) {
-          row_sums = rows.measure(c, g, b_, f[i], a_[i], rate_, cols_, block_sum(block));
+          row_sums = rows.measure(c, g, b_, f[i], factor * a_[i], rate_, cols_, block_sum(block));
         }
         row[i] = row_sums.mass;
         row_cost_[i] = row_sums.cost;

@@ -64,8 +64,9 @@ class GibbsPasses {
   // exponentials, and so that no exponent is above 0.
   bool bound_rows(double* f, const double* g) noexcept;
 
-  // Row and column sums of the plan, its mass and <P, C>.
-  bool measure(const double* f, const double* g, double* row, double* col, PlanSums* sums) noexcept;
+  // Row and column sums of `factor` <= 1 times the plan, its mass and <P, C>.
+  bool measure(const double* f, const double* g, double* row, double* col, PlanSums* sums,
+               double factor = 1) noexcept;
 
   // out_i = x_i sum_j E_ij y_j, and out_j = y_j sum_i x_i E_ij, where E_ij = exp(F_i + G_j - rate
   // C_ij). out_i may be where x_i is, and out_j where y_j is.

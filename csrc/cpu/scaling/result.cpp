@@ -59,20 +59,22 @@ bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, 
   }
   PlanSums sums;
   // What was rounded is what is measured; so mass_b is a factor and not a shift of f, which a large
-  // potential would swallow.
-  if (!passes.measure(f, g, row, col, &sums)) return false;
-  sums.mass *= problem.mass_b;
-  sums.cost *= problem.mass_b;
+  // potential would swallow. A small one comes first: the exponentials alone, 1 / mass_b in size, may
+  // take costs beyond the range.
+  const double first = std::min(problem.mass_b, 1.0), then = std::max(problem.mass_b, 1.0);
+  if (!passes.measure(f, g, row, col, &sums, first)) return false;
+  sums.mass *= then;
+  sums.cost *= then;
 
   double error = 0;
   for (Index i = 0; i < n; ++i) {
     f[i] += log_mass_b;
-    row[i] *= problem.mass_b;
+    row[i] *= then;
     error += std::abs(row[i] - problem.a[i]);
     row[i] *= mass;
   }
   for (Index j = 0; j < m; ++j) {
-    col[j] *= problem.mass_b;
+    col[j] *= then;
     error += std::abs(col[j] - problem.b[j]);
     col[j] *= mass;
   }

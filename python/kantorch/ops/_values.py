@@ -68,18 +68,23 @@ def warn_unless_converged(
     *,
     tol: float = 0.0,
     gap: Tensor | None = None,
+    beyond: Tensor | None = None,
 ) -> None:
     """One ConvergenceWarning for a batch in which a problem neither converged nor was told not to.
 
     A method that compares its `gap` with `tol`, too, gives both, so that the warning can tell which missed.
+    Where the value is `beyond` the range of the dtype, nothing else counts.
     """
     if status.numel() and int(status.max()) > Status.FIXED_ITERATIONS:
         failed = status > Status.FIXED_ITERATIONS
-        error = marginal_error[failed]
-        count = error.numel()
-        only_gap = error <= tol
+        count = int(failed.sum())
         missed = []
-        if gap is None or not bool(only_gap.all()):
+        if beyond is not None and bool(beyond.any()):
+            missed.append(f"{int(beyond.sum())} values are beyond the range of the dtype")
+            failed = failed & ~beyond
+        error = marginal_error[failed]
+        only_gap = error <= tol
+        if error.numel() and (gap is None or not bool(only_gap.all())):
             missed.append(f"largest marginal error {float(error.max()):.3g}")
         if gap is not None and bool(only_gap.any()):
             missed.append(

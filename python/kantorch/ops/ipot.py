@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kantorch.errors import Status
 from kantorch.ops import cost as costs
 from kantorch.ops import scaling
 from kantorch.ops._backend import core
 from kantorch.ops._define import define
 from kantorch.ops._gradients import mass_gradients
 from kantorch.ops._layout import scalars
-from kantorch.ops._values import warn_unless_converged
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.scaling_potentials import scaling_potentials
 
@@ -32,6 +32,11 @@ def _kernel(
     max_iter: int,
     threads: int,
 ) -> Any:
+    huge = cost is not None and _is_huge(cost)
+    if huge:
+        cost, beta, f_init, g_init = (
+            None if tensor is None else tensor * _SMALLER for tensor in (cost, beta, f_init, g_init)
+        )
     given = costs.cost_of(cost, x, y, metric)
     given.check()
     problem = given.problem(a, b, beta)
@@ -43,9 +48,34 @@ def _kernel(
     else:
         name, strength = "beta", scalars(beta, problem.batch)
     out = scaling.run(core.ipot, problem, strength, name, f_init, g_init, tol, max_iter, threads)
+    if huge:
+        _enlarge(out)
     gap = (out.value_linear - out.bound).abs()
-    warn_unless_converged("ipot", out.status, out.marginal_error, tol=tol, gap=gap)
+    scaling.finish("ipot", out, a.dtype, tol=tol, gap=gap)
     return out
+
+
+# Differences of costs and potentials stay in the range of float64, whose last factors of 2 are too close.
+_SMALLER = 2.0**-6
+
+
+def _is_huge(cost: Tensor) -> bool:
+    if cost.dtype != torch.float64 or cost.numel() == 0:
+        return False
+    low, high = (float(x) for x in torch.aminmax(cost.detach()))
+    largest = torch.finfo(cost.dtype).max
+    return largest * _SMALLER < max(-low, high) <= largest
+
+
+def _enlarge(out: scaling.ScalingOutputs) -> None:
+    """Take the outputs of a smaller problem back to its size: potentials that overflow end the precision."""
+    largest = torch.finfo(torch.float64).max
+    for field in (out.f, out.g, out.eps, out.value, out.value_linear, out.bound):
+        field.div_(_SMALLER)
+    beyond = (out.f.abs().amax(-1) > largest) | (out.g.abs().amax(-1) > largest)
+    out.status.masked_fill_(beyond, int(Status.PRECISION_LIMIT))
+    for potential in (out.f, out.g):
+        potential.clamp_(-largest, largest)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: scaling.ScalingOutputs) -> None:

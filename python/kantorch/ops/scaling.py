@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from kantorch.errors import Status
 from kantorch.ops._backend import Execution
 from kantorch.ops._layout import Problem, batch_of, start
-from kantorch.ops._values import check_potentials, check_values
+from kantorch.ops._values import check_potentials, check_values, warn_unless_converged
 from kantorch.ops.cost import cost_of
 
 
@@ -98,3 +99,17 @@ def run(
         f, g = start(f_init, g_init)
         kernel(problem, strength, f, g, tol, max_iter, out, execution)
     return out
+
+
+def finish(
+    method: str,
+    out: ScalingOutputs,
+    dtype: torch.dtype,
+    *,
+    tol: float = 0.0,
+    gap: Tensor | None = None,
+) -> None:
+    """Take back a success whose value the dtype cannot hold, as it is no answer, and warn of what failed."""
+    beyond = ~torch.isfinite(out.value.to(dtype))
+    out.status.masked_fill_(beyond, int(Status.PRECISION_LIMIT))
+    warn_unless_converged(method, out.status, out.marginal_error, tol=tol, gap=gap, beyond=beyond)

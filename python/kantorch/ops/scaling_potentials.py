@@ -34,7 +34,8 @@ def _kernel(
             g[k, ~columns] = slack.amin(0)
         every = torch.ones_like(columns)
         f[k, ~rows] = (given.part(k, ~rows, every).double() - g[k]).amin(-1)
-    return f, g
+    top = torch.finfo(f.dtype).max
+    return f.clamp(-top, top), g.clamp(-top, top)
 
 
 def _fake(

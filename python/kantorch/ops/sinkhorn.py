@@ -12,7 +12,6 @@ from kantorch.ops import scaling
 from kantorch.ops._backend import core
 from kantorch.ops._define import define
 from kantorch.ops._layout import scalars
-from kantorch.ops._values import warn_unless_converged
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.implicit import implicit
 
@@ -39,7 +38,7 @@ def _kernel(
     out = scaling.run(core.sinkhorn, problem, eps, "reg", f_init, g_init, tol, max_iter, threads)
     if entropy:
         out.value.add_(eps * (_negative_entropy(problem.a) + _negative_entropy(problem.b)))
-    warn_unless_converged("sinkhorn", out.status, out.marginal_error)
+    scaling.finish("sinkhorn", out, a.dtype)
     return out
 
 
