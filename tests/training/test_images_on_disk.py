@@ -95,13 +95,14 @@ def test_a_stopped_training_on_images_goes_on_to_the_same_numbers(
     assert numbers(tmp_path / "run") == numbers(finished[0])
 
 
-def test_a_data_set_that_has_changed_is_another_run(data, tmp_path):
+@pytest.mark.parametrize("name", ["more.png", "0.png"])
+def test_a_data_set_that_has_changed_is_another_run(tmp_path, name):
     from kantorch.training import RunError
 
     image_sets.folder(tmp_path / "images", parts=("train", "test"), count=6)
     own = settings(f"folder:{tmp_path / 'images'}", methods=("none",), grids={})
     run_transfer(own, tmp_path / "run")
-    image_sets.picture(tmp_path / "images" / "train" / "class2" / "more.png", 5)
+    image_sets.picture(tmp_path / "images" / "train" / "class2" / name, 5, (50, 50))
     with pytest.raises(RunError, match="data_sha256"):
         run_transfer(own, tmp_path / "run")
 
