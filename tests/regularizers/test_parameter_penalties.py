@@ -174,6 +174,13 @@ def test_l2sp_refuses_sharded_parameters_by_name(tmp_path):
         torch.distributed.destroy_process_group()
 
 
+def test_the_empty_name_is_the_whole_network():
+    network = perceptron()
+    regularizer = L2SP(network, head=("",), beta=0.4)
+    torch.testing.assert_close(regularizer(), L2(network, alpha=0.4)())
+    assert regularizer.encoder_term().item() == 0.0
+
+
 def test_l2sp_takes_any_new_head():
     network = perceptron()
     regularizer = L2SP(network, head=("head",))

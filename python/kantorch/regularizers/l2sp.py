@@ -92,7 +92,7 @@ class L2SP(Regularizer):
             _set_buffer(self.start, name, start[name].detach().clone().to(parameter.device))
 
     def _in_head(self, parameter: str) -> bool:
-        return any(parameter.startswith(f"{name}.") for name in self.head)
+        return any(not name or parameter.startswith(f"{name}.") for name in self.head)
 
     def encoder_term(self) -> Tensor:
         """Return ||w_enc - w0||^2, zero at the start."""
