@@ -205,3 +205,18 @@ def test_lines_of_any_size_are_proved(unit, rng):
     assert int(result.status) == Status.OPTIMAL
     u, v = ([Fraction(float(p)) for p in points[:, 0]] for points in (x, y))
     assert not faults(result, [[(p - q) ** 2 for q in v] for p in u], a, b)
+
+
+def test_potentials_beyond_float64_are_not_optimal(rng):
+    limits = 0
+    for _ in range(40):
+        cost = torch.from_numpy((rng.random((3, 4)) * 2 - 1) * 1.79e308)
+        result = solve(kantorch.solve, cost)
+        f, g = result.potentials
+        violation = float(((f / 4)[:, None] + g / 4 - cost / 4).max()) * 4
+        if int(result.status) == Status.OPTIMAL:
+            assert violation <= 1e296
+        else:
+            assert int(result.status) == Status.PRECISION_LIMIT
+            limits += 1
+    assert 0 < limits < 40

@@ -123,11 +123,15 @@ def _requires_grad(tensor: Tensor) -> bool:
 
 
 def require_number(name: str, value: Any) -> float:
-    """Check a real number."""
+    """Check a real number that float64 can hold, were it by an infinity."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         msg = f"{name} must be a number, got {type(value).__name__}"
         raise TypeError(msg)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        msg = f"{name} must be in the range of float64, and is beyond it"
+        raise ValueError(msg) from None
 
 
 def require_count(name: str, value: Any, largest: int) -> int:

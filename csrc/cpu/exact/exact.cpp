@@ -231,8 +231,9 @@ Outcome ExactSolver<T>::solve_one(const ExactProblem<T>& problem, Index k, const
   const MatrixView<T> cost = problem.cost[k];
   const Answer answer(result, k, cost.rows, cost.cols);
   const auto finish = [&](Status status) {
-    // A value is no answer if the caller's type cannot hold it.
-    if (status == Status::optimal && !std::isfinite(static_cast<T>(result.value[k])))
+    // A value is no answer if the caller's type cannot hold it, nor are potentials beyond float64.
+    if (status == Status::optimal &&
+        !(std::isfinite(static_cast<T>(result.value[k])) && holds_duals(instance, answer)))
       status = Status::precision_limit;
     result.status[k] = static_cast<std::int32_t>(status);
     return Outcome::done;

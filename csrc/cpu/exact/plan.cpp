@@ -236,6 +236,19 @@ bool write_duals(const Instance<T>& instance, Support& support, bool repair, con
 }
 
 template <class T>
+bool holds_duals(const Instance<T>& instance, const Answer& answer) noexcept {
+  constexpr double top = std::numeric_limits<double>::max();
+  const auto above = [](const double* x, Index size) {
+    return std::all_of(x, x + size, [](double value) { return value > -top; });
+  };
+  const auto below = [](const double* x, const std::vector<Node>& points) {
+    return std::all_of(points.begin(), points.end(), [x](Node i) { return x[i] < top; });
+  };
+  return above(answer.f, instance.cost.rows) && above(answer.g, instance.cost.cols) &&
+         below(answer.f, instance.rows) && below(answer.g, instance.cols);
+}
+
+template <class T>
 Gap write_plan(const Instance<T>& instance, const MatrixView<T>& cost, const Support& support,
                const double* a, const double* b, const Answer& answer) {
   const Index n = cost.rows;
@@ -312,6 +325,8 @@ bool write_empty(const Instance<T>& instance, const Cpu& exec, const Answer& ans
 template bool write_duals<float>(const Instance<float>&, Support&, bool, const Cpu&, const Answer&);
 template bool write_duals<double>(const Instance<double>&, Support&, bool, const Cpu&,
                                   const Answer&);
+template bool holds_duals<float>(const Instance<float>&, const Answer&) noexcept;
+template bool holds_duals<double>(const Instance<double>&, const Answer&) noexcept;
 template Gap write_plan<float>(const Instance<float>&, const MatrixView<float>&, const Support&,
                                const double*, const double*, const Answer&);
 template Gap write_plan<double>(const Instance<double>&, const MatrixView<double>&, const Support&,

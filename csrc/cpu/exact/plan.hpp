@@ -27,6 +27,11 @@ template <class T>
 bool write_duals(const Instance<T>& instance, Support& support, bool repair, const Cpu& exec,
                  const Answer& answer);
 
+// Whether no dual was cut at the end of the range, which would make it infeasible or, at a working
+// point, not optimal.
+template <class T>
+bool holds_duals(const Instance<T>& instance, const Answer& answer) noexcept;
+
 // What separates a plan from its duals, in working units and for a mass of 1.
 struct Gap {
   double slack;    // sum P (c - f - g) over the cells of the support

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +27,7 @@ def clip_weights(critic: nn.Module, bound: float) -> None:
     >>> bool(layer.weight.abs().max() <= 0.01)
     True
     """
-    if not (math.isfinite(bound) and bound > 0):
+    if not 0 < bound <= sys.float_info.max:
         msg = f"bound must be finite and > 0, got {bound!r}"
         raise ValueError(msg)
     for parameter in critic.parameters():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def require_strength(name: str, value: float) -> None:
     """Check that a regularization strength is finite and not negative."""
-    if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+    if not (isinstance(value, (int, float)) and 0 <= value <= sys.float_info.max):
         msg = f"{name} must be finite and >= 0, got {value!r}"
         raise ValueError(msg)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -69,7 +69,7 @@ class KnowledgeDistillation(Regularizer):
         teacher_mode: TeacherMode = "eval",
     ) -> None:
         super().__init__(alpha)
-        if not (math.isfinite(temperature) and temperature > 0):
+        if not 0 < temperature <= sys.float_info.max:
             msg = f"temperature must be finite and > 0, got {temperature!r}"
             raise ValueError(msg)
         if teacher is None and not isinstance(student, Watch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -110,7 +111,7 @@ class FilterWasserstein(Regularizer):
         if not (isinstance(critic_steps, int) and critic_steps >= 1):
             msg = f"critic_steps must be an integer >= 1, got {critic_steps!r}"
             raise ValueError(msg)
-        if not (math.isfinite(critic_rate) and critic_rate > 0):
+        if not 0 < critic_rate <= sys.float_info.max:
             msg = f"critic_rate must be finite and > 0, got {critic_rate!r}"
             raise ValueError(msg)
         self.kernel = prior.kernel

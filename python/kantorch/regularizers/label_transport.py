@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
+import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -80,7 +80,7 @@ class LabelTransport(Regularizer):
             msg = f"cost must have shape (source classes, target classes), got {tuple(cost.shape)}"
             raise ValueError(msg)
         require_finite("cost", cost)
-        if not (math.isfinite(reg) and reg > 0):
+        if not 0 < reg <= sys.float_info.max:
             msg = f"reg must be finite and > 0, got {reg!r}"
             raise ValueError(msg)
         self.register_buffer("cost", cost.detach().clone())

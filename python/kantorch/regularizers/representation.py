@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -359,10 +359,10 @@ class RepresentationTransport(Regularizer):
 def _weighted(layers: tuple[Layer, ...], weights: Sequence[float] | None) -> tuple[Layer, ...]:
     if weights is None:
         return layers
-    values = tuple(float(w) for w in weights)
-    if len(values) != len(layers) or not all(math.isfinite(w) and w >= 0 for w in values):
+    if len(weights) != len(layers) or not all(0 <= w <= sys.float_info.max for w in weights):
         msg = f"layer_weights must be {len(layers)} finite numbers >= 0, got {weights!r}"
         raise ValueError(msg)
     return tuple(
-        dataclasses.replace(layer, weight=w) for layer, w in zip(layers, values, strict=True)
+        dataclasses.replace(layer, weight=float(w))
+        for layer, w in zip(layers, weights, strict=True)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ class FunnelPair(Pair):
                 f"{tuple(centres.shape)} and {tuple(heights.shape)}"
             )
             raise ValueError(msg)
-        if not (math.isfinite(power) and power >= 1):
+        if not 1 <= power <= sys.float_info.max:
             msg = f"power must be finite and >= 1, got {power!r}"
             raise ValueError(msg)
         outside = (~(centres.abs() <= box)).nonzero()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,7 +48,7 @@ class NetworkPair(Pair):
     def __init__(
         self, network: nn.Module, dimension: int, *, reach: float = 2.0, share: float = 1.0
     ) -> None:
-        if not (math.isfinite(reach) and reach > 0):
+        if not 0 < reach <= sys.float_info.max:
             msg = f"reach must be finite and > 0, got {reach!r}"
             raise ValueError(msg)
         if not 0 < share <= 1:
