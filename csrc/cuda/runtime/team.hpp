@@ -22,17 +22,8 @@
 // (collective.hpp), so that it is tested on the host.
 #pragma once
 
+#include "common/host_device.hpp"
 #include "core/view.hpp"
-
-#ifdef __CUDACC__
-#define KANTORCH_DEVICE __device__ __forceinline__
-#define KANTORCH_BOTH __host__ __device__ inline
-#define KANTORCH_UNROLL _Pragma("unroll")  // so that arrays stay in registers
-#else
-#define KANTORCH_DEVICE inline
-#define KANTORCH_BOTH inline
-#define KANTORCH_UNROLL
-#endif
 
 namespace kantorch::cuda {
 
@@ -46,5 +37,12 @@ template <class T>
 KANTORCH_BOTH constexpr Index shared_bytes(Index count) {
   return padded(count * static_cast<Index>(sizeof(T)), shared_alignment);
 }
+
+// What a kernel is launched with.
+struct Grid {
+  Index blocks = 1;
+  int threads = warp_size;  // of a block, a multiple of warp_size
+  Index shared_bytes = 0;   // of a block
+};
 
 }  // namespace kantorch::cuda

@@ -278,6 +278,17 @@ void* HostTeam::take(Index padded_bytes, Index bytes) {
   return run_->take(*this, padded_bytes, bytes);
 }
 
+Schedule& host_schedule() {
+  static Schedule schedule = [] {
+    const char* const given = std::getenv("KANTORCH_EMULATION_ORDER");
+    const std::string order = given == nullptr ? "ascending" : given;
+    if (order == "ascending") return Schedule{Order::ascending};
+    if (order == "descending") return Schedule{Order::descending};
+    return Schedule{Order::random, std::stoull(order)};
+  }();
+  return schedule;
+}
+
 void run_on_host(const Grid& grid, const Schedule& schedule, LaneBody body, void* context) {
   HostRun(grid, schedule, body, context).run();
 }

@@ -31,11 +31,9 @@ struct Schedule {
   std::uint64_t seed = 0;
 };
 
-struct Grid {
-  Index blocks = 1;
-  int threads = warp_size;  // of a block, a multiple of warp_size
-  Index shared_bytes = 0;   // of a block
-};
+// That of launches that are not told any; first as the environment says, KANTORCH_EMULATION_ORDER = ascending,
+// descending, or the seed of a random one.
+Schedule& host_schedule();
 
 // A place in a kernel's source.
 struct Site {

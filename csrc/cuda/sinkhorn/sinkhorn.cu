@@ -1,0 +1,71 @@
+#include "core/sinkhorn.hpp"
+
+#include <algorithm>
+
+#include "cuda/runtime/launch.hpp"
+#include "cuda/sinkhorn/kernel.hpp"
+
+namespace kantorch {
+namespace cuda {
+namespace {
+
+// Tiles hold 32 to 128 registers of a kernel's numbers a lane.
+template <class T>
+struct Tiles;
+template <>
+struct Tiles<float> {
+  using Small = Tile<1, 8, 4, 8>;    // 32 x 32
+  using Medium = Tile<2, 8, 4, 16>;  // 64 x 64
+  using Large = Tile<4, 8, 4, 32>;   // 128 x 128
+};
+template <>
+struct Tiles<double> {
+  using Small = Tile<1, 8, 4, 8>;
+  using Medium = Tile<2, 8, 4, 16>;
+  using Large = Tile<4, 8, 4, 16>;  // 128 x 64
+};
+
+template <class Shape, class T>
+bool fits(const CostBatch<T>& cost) {
+  return cost.rows <= Shape::rows && cost.cols <= Shape::cols;
+}
+
+template <class T>
+bool is_on_chip(const CostBatch<T>& cost) {
+  return fits<typename Tiles<T>::Medium>(cost) || fits<typename Tiles<T>::Large>(cost);
+}
+
+}  // namespace
+}  // namespace cuda
+
+template <class T>
+Index sinkhorn_workspace(const SinkhornProblem<T>& problem, const Cuda&) {
+  const CostBatch<T>& cost = problem.cost;
+  if (cuda::is_on_chip(cost)) return 0;
+  return cost.batch * cuda::vector_count(cost.rows, cost.cols) * static_cast<Index>(sizeof(double));
+}
+
+template <class T>
+void sinkhorn(const SinkhornProblem<T>& problem, const ScalingResult& result, void* workspace,
+              const Cuda& exec) {
+  using Tiles = cuda::Tiles<T>;
+  const CostBatch<T>& cost = problem.cost;
+  if (cuda::fits<typename Tiles::Small>(cost)) {
+    cuda::launch(exec, cost.batch, cuda::OnChipSinkhorn<T, typename Tiles::Small>{problem, result});
+  } else if (cuda::fits<typename Tiles::Medium>(cost)) {
+    cuda::launch(exec, cost.batch,
+                 cuda::OnChipSinkhorn<T, typename Tiles::Medium>{problem, result});
+  } else if (cuda::fits<typename Tiles::Large>(cost)) {
+    cuda::launch(exec, cost.batch, cuda::OnChipSinkhorn<T, typename Tiles::Large>{problem, result});
+  } else {
+    cuda::launch(exec, cost.batch,
+                 cuda::StreamedSinkhorn<T>{problem, result, static_cast<double*>(workspace)});
+  }
+}
+
+template Index sinkhorn_workspace(const SinkhornProblem<float>&, const Cuda&);
+template Index sinkhorn_workspace(const SinkhornProblem<double>&, const Cuda&);
+template void sinkhorn(const SinkhornProblem<float>&, const ScalingResult&, void*, const Cuda&);
+template void sinkhorn(const SinkhornProblem<double>&, const ScalingResult&, void*, const Cuda&);
+
+}  // namespace kantorch
