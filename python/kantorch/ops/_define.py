@@ -51,7 +51,7 @@ def define(
 
     Args:
         schema: "name(Tensor cost, ...) -> ..."; without what it returns, if `outputs` tells that.
-        kernel: the CPU implementation; allocates its outputs afresh.
+        kernel: the implementation on every device; allocates its outputs afresh.
         fake: the same shapes and dtypes without values.
         own_dims: see `OwnDims`, one entry an argument, None for what is no tensor.
         double: arguments that are float64 here and in the dtype that is computed in elsewhere.
@@ -126,7 +126,7 @@ def _of_named(
 
 
 def _plain(args: tuple[Any, ...]) -> bool:
-    """Whether nobody but the CPU kernel has anything to do with a call: no gradient, mode or subclass."""
+    """Whether nobody but the kernel has anything to do with a call: no gradient, mode or subclass."""
     if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
         return False
     if torch._C._get_tracing_state() is not None:
