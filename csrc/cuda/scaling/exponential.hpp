@@ -26,7 +26,7 @@ KANTORCH_DEVICE T exponential(Team& team, double x) {
   } else {
     constexpr double log2_e = 1.4426950408889634;
     const double y = x * log2_e;
-    if (!(y > -126)) return 0;
+    if (y <= -126) return 0;  // not for NaN, which it hands on
     const double whole = rint(fmin(y, 127.0));
     return team.exp2(static_cast<float>(y - whole)) * power_of_two(static_cast<int>(whole));
   }
