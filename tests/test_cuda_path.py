@@ -89,3 +89,17 @@ def test_the_current_stream_is_used_and_bits_repeat(where):
         got = kantorch.solve(moved, reg=0.05).value
         torch.cuda.current_stream().synchronize()
     assert torch.equal(got, want)
+
+
+@anywhere
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cityblock", "chebyshev"])
+def test_gradients_in_points_are_those_through_the_cost(where, metric):
+    draw = torch.Generator().manual_seed(2)
+    x, y = (torch.rand(2, size, 35, generator=draw, dtype=torch.float64) for size in (9, 37))
+    x, y = (points.to(where).requires_grad_() for points in (x, y))
+    got = torch.autograd.grad(
+        kantorch.solve_sample(x, y, reg=0.3, metric=metric, tol=1e-12).value.sum(), (x, y)
+    )
+    cost = kantorch.costs.cost_matrix(x, y, metric=metric)
+    want = torch.autograd.grad(kantorch.solve(cost, reg=0.3, tol=1e-12).value.sum(), (x, y))
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 # What a lane may hold; more would not compile, and fewer warps would then hide each other's waits.
 MOST_REGISTERS = 232
-KERNELS = ("OnChipSinkhorn", "StreamedSinkhorn", "Gibbs", "DualBound")
+KERNELS = ("OnChipSinkhorn", "StreamedSinkhorn", "Gibbs", "DualBound", "PointGradient")
 
 
 def tool(name: str) -> str:
