@@ -65,6 +65,12 @@ def test_what_is_not_there_yet_is_told_by_name(where):
         kantorch.solve(torch.rand(3, 4, device=where))
 
 
+@anywhere
+def test_a_launch_is_bounded(where):
+    with pytest.raises(ValueError, match="max_iter must be at most 262144 on CUDA with tol = 0"):
+        kantorch.solve(torch.rand(3, 4, device=where), reg=0.1, tol=0.0, max_iter=2**30)
+
+
 @on_gpu
 def test_a_first_call_can_be_captured(where):
     code = """

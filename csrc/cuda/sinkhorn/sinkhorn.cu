@@ -1,6 +1,8 @@
 #include "core/sinkhorn.hpp"
 
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 
 #include "cuda/runtime/launch.hpp"
 #include "cuda/sinkhorn/kernel.hpp"
@@ -35,6 +37,19 @@ bool is_on_chip(const CostBatch<T>& cost) {
   return fits<typename Tiles<T>::Medium>(cost) || fits<typename Tiles<T>::Large>(cost);
 }
 
+// A launch cannot be interrupted: on chip, so many iterations take some tenths of a second.
+constexpr Index most_iterations = Index{1} << 18;
+
+// With a tolerance, what is left out shows as max_iterations.
+template <class T>
+SinkhornProblem<T> bounded(SinkhornProblem<T> problem) {
+  if (problem.max_iter > most_iterations && !(problem.tol > 0))
+    throw std::invalid_argument("max_iter must be at most " + std::to_string(most_iterations) +
+                                " on CUDA with tol = 0, got " + std::to_string(problem.max_iter));
+  problem.max_iter = std::min(problem.max_iter, most_iterations);
+  return problem;
+}
+
 }  // namespace
 }  // namespace cuda
 
@@ -46,9 +61,10 @@ Index sinkhorn_workspace(const SinkhornProblem<T>& problem, const Cuda&) {
 }
 
 template <class T>
-void sinkhorn(const SinkhornProblem<T>& problem, const ScalingResult& result, void* workspace,
+void sinkhorn(const SinkhornProblem<T>& given, const ScalingResult& result, void* workspace,
               const Cuda& exec) {
   using Tiles = cuda::Tiles<T>;
+  const SinkhornProblem<T> problem = cuda::bounded(given);
   const CostBatch<T>& cost = problem.cost;
   if (cuda::fits<typename Tiles::Small>(cost)) {
     cuda::launch(exec, cost.batch, cuda::OnChipSinkhorn<T, typename Tiles::Small>{problem, result});
