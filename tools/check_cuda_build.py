@@ -14,8 +14,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-# What a lane may hold; more would not compile, and fewer warps would then hide each other's waits.
-MOST_REGISTERS = 232
+# What a lane may hold: the largest blocks, of 256 lanes, then fit into the 65536 registers of a multiprocessor.
+MOST_REGISTERS = 240
 KERNELS = ("OnChipSinkhorn", "StreamedSinkhorn", "Gibbs", "DualBound", "PointGradient")
 
 
