@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 import kantorch
+from kantorch.ops._backend import EMULATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,19 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("kantorch")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Skips, and shows, what CUDA does otherwise if it is emulated, and what runs into an op that it lacks."""
+    if EMULATED and item.get_closest_marker("cpu"):
+        pytest.skip("CUDA does otherwise")
+    try:
+        return (yield)
+    except NotImplementedError as error:
+        if "has no CUDA kernel yet" in str(error):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(params=["exact", "sinkhorn", "ipot"])

@@ -68,7 +68,9 @@ def included(path: Path) -> set[str]:
 
 
 def sources(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix in {".cpp", ".hpp", ".cu"})
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix in {".cpp", ".hpp", ".cu", ".cuh"}
+    )
     assert found
     return found
 
@@ -82,13 +84,19 @@ def test_imports_point_down(path):
         assert path == PACKAGE / "ops" / "_backend.py"
 
 
-@pytest.mark.parametrize("folder", ["core", "cpu"])
+@pytest.mark.parametrize("folder", ["core", "cpu", "cuda"])
 def test_kernels_know_neither_torch_nor_python(folder):
+    devices = {"cpu", "cuda"} - {folder}
     for path in sources(CSRC / folder):
         for name in included(path):
             assert not re.match(r"(torch|ATen|c10|pybind11|bindings)/|Python\.h", name), path
-            if folder == "core":
-                assert not name.startswith("cpu/"), path
+            assert name.partition("/")[0] not in devices, path
+
+
+def test_inline_ptx_is_in_one_file():
+    """What the tests on the host cannot run."""
+    found = [p for p in sources(CSRC / "cuda") if re.search(r"\basm\b", p.read_text("utf-8"))]
+    assert found == [CSRC / "cuda" / "runtime" / "team_device.cuh"]
 
 
 def test_folders_of_two_solvers_are_apart():

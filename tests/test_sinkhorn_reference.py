@@ -119,6 +119,7 @@ HARD = {
 }
 
 
+@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("name", HARD)
 @pytest.mark.parametrize("relative", [1e-1, 1e-2, 1e-3])
 def test_tolerance_is_reached_on_slow_problems(name, relative, rng):
@@ -129,6 +130,7 @@ def test_tolerance_is_reached_on_slow_problems(name, relative, rng):
     assert result.status == kantorch.Status.CONVERGED
 
 
+@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("name", HARD)
 def test_float32_converges_or_tells_at_tiny_reg(name, rng):
     problem = HARD[name](rng).to(torch.float32)

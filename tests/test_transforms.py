@@ -161,6 +161,7 @@ def test_batched_upstream_gradients(method, rng):
     torch.testing.assert_close(got, jacrev(lambda c: value(method)(c, a, b))(cost.detach()))
 
 
+@pytest.mark.cpu
 def test_bad_values_raise_inside_vmap(method):
     cost = torch.rand(3, 4, 5)
     cost[1, 2, 3] = float("nan")

@@ -54,7 +54,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
 
   m.attr("__version__") = KANTORCH_VERSION;
   m.attr("compiler") = compiler();
-  m.attr("has_cuda") = false;
   m.def("simd_level", [] { return kantorch::cpu::level_name(kantorch::cpu::level()); });
   m.def("set_simd_level", set_simd_level, py::arg("level"));
 

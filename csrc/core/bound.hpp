@@ -25,4 +25,11 @@ template <class T>
 [[nodiscard]] Outcome dual_bound(const BoundProblem<T>& problem, double* bound, void* workspace,
                                  const Cpu& exec) noexcept;
 
+// On a GPU; NaN where a potential is not finite.
+template <class T>
+Index dual_bound_workspace(const BoundProblem<T>& problem, const Cuda& exec);
+
+template <class T>
+void dual_bound(const BoundProblem<T>& problem, double* bound, void* workspace, const Cuda& exec);
+
 }  // namespace kantorch

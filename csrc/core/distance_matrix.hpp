@@ -15,4 +15,7 @@ template <class T>
 [[nodiscard]] Outcome distance_matrix(const CostBatch<T>& cost, T* out, void* workspace,
                                       const Cpu& exec) noexcept;
 
+template <class T>
+void distance_matrix(const CostBatch<T>& cost, T* out, const Cuda& exec);
+
 }  // namespace kantorch

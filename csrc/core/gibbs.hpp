@@ -28,4 +28,7 @@ template <class T>
 [[nodiscard]] Outcome gibbs(const GibbsProblem<T>& problem, T* plan, void* workspace,
                             const Cpu& exec) noexcept;
 
+template <class T>
+void gibbs(const GibbsProblem<T>& problem, T* plan, const Cuda& exec);
+
 }  // namespace kantorch

@@ -27,4 +27,7 @@ template <class T>
 [[nodiscard]] Outcome point_gradient(const PointGradientProblem<T>& problem, T* out,
                                      void* workspace, const Cpu& exec) noexcept;
 
+template <class T>
+void point_gradient(const PointGradientProblem<T>& problem, T* out, const Cuda& exec);
+
 }  // namespace kantorch

@@ -32,4 +32,13 @@ template <class T>
 [[nodiscard]] Outcome sinkhorn(const SinkhornProblem<T>& problem, const ScalingResult& result,
                                void* workspace, const Cpu& exec) noexcept;
 
+// The same on a GPU. Values are checked there: a problem with bad ones ends as bad_input, all its numbers NaN. Without
+// Newton's method, so a problem may end with max_iterations that the CPU solves.
+template <class T>
+Index sinkhorn_workspace(const SinkhornProblem<T>& problem, const Cuda& exec);
+
+template <class T>
+void sinkhorn(const SinkhornProblem<T>& problem, const ScalingResult& result, void* workspace,
+              const Cuda& exec);
+
 }  // namespace kantorch

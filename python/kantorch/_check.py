@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kantorch import ops
+
 
 class Costs(Protocol):
     """What the checks know of a cost: a tensor, or points that stand for one."""
@@ -52,8 +54,8 @@ def require_floating(name: str, tensor: Any) -> None:
     if not tensor.dtype.is_floating_point or tensor.dtype.itemsize < 2:
         msg = f"{name} must be float64, float32, float16 or bfloat16, got {tensor.dtype}"
         raise TypeError(msg)
-    if not (tensor.is_cpu or tensor.is_meta):
-        msg = f"{name} must be on the cpu, got {tensor.device}: kantorch has no kernels for it"
+    if not (tensor.is_cpu or tensor.is_meta) and (why := ops.why_not_on(tensor.device)):
+        msg = f"{name} must be on the cpu, got {tensor.device}: {why}"
         raise ValueError(msg)
 
 

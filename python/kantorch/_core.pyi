@@ -11,7 +11,6 @@ from kantorch.ops.scaling import ScalingOutputs
 
 __version__: str
 compiler: str
-has_cuda: bool
 
 class _Finding(TypedDict):
     fault: str

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "common/relaxation.hpp"
 #include "cpu/scaling/bound.hpp"
-#include "cpu/sinkhorn/relaxation.hpp"
 
 namespace kantorch::cpu {
 namespace {

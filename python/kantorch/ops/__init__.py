@@ -5,12 +5,14 @@ Ops take a problem as it comes, cost (n, m) or (B, n, m) or the points that it i
 float32 cannot hold the exponent of a plan at small regularisation.
 """
 
+from kantorch.ops._backend import why_no_cuda as why_no_cuda
 from kantorch.ops.bound import dual_bound as dual_bound
 from kantorch.ops.build import compiler as compiler
 from kantorch.ops.build import core_version as core_version
 from kantorch.ops.build import has_cuda as has_cuda
 from kantorch.ops.build import set_simd_level as set_simd_level
 from kantorch.ops.build import simd_level as simd_level
+from kantorch.ops.build import why_not_on as why_not_on
 from kantorch.ops.cost import Cost as Cost
 from kantorch.ops.cost import Points as Points
 from kantorch.ops.cost import Stored as Stored

@@ -51,9 +51,9 @@ def define(
 
     Args:
         schema: "name(Tensor cost, ...) -> ..."; without what it returns, if `outputs` tells that.
-        kernel: the CPU implementation; allocates its outputs afresh. Those of a type with a `status`
-            may be without a batch dimension where no argument has one: so they are called from here, to
-            save views, while the op gives them one.
+        kernel: the implementation on every device; allocates its outputs afresh. Those of a type with a
+            `status` may be without a batch dimension where no argument has one: so they are called from
+            here, to save views, while the op gives them one.
         fake: the same shapes and dtypes without values.
         own_dims: see `OwnDims`, one entry an argument, None for what is no tensor.
         double: arguments that are float64 here and in the dtype that is computed in elsewhere.
@@ -139,7 +139,7 @@ def _of_named(
 
 
 def _plain(args: tuple[Any, ...]) -> bool:
-    """Whether nobody but the CPU kernel has anything to do with a call: no gradient, mode or subclass."""
+    """Whether nobody but the kernel has anything to do with a call: no gradient, mode or subclass."""
     if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
         return False
     if torch._C._get_tracing_state() is not None:

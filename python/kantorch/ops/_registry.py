@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kantorch.ops._backend import DISPATCH_KEY
+from kantorch.ops._backend import DISPATCH_KEYS
 
 Rule = Callable[..., Any]
 
@@ -59,7 +59,8 @@ def register(
 def _define(library: Any, name: str, rules: dict[str, Any]) -> None:
     qualified = f"kantorch::{name}"
     library.define(rules["schema"])
-    library.impl(name, lambda *args: rules["kernel"](*args), DISPATCH_KEY)
+    for key in DISPATCH_KEYS:
+        library.impl(name, lambda *args: rules["kernel"](*args), key)
     torch.library.register_fake(qualified, lambda *args: rules["fake"](*args), lib=library)
     torch.library.register_vmap(qualified, lambda *args: rules["vmap"](*args), lib=library)
     if "backward" in rules:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kantorch.errors import ConvergenceWarning, Status
-from kantorch.ops._backend import Execution, core
+from kantorch.ops._backend import Execution, core, on_cuda
 from kantorch.ops._layout import Problem
 
 
@@ -25,6 +25,8 @@ def check_values(
         strength: reg or beta, (B,) float64, contiguous.
         name: what the user calls `strength`.
     """
+    if on_cuda(execution.device):  # whose solvers look themselves, and answer BAD_INPUT
+        return
     found = core.check(problem, strength, execution)
     if found is None:
         return
@@ -53,7 +55,7 @@ def check_values(
 def check_potentials(f_init: Tensor | None, g_init: Tensor | None) -> None:
     """Raise a ValueError that names the first potential that is not finite."""
     for name, potential in (("f", f_init), ("g", g_init)):
-        if potential is None or bool(torch.isfinite(potential).all()):
+        if potential is None or on_cuda(potential.device) or bool(torch.isfinite(potential).all()):
             continue
         where = torch.nonzero(~torch.isfinite(potential))[0].tolist()
         value = potential[tuple(where)].item()
@@ -75,7 +77,11 @@ def warn_unless_converged(
     A method that compares its `gap` with `tol`, too, gives both, so that the warning can tell which missed.
     Where the value is `beyond` the range of the dtype, nothing else counts.
     """
-    if status.numel() and int(status.max()) > Status.FIXED_ITERATIONS:
+    if (
+        not on_cuda(status.device)
+        and status.numel()
+        and int(status.max()) > Status.FIXED_ITERATIONS
+    ):
         failed = status > Status.FIXED_ITERATIONS
         count = int(failed.sum())
         missed = []

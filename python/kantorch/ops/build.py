@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from kantorch.ops._backend import core
+import importlib.util
+
+import torch
+
+from kantorch.ops._backend import core, why_no_cuda
 
 
 def core_version() -> str:
@@ -17,7 +21,12 @@ def compiler() -> str:
 
 def has_cuda() -> bool:
     """Whether CUDA kernels were built."""
-    return core.has_cuda
+    return importlib.util.find_spec("kantorch._cuda") is not None
+
+
+def why_not_on(device: torch.device) -> str:
+    """Why nothing can be computed on a device that is not the CPU; empty if it can."""
+    return why_no_cuda() if device.type == "cuda" else "kantorch has no kernels for it"
 
 
 def simd_level() -> str:

@@ -1,0 +1,30 @@
+#include "bindings/cuda/call.hpp"
+#include "core/point_gradient.hpp"
+
+namespace kantorch::bindings {
+
+void register_cuda_point_gradient(py::module_& m) {
+  m.def(
+      "point_gradient",
+      [](const Problem& problem, const Tensor& f, const Tensor& g, const Tensor& eps,
+         const Tensor& gradient, const CudaExecution& execution) {
+        problem.dispatch([&](auto tag) {
+          using T = typename decltype(tag)::Scalar;
+          PointGradientProblem<T> gradient_problem;
+          gradient_problem.cost = problem.cost<T>();
+          gradient_problem.f = vector_batch<double>(f);
+          gradient_problem.g = vector_batch<double>(g);
+          gradient_problem.a = problem.a<T>();
+          gradient_problem.b = problem.b<T>();
+          gradient_problem.eps = eps.data<const double>();
+          T* const to = gradient.data<T>();
+          const Cuda stream = execution.stream();
+          const py::gil_scoped_release release;
+          point_gradient(gradient_problem, to, stream);
+        });
+      },
+      py::arg("problem"), py::arg("f"), py::arg("g"), py::arg("eps"), py::arg("gradient"),
+      py::arg("execution"));
+}
+
+}  // namespace kantorch::bindings

@@ -1,0 +1,178 @@
+// Passes of a block over the cost of its problem that stay in the log domain: safe for any cost, eps and weights.
+//
+// As on the CPU, potentials F, G are in units of eps and the weights have mass 1: P_ij = a_i b_j exp(F_i + G_j - rate
+// C_ij). A warp takes a row, its lanes side by side in it; a lane takes a column. Sums are added up in double.
+#pragma once
+
+#include <limits>
+
+#include "cuda/runtime/block_reduce.hpp"
+#include "cuda/scaling/cost_at.hpp"
+#include "cuda/scaling/exponential.hpp"
+
+namespace kantorch::cuda {
+
+struct PlanSums {
+  double mass;
+  double cost;
+};
+
+constexpr double largest_potential = 1e300;
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+KANTORCH_DEVICE double clamp(double x) {
+  return fmin(fmax(x, -largest_potential), largest_potential);
+}
+
+template <class Team, class T>
+class GibbsPasses {
+ public:
+  // The vectors are the block's: a, f of n and b, g of m numbers.
+  KANTORCH_DEVICE GibbsPasses(Team& team_, BlockReduce<Team>& reduce_, const CostOf<T>& cost_,
+                              Index n_, Index m_, double* a_, double* b_, double* f_, double* g_)
+      : team(team_), reduce(reduce_), cost(cost_), n(n_), m(m_), a(a_), b(b_), f(f_), g(g_) {}
+
+  KANTORCH_DEVICE double scaled(Index i, Index j) const {
+    return clamp(rate * static_cast<double>(cost(i, j)));
+  }
+
+  // F_i = -log sum_j b_j exp(G_j - rate C_ij), changed `omega` times as much.
+  KANTORCH_DEVICE void update_rows(double omega = 1) {
+    error_ = 0;
+    for (Index i = team.warp(); i < n; i += team.warps()) {
+      double top = -infinity;
+      for (Index j = team.lane(); j < m; j += warp_size)
+        if (b[j] > 0) top = fmax(top, g[j] - scaled(i, j));
+      top = reduce_lanes(team, top, Max{});
+      double sum = 0;
+      for (Index j = team.lane(); j < m; j += warp_size)
+        if (b[j] > 0) sum += b[j] * exponential<T>(team, g[j] - scaled(i, j) - top);
+      sum = reduce_lanes(team, sum, Sum{});
+      if (team.lane() == 0) update(a[i], f[i], -(top + log(sum)), omega);
+    }
+    team.sync();
+  }
+
+  // G_j = -log sum_i a_i exp(F_i - rate C_ij). Returns the largest change; `error` is the L1 error of the marginals of
+  // the plan before the iteration, columns after the row update.
+  KANTORCH_DEVICE double update_columns(double omega, double* error) {
+    double moved = 0;
+    for (Index j = team.rank(); j < m; j += team.size()) {
+      double top = -infinity;
+      for (Index i = 0; i < n; ++i)
+        if (a[i] > 0) top = fmax(top, f[i] - scaled(i, j));
+      double sum = 0;
+      for (Index i = 0; i < n; ++i)
+        if (a[i] > 0) sum += a[i] * exponential<T>(team, f[i] - scaled(i, j) - top);
+      moved = fmax(moved, update(b[j], g[j], -(top + log(sum)), omega));
+    }
+    team.sync();
+    *error = reduce(error_, Sum{});
+    return reduce(moved, Max{});
+  }
+
+  // The limit of update_rows for small eps, F_i = min_j rate C_ij - G_j over b_j > 0: no exponent is above 0 then.
+  KANTORCH_DEVICE void bound_rows() {
+    for (Index i = team.warp(); i < n; i += team.warps()) {
+      double low = infinity;
+      for (Index j = team.lane(); j < m; j += warp_size)
+        if (b[j] > 0) low = fmin(low, scaled(i, j) - g[j]);
+      low = reduce_lanes(team, low, Min{});
+      if (team.lane() == 0) f[i] = clamp(low);
+    }
+    team.sync();
+  }
+
+  // Potentials in other units.
+  KANTORCH_DEVICE void rescale(double by) {
+    for (Index i = team.rank(); i < n; i += team.size()) f[i] *= by;
+    for (Index j = team.rank(); j < m; j += team.size()) g[j] *= by;
+    team.sync();
+  }
+
+  // Row and column sums of the plan, its mass and <P, C>.
+  KANTORCH_DEVICE PlanSums measure(double* row, double* col) {
+    double mass = 0, paid = 0;
+    for (Index i = team.warp(); i < n; i += team.warps()) {
+      double sum = 0, price = 0;
+      if (a[i] > 0) {
+        for (Index j = team.lane(); j < m; j += warp_size) {
+          if (!(b[j] > 0)) continue;
+          const T c = cost(i, j);
+          const double p = b[j] * entry(i, j);
+          sum += p;
+          price += p * static_cast<double>(c);
+        }
+      }
+      sum = a[i] * reduce_lanes(team, sum, Sum{});
+      if (team.lane() == 0) {
+        row[i] = sum;
+        mass += sum;
+      }
+      paid += a[i] * price;
+    }
+    for (Index j = team.rank(); j < m; j += team.size()) {
+      double sum = 0;
+      if (b[j] > 0) {
+        for (Index i = 0; i < n; ++i)
+          if (a[i] > 0) sum += a[i] * entry(i, j);
+      }
+      col[j] = b[j] * sum;
+    }
+    const double all = reduce(mass, Sum{});
+    return {all, reduce(paid, Sum{})};
+  }
+
+  // exp(F_i + G_j - rate C_ij)
+  KANTORCH_DEVICE double entry(Index i, Index j) const {
+    return static_cast<double>(exponential<T>(team, f[i] - scaled(i, j) + g[j]));
+  }
+
+  // The smallest and the largest cost over pairs of points with mass; 0 and 0 if there are none.
+  KANTORCH_DEVICE void cost_range(double* low, double* high) {
+    double least = infinity, most = -infinity;
+    for (Index i = team.warp(); i < n; i += team.warps()) {
+      if (!(a[i] > 0)) continue;
+      for (Index j = team.lane(); j < m; j += warp_size) {
+        if (!(b[j] > 0)) continue;
+        const double c = static_cast<double>(cost(i, j));
+        least = fmin(least, c);
+        most = fmax(most, c);
+      }
+    }
+    *low = reduce(least, Min{});
+    *high = reduce(most, Max{});
+    if (*low > *high) *low = *high = 0;
+  }
+
+  KANTORCH_DEVICE bool costs_are_finite() {
+    bool bad = false;
+    for (Index i = team.warp(); i < n; i += team.warps())
+      for (Index j = team.lane(); j < m; j += warp_size)
+        bad |= !std::isfinite(static_cast<double>(cost(i, j)));
+    return !reduce.any(bad);
+  }
+
+  Team& team;
+  BlockReduce<Team>& reduce;
+  const CostOf<T> cost;
+  const Index n, m;
+  double* const a;
+  double* const b;
+  double* const f;
+  double* const g;
+  double rate = 1;
+
+ private:
+  // exp of a potential's change is the sum of its row or column before, relative to the weight. Returns |change|.
+  KANTORCH_DEVICE double update(double weight, double& potential, double plain, double omega) {
+    const double change = omega * (clamp(plain) - potential), before = potential;
+    potential = omega == 1 ? clamp(plain) : clamp(potential + change);
+    if (weight > 0) error_ += weight * fabs(expm1((before - potential) / omega));
+    return fabs(potential - before);
+  }
+
+  double error_ = 0;  // of this lane
+};
+
+}  // namespace kantorch::cuda

@@ -1,0 +1,143 @@
+// A problem's weights, scaled to mass 1, and whether its values may be computed with.
+#pragma once
+
+#include "core/scaling.hpp"
+#include "core/status.hpp"
+#include "cuda/scaling/gibbs_passes.hpp"
+
+namespace kantorch::cuda {
+
+// As on the CPU: b is rescaled to a's mass if they differ by no more.
+constexpr double mass_tolerance = 1e-5;
+// The smallest normal number has a finite reciprocal; smaller strengths are taken for it.
+constexpr double smallest_eps = std::numeric_limits<double>::min();
+
+struct Masses {
+  double a;  // as given
+  double b;
+  bool good;
+};
+
+// Writes weights / mass; a vector without mass is copied.
+template <class Team, class T>
+KANTORCH_DEVICE double normalise(Team& team, BlockReduce<Team>& reduce, const T* weights,
+                                 Index size, double* out, bool* bad) {
+  double mass = 0;
+  for (Index i = team.rank(); i < size; i += team.size()) {
+    const double weight = static_cast<double>(weights[i]);
+    *bad |= !(weight >= 0 && weight < infinity);
+    mass += weight;
+  }
+  mass = reduce(mass, Sum{});
+  const double divisor = mass > 0 ? mass : 1;
+  for (Index i = team.rank(); i < size; i += team.size())
+    out[i] = static_cast<double>(weights[i]) / divisor;
+  return mass;
+}
+
+template <class Team, class T>
+KANTORCH_DEVICE Masses read_weights(GibbsPasses<Team, T>& passes, const T* a, const T* b) {
+  bool bad = false;
+  Masses masses{};
+  masses.a = normalise(passes.team, passes.reduce, a, passes.n, passes.a, &bad);
+  masses.b = normalise(passes.team, passes.reduce, b, passes.m, passes.b, &bad);
+  bad |= !(masses.a < infinity && masses.b < infinity);
+  bad |= fabs(masses.a - masses.b) > mass_tolerance * fmax(masses.a, masses.b);
+  masses.good = !passes.reduce.any(bad);
+  return masses;
+}
+
+KANTORCH_DEVICE double to_units(double x, double rate) { return clamp(x * rate); }
+
+KANTORCH_DEVICE double finite(double x) {
+  constexpr double top = std::numeric_limits<double>::max();
+  return fmin(fmax(x, -top), top);
+}
+
+// Fills problem k's numbers with one, NaN where input is bad and 0 where there is no mass.
+template <class Team, class T>
+KANTORCH_DEVICE void write_all(GibbsPasses<Team, T>& passes, double number, double eps, Index k,
+                               const ScalingResult& result) {
+  for (Index i = passes.team.rank(); i < passes.n; i += passes.team.size())
+    result.f[k * passes.n + i] = result.row_sum[k * passes.n + i] = number;
+  for (Index j = passes.team.rank(); j < passes.m; j += passes.team.size())
+    result.g[k * passes.m + j] = result.col_sum[k * passes.m + j] = number;
+  if (passes.team.rank() == 0) {
+    result.eps[k] = eps;
+    result.value[k] = result.value_linear[k] = result.marginal_error[k] = number;
+    result.bound[k] = number;
+  }
+}
+
+// From potentials in units of eps to the result of problem k but for n_iter and status, all measured on the potentials
+// as they are returned. F and G of the passes are rounded as those are. Returns the marginal error.
+template <class Team, class T>
+KANTORCH_DEVICE double write_result(GibbsPasses<Team, T>& passes, const Masses& masses, double eps,
+                                    Index k, const ScalingResult& result) {
+  Team& team = passes.team;
+  const Index n = passes.n, m = passes.m;
+  double* const f_out = result.f + k * n;
+  double* const g_out = result.g + k * m;
+  double* const row = result.row_sum + k * n;
+  double* const col = result.col_sum + k * m;
+  const double unit = fmax(eps, smallest_eps);
+
+  // P_ij = mass (a_i / mass) (b_j / mass_b) exp(F_i + G_j - rate C_ij), and the sums of f and g agree over the points
+  // with mass: others may have potentials, of padding say, beside which theirs vanish.
+  const double log_mass_b = log(masses.b);
+  double excess = 0, points = 0;
+  for (Index i = team.rank(); i < n; i += team.size()) {
+    if (!(passes.a[i] > 0)) continue;
+    excess -= passes.f[i] - log_mass_b;
+    ++points;
+  }
+  for (Index j = team.rank(); j < m; j += team.size()) {
+    if (!(passes.b[j] > 0)) continue;
+    excess += passes.g[j];
+    ++points;
+  }
+  excess = passes.reduce(excess, Sum{});
+  const double shift = excess / passes.reduce(points, Sum{});
+  double dual = 0;  // <a, F> + <b, G>
+  for (Index i = team.rank(); i < n; i += team.size()) {
+    f_out[i] = finite((passes.f[i] - log_mass_b + shift) * unit);
+    passes.f[i] = to_units(f_out[i], passes.rate);
+    dual += passes.a[i] * passes.f[i];
+  }
+  for (Index j = team.rank(); j < m; j += team.size()) {
+    g_out[j] = finite((passes.g[j] - shift) * unit);
+    passes.g[j] = to_units(g_out[j], passes.rate);
+    dual += passes.b[j] * passes.g[j];
+  }
+  dual = passes.reduce(dual, Sum{});
+  team.sync();
+
+  PlanSums sums = passes.measure(row, col);
+  sums.mass *= masses.b;
+  sums.cost *= masses.b;
+  team.sync();
+  double error = 0;
+  for (Index i = team.rank(); i < n; i += team.size()) {
+    const double sum = row[i] * masses.b;
+    error += fabs(sum - passes.a[i]);
+    row[i] = sum * masses.a;
+    passes.f[i] += log_mass_b;
+  }
+  for (Index j = team.rank(); j < m; j += team.size()) {
+    const double sum = col[j] * masses.b;
+    error += fabs(sum - passes.b[j]);
+    col[j] = sum * masses.a;
+  }
+  error = passes.reduce(error, Sum{});
+  if (team.rank() == 0) {
+    result.eps[k] = eps;
+    result.marginal_error[k] = error;
+    result.bound[k] = -infinity;
+    result.value_linear[k] = masses.a * sums.cost;
+    result.value[k] = masses.a * (unit * (dual - (sums.mass - 1)));
+  }
+  team.sync();
+  return error;
+}
+
+}  // namespace kantorch::cuda

@@ -1,0 +1,100 @@
+// Sinkhorn, one problem a block.
+#pragma once
+
+#include "core/sinkhorn.hpp"
+#include "cuda/sinkhorn/convergence.hpp"
+#include "cuda/sinkhorn/log_form.hpp"
+#include "cuda/sinkhorn/scaling_form.hpp"
+
+namespace kantorch::cuda {
+
+// The vectors a, b, f, g of a problem.
+KANTORCH_BOTH constexpr Index vector_count(Index n, Index m) { return 2 * (n + m); }
+
+// With the problem in `vectors`, and Form::bytes() of shared memory left for the form.
+template <class Form, class Team, class T>
+KANTORCH_DEVICE void solve(Team& team, const SinkhornProblem<T>& problem, Index k, double* vectors,
+                           const ScalingResult& result) {
+  const Index n = problem.cost.rows, m = problem.cost.cols;
+  BlockReduce<Team> reduce(team);
+  GibbsPasses<Team, T> passes(team, reduce, CostOf<T>(problem.cost, k), n, m, vectors, vectors + n,
+                              vectors + n + m, vectors + 2 * n + m);
+  Form form(passes);
+  const double eps = problem.eps[k];
+  const double* const start = problem.g_init[k];
+  passes.rate = 1 / fmax(eps, smallest_eps);
+
+  const Masses masses = read_weights(passes, problem.a[k], problem.b[k]);
+  bool bad = !masses.good || !(eps > 0 && eps < infinity);
+  for (Index i = team.rank(); i < n; i += team.size()) {
+    passes.f[i] = 0;
+    if (start != nullptr) bad |= !std::isfinite(problem.f_init[k][i]);
+  }
+  for (Index j = team.rank(); j < m; j += team.size()) {
+    passes.g[j] = start == nullptr ? 0 : to_units(start[j], passes.rate);
+    if (start != nullptr) bad |= !std::isfinite(start[j]);
+  }
+  bad |= !passes.costs_are_finite();
+  bad = reduce.any(bad);
+  team.sync();  // the vectors are there
+
+  Status status = problem.tol > 0 ? Status::converged : Status::fixed_iterations;
+  Index n_iter = problem.tol > 0 ? 0 : problem.max_iter;
+  if (bad) {
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    status = Status::bad_input;
+    n_iter = 0;
+    write_all(passes, nan, nan, k, result);
+  } else if (!(masses.a > 0 && masses.b > 0)) {
+    write_all(passes, 0, eps, k, result);
+  } else {
+    SinkhornConvergence<Team, T, Form> convergence(passes, form, masses, eps);
+    status = convergence.solve(start != nullptr, problem.tol, problem.max_iter, k, result, &n_iter);
+  }
+  if (team.rank() == 0) {
+    result.n_iter[k] = n_iter;
+    result.status[k] = static_cast<std::int32_t>(status);
+  }
+}
+
+// For problems that fit into Shape.
+template <class T, class Shape>
+struct OnChipSinkhorn {
+  static constexpr int threads = Shape::threads;
+
+  SinkhornProblem<T> problem;
+  ScalingResult result;
+
+  template <class Team>
+  KANTORCH_DEVICE void operator()(Team& team) const {
+    auto* const vectors = team.template shared<double>(vector_count(Shape::rows, Shape::cols));
+    solve<ScalingForm<Team, T, Shape>>(team, problem, team.block(), vectors, result);
+  }
+  template <class Team>
+  static constexpr Index bytes() {
+    return shared_bytes<double>(vector_count(Shape::rows, Shape::cols)) +
+           BlockReduce<Team>::bytes() + ScalingForm<Team, T, Shape>::bytes();
+  }
+};
+
+// For problems of any size. `vectors` has room for those of all problems.
+template <class T>
+struct StreamedSinkhorn {
+  static constexpr int threads = 256;
+
+  SinkhornProblem<T> problem;
+  ScalingResult result;
+  double* vectors;
+
+  template <class Team>
+  KANTORCH_DEVICE void operator()(Team& team) const {
+    const Index count = vector_count(problem.cost.rows, problem.cost.cols);
+    solve<LogForm<Team, T>>(team, problem, team.block(), vectors + team.block() * count, result);
+  }
+  template <class Team>
+  static constexpr Index bytes() {
+    return BlockReduce<Team>::bytes() + LogForm<Team, T>::bytes();
+  }
+};
+
+}  // namespace kantorch::cuda

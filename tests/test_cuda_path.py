@@ -1,0 +1,111 @@
+"""What CUDA does otherwise than the CPU: on a GPU, or emulated (KANTORCH_EMULATION=1 and a build that has it)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import kantorch
+import oracle
+from kantorch.ops import _backend
+
+EMULATED = _backend.EMULATED and not _backend.why_no_cuda()
+ON_GPU = pytest.param(
+    "cuda",
+    marks=[
+        pytest.mark.cuda,
+        pytest.mark.skipif(
+            EMULATED or not kantorch.show_config()["cuda_available"],
+            reason="no CUDA device, or no CUDA kernels in this build",
+        ),
+    ],
+)
+ON_HOST = pytest.param(
+    "cpu", marks=pytest.mark.skipif(not EMULATED, reason="CUDA kernels are not emulated")
+)
+on_gpu = pytest.mark.parametrize("where", [ON_GPU])
+anywhere = pytest.mark.parametrize("where", [ON_GPU, ON_HOST])
+
+
+@anywhere
+@pytest.mark.parametrize("shape", [(3, 4), (20, 31), (66, 9), (2, 130)], ids=str)
+def test_fixed_iterations_are_the_plain_ones(where, shape, dtype, rng):
+    cost = torch.from_numpy(rng.uniform(size=shape)).to(dtype)
+    result = kantorch.solve(cost.to(where), reg=0.1, max_iter=5, tol=0.0)
+    a, b = (torch.full((size,), 1 / size, dtype=torch.float64).numpy() for size in shape)
+    want = oracle.sinkhorn(cost.double().numpy(), a, b, 0.1, 5)
+    tolerance = 1e-12 if dtype == torch.float64 else 2e-6
+    torch.testing.assert_close(
+        result.plan.double().cpu(), torch.from_numpy(want.plan), rtol=10 * tolerance, atol=tolerance
+    )
+    assert int(result.status) == kantorch.Status.FIXED_ITERATIONS
+
+
+@anywhere
+def test_a_bad_problem_ends_alone_and_nothing_raises(where):
+    cost = torch.rand(3, 5, 6, generator=torch.Generator().manual_seed(1))
+    cost[1, 2, 3] = torch.nan
+    result = kantorch.solve(cost.to(where), reg=0.1)
+    assert result.status.tolist() == [1, kantorch.Status.BAD_INPUT, 1]
+    assert result.value.isnan().tolist() == [False, True, False]
+    assert bool(result.plan[1].isnan().any())
+    assert not bool(result.plan[[0, 2]].isnan().any())
+    with pytest.raises(kantorch.ConvergenceError):
+        result.check()
+
+
+@anywhere
+def test_what_is_not_there_yet_is_told_by_name(where):
+    with pytest.raises(
+        NotImplementedError, match=r"kantorch::exact has no CUDA kernel yet: move .* cpu"
+    ):
+        kantorch.solve(torch.rand(3, 4, device=where))
+
+
+@anywhere
+def test_a_launch_is_bounded(where):
+    with pytest.raises(ValueError, match="max_iter must be at most 262144 on CUDA with tol = 0"):
+        kantorch.solve(torch.rand(3, 4, device=where), reg=0.1, tol=0.0, max_iter=2**30)
+
+
+@on_gpu
+def test_a_first_call_can_be_captured(where):
+    code = """
+import torch, kantorch
+cost = torch.rand(4, 20, 20, device="cuda")
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
+    value = kantorch.solve(cost, reg=0.1, max_iter=20, tol=0.0).value
+cost.copy_(torch.rand(4, 20, 20))
+graph.replay()
+torch.testing.assert_close(value, kantorch.solve(cost, reg=0.1, max_iter=20, tol=0.0).value, rtol=0, atol=0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@on_gpu
+def test_the_current_stream_is_used_and_bits_repeat(where):
+    cost = torch.rand(64, 40, 40, device=where)
+    want = kantorch.solve(cost, reg=0.05).value
+    with torch.cuda.stream(torch.cuda.Stream()):
+        moved = cost * 1
+        got = kantorch.solve(moved, reg=0.05).value
+        torch.cuda.current_stream().synchronize()
+    assert torch.equal(got, want)
+
+
+@anywhere
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cityblock", "chebyshev"])
+def test_gradients_in_points_are_those_through_the_cost(where, metric):
+    draw = torch.Generator().manual_seed(2)
+    x, y = (torch.rand(2, size, 35, generator=draw, dtype=torch.float64) for size in (9, 37))
+    x, y = (points.to(where).requires_grad_() for points in (x, y))
+    got = torch.autograd.grad(
+        kantorch.solve_sample(x, y, reg=0.3, metric=metric, tol=1e-12).value.sum(), (x, y)
+    )
+    cost = kantorch.costs.cost_matrix(x, y, metric=metric)
+    want = torch.autograd.grad(kantorch.solve(cost, reg=0.3, tol=1e-12).value.sum(), (x, y))
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
