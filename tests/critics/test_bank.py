@@ -101,8 +101,12 @@ def test_what_a_submodule_does_counts_and_training_mode_does_not():
     critics["b"][1] = torch.nn.Tanh()
     critics["c"].eval()
     assert CriticBank(critics).groups == (("a", "c"), ("b",))
+    critics["d"] = mlp(2, (4, 4))
+    critics["e"] = mlp(2, (4, 4))
+    critics["e"][3] = critics["e"][1]  # the same module twice
+    assert CriticBank(critics).groups == (("a", "c"), ("b",), ("d", "e"))
     critics["c"][0].register_forward_hook(lambda module, inputs, output: 2 * output)
-    assert CriticBank(critics).groups == (("a",), ("b",), ("c",))
+    assert CriticBank(critics).groups == (("a",), ("b",), ("c",), ("d", "e"))
 
 
 def test_evaluation_and_training_mode_reach_the_critics():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -173,16 +173,20 @@ def _differ_in_values_alone(one: nn.Module, other: nn.Module) -> bool:
     """Whether two critics are one function of their parameters and buffers."""
     return _layout(one) == _layout(other) and all(
         _same(_settings(m), _settings(n))
-        for m, n in zip(one.modules(), other.modules(), strict=True)
+        for (_, m), (_, n) in zip(_places(one), _places(other), strict=True)
     )
+
+
+def _places(critic: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every place of a module, more than one where it is shared."""
+    yield from critic.named_modules(remove_duplicate=False)
 
 
 def _layout(critic: nn.Module) -> object:
     """The modules and their classes, and the tensors that are stacked."""
     # A parametrization gives each module a class of its own.
     modules = [
-        (name, parametrize.type_before_parametrizations(module))
-        for name, module in critic.named_modules(remove_duplicate=False)
+        (name, parametrize.type_before_parametrizations(module)) for name, module in _places(critic)
     ]
     tensors = [
         (name, value.shape, value.dtype, value.device, value.requires_grad)
