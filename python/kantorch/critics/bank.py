@@ -179,7 +179,7 @@ def _differ_in_values_alone(one: nn.Module, other: nn.Module) -> bool:
 
 def _places(critic: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Every place of a module, more than one where it is shared."""
-    return critic.named_modules(remove_duplicate=False)
+    yield from critic.named_modules(remove_duplicate=False)
 
 
 def _layout(critic: nn.Module) -> object:
