@@ -26,8 +26,8 @@ Schur<T>::Schur(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, double* 
       weighted_(arena.take<double>(std::max(n, m))) {}
 
 template <class T>
-bool Schur<T>::factor(const Potentials& at, const double* row, const double* col,
-                      double ground, double apart) noexcept {
+bool Schur<T>::factor(const Potentials& at, const double* row, const double* col, double ground,
+                      double apart) noexcept {
   at_ = at;
   row_ = row;
   col_ = col;

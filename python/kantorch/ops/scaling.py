@@ -110,6 +110,6 @@ def finish(
     gap: Tensor | None = None,
 ) -> None:
     """Take back a success whose value the dtype cannot hold, as it is no answer, and warn of what failed."""
-    beyond = ~torch.isfinite(out.value.to(dtype))
+    beyond = ~torch.isfinite(out.value.to(dtype)) & (out.status != int(Status.BAD_INPUT))
     out.status.masked_fill_(beyond, int(Status.PRECISION_LIMIT))
     warn_unless_converged(method, out.status, out.marginal_error, tol=tol, gap=gap, beyond=beyond)
