@@ -281,7 +281,7 @@ class Points(Cost):
             if not self._may_be_far():
                 return None
             self.check()
-        constant = Stored(self.detach().matrix()).constant_part()
+        constant = Stored(self.detach().solved_matrix()).constant_part()
         assert constant is not None
         return constant
 
@@ -301,7 +301,7 @@ class Points(Cost):
 
     @override
     def less(self, constant: Tensor) -> Stored:
-        return Stored(self.matrix()).less(constant)
+        return Stored(self.solved_matrix()).less(constant)
 
     @override
     def matrix_and_pullback(self, batch: int) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
