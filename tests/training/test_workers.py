@@ -72,6 +72,11 @@ def wait_until(condition):
         time.sleep(0.05)
 
 
+def listen():
+    """Hear Ctrl-C, which what a shell starts in the background inherits as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc")  # noqa: PTH110
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_outlives_its_study(finished, tmp_path, number):
@@ -80,7 +85,9 @@ def test_no_worker_outlives_its_study(finished, tmp_path, number):
     settings.write_text(yaml.safe_dump(tiny().to_mapping()))
     arguments = [str(settings), "--output", str(folder), "--workers", "2", "--no-progress"]
     study = subprocess.Popen(
-        [sys.executable, "-m", "kantorch.cli", "transfer", *arguments], stderr=subprocess.PIPE
+        [sys.executable, "-m", "kantorch.cli", "transfer", *arguments],
+        stderr=subprocess.PIPE,
+        preexec_fn=listen,
     )
     try:
         wait_until(lambda: list(folder.glob("trials/target/*")))
