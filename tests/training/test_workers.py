@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from kantorch.training import ConfigError, RunError
-from scripts import HANGS
+from scripts import HANGS, LISTEN
 from training.tiny import run_transfer, tiny
 
 NUMBERS = ("metrics.csv", "results.csv", "differences.csv", "test.json")
@@ -72,9 +72,7 @@ def wait_until(condition):
         time.sleep(0.05)
 
 
-def listen():
-    """Hear Ctrl-C, which what a shell starts in the background inherits as ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+COMMAND = LISTEN + "import sys; from kantorch.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc")  # noqa: PTH110
@@ -85,9 +83,7 @@ def test_no_worker_outlives_its_study(finished, tmp_path, number):
     settings.write_text(yaml.safe_dump(tiny().to_mapping()))
     arguments = [str(settings), "--output", str(folder), "--workers", "2", "--no-progress"]
     study = subprocess.Popen(
-        [sys.executable, "-m", "kantorch.cli", "transfer", *arguments],
-        stderr=subprocess.PIPE,
-        preexec_fn=listen,
+        [sys.executable, "-c", COMMAND, "transfer", *arguments], stderr=subprocess.PIPE
     )
     try:
         wait_until(lambda: list(folder.glob("trials/target/*")))
