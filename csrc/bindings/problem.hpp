@@ -2,8 +2,12 @@
 #pragma once
 
 #include "bindings/dispatch.hpp"
+#include "core/bound.hpp"
 #include "core/exact.hpp"
+#include "core/gibbs.hpp"
+#include "core/point_gradient.hpp"
 #include "core/scaling.hpp"
+#include "core/sinkhorn.hpp"
 #include "core/view.hpp"
 
 namespace kantorch::bindings {
@@ -94,6 +98,61 @@ inline ScalingResult scaling_result(const py::object& to) {
   result.n_iter = field<std::int64_t>(to, "n_iter");
   result.status = field<std::int32_t>(to, "status");
   return result;
+}
+
+// Problems of the core, for the bindings of every device.
+template <class T>
+SinkhornProblem<T> sinkhorn_problem(const Problem& problem, const Tensor& strength,
+                                    const py::object& f_init, const py::object& g_init, double tol,
+                                    Index max_iter) {
+  SinkhornProblem<T> made;
+  made.cost = problem.cost<T>();
+  made.a = problem.a<T>();
+  made.b = problem.b<T>();
+  made.eps = strength.data<const double>();
+  made.f_init = vector_batch<double>(f_init);
+  made.g_init = vector_batch<double>(g_init);
+  made.tol = tol;
+  made.max_iter = max_iter;
+  return made;
+}
+
+// The factors x and y are the problem's a and b.
+template <class T>
+GibbsProblem<T> gibbs_problem(const Problem& problem, const Tensor& f, const Tensor& g,
+                              const Tensor& eps) {
+  GibbsProblem<T> made;
+  made.cost = problem.cost<T>();
+  made.f = vector_batch<double>(f);
+  made.g = vector_batch<double>(g);
+  made.x = problem.a<T>();
+  made.y = problem.b<T>();
+  made.eps = eps.data<const double>();
+  return made;
+}
+
+template <class T>
+PointGradientProblem<T> point_gradient_problem(const Problem& problem, const Tensor& f,
+                                               const Tensor& g, const Tensor& eps) {
+  PointGradientProblem<T> made;
+  made.cost = problem.cost<T>();
+  made.f = vector_batch<double>(f);
+  made.g = vector_batch<double>(g);
+  made.a = problem.a<T>();
+  made.b = problem.b<T>();
+  made.eps = eps.data<const double>();
+  return made;
+}
+
+template <class T>
+BoundProblem<T> bound_problem(const Problem& problem, const Tensor& f, const Tensor& g) {
+  BoundProblem<T> made;
+  made.cost = problem.cost<T>();
+  made.f = vector_batch<double>(f);
+  made.g = vector_batch<double>(g);
+  made.a = problem.a<T>();
+  made.b = problem.b<T>();
+  return made;
 }
 
 }  // namespace kantorch::bindings

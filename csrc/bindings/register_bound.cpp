@@ -11,17 +11,10 @@ void register_bound(py::module_& m) {
          const Execution& execution) {
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          BoundProblem<T> bound_problem;
-          bound_problem.cost = problem.cost<T>();
-          bound_problem.f = vector_batch<double>(f);
-          bound_problem.g = vector_batch<double>(g);
-          bound_problem.a = problem.a<T>();
-          bound_problem.b = problem.b<T>();
+          const auto made = bound_problem<T>(problem, f, g);
           double* const to = bound.data<double>();
-          call(execution, dual_bound_workspace(bound_problem, execution.threads()),
-               [&](void* scratch, const Cpu& exec) {
-                 return dual_bound(bound_problem, to, scratch, exec);
-               });
+          call(execution, dual_bound_workspace(made, execution.threads()),
+               [&](void* scratch, const Cpu& exec) { return dual_bound(made, to, scratch, exec); });
         });
       },
       py::arg("problem"), py::arg("f"), py::arg("g"), py::arg("bound"), py::arg("execution"));

@@ -4,7 +4,6 @@
 
 namespace kantorch::bindings {
 
-// The factors x and y are the problem's a and b.
 void register_gibbs(py::module_& m) {
   m.def(
       "gibbs",
@@ -12,18 +11,10 @@ void register_gibbs(py::module_& m) {
          const Tensor& plan, const Execution& execution) {
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          GibbsProblem<T> gibbs_problem;
-          gibbs_problem.cost = problem.cost<T>();
-          gibbs_problem.f = vector_batch<double>(f);
-          gibbs_problem.g = vector_batch<double>(g);
-          gibbs_problem.x = problem.a<T>();
-          gibbs_problem.y = problem.b<T>();
-          gibbs_problem.eps = eps.data<const double>();
+          const auto made = gibbs_problem<T>(problem, f, g, eps);
           T* const to = plan.data<T>();
-          call(execution, gibbs_workspace(gibbs_problem, execution.threads()),
-               [&](void* scratch, const Cpu& exec) {
-                 return gibbs(gibbs_problem, to, scratch, exec);
-               });
+          call(execution, gibbs_workspace(made, execution.threads()),
+               [&](void* scratch, const Cpu& exec) { return gibbs(made, to, scratch, exec); });
         });
       },
       py::arg("problem"), py::arg("f"), py::arg("g"), py::arg("eps"), py::arg("plan"),

@@ -11,17 +11,11 @@ void register_point_gradient(py::module_& m) {
          const Tensor& gradient, const Execution& execution) {
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          PointGradientProblem<T> gradient_problem;
-          gradient_problem.cost = problem.cost<T>();
-          gradient_problem.f = vector_batch<double>(f);
-          gradient_problem.g = vector_batch<double>(g);
-          gradient_problem.a = problem.a<T>();
-          gradient_problem.b = problem.b<T>();
-          gradient_problem.eps = eps.data<const double>();
+          const auto made = point_gradient_problem<T>(problem, f, g, eps);
           T* const to = gradient.data<T>();
-          call(execution, point_gradient_workspace(gradient_problem, execution.threads()),
+          call(execution, point_gradient_workspace(made, execution.threads()),
                [&](void* scratch, const Cpu& exec) {
-                 return point_gradient(gradient_problem, to, scratch, exec);
+                 return point_gradient(made, to, scratch, exec);
                });
         });
       },

@@ -13,18 +13,10 @@ void register_sinkhorn(py::module_& m) {
         const ScalingResult result = scaling_result(outputs);
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          SinkhornProblem<T> sinkhorn_problem;
-          sinkhorn_problem.cost = problem.cost<T>();
-          sinkhorn_problem.a = problem.a<T>();
-          sinkhorn_problem.b = problem.b<T>();
-          sinkhorn_problem.eps = strength.data<const double>();
-          sinkhorn_problem.f_init = vector_batch<double>(f_init);
-          sinkhorn_problem.g_init = vector_batch<double>(g_init);
-          sinkhorn_problem.tol = tol;
-          sinkhorn_problem.max_iter = max_iter;
-          call(execution, sinkhorn_workspace(sinkhorn_problem, execution.threads()),
+          const auto made = sinkhorn_problem<T>(problem, strength, f_init, g_init, tol, max_iter);
+          call(execution, sinkhorn_workspace(made, execution.threads()),
                [&](void* scratch, const Cpu& exec) {
-                 return sinkhorn(sinkhorn_problem, result, scratch, exec);
+                 return sinkhorn(made, result, scratch, exec);
                });
         });
       },

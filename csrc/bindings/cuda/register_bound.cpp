@@ -10,18 +10,13 @@ void register_cuda_bound(py::module_& m) {
          const CudaExecution& execution) {
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          BoundProblem<T> bound_problem;
-          bound_problem.cost = problem.cost<T>();
-          bound_problem.f = vector_batch<double>(f);
-          bound_problem.g = vector_batch<double>(g);
-          bound_problem.a = problem.a<T>();
-          bound_problem.b = problem.b<T>();
+          const auto made = bound_problem<T>(problem, f, g);
           double* const to = bound.data<double>();
           const Cuda stream = execution.stream();
-          const Tensor memory = execution.allocate(dual_bound_workspace(bound_problem, stream));
+          const Tensor memory = execution.allocate(dual_bound_workspace(made, stream));
           void* const scratch = memory.data<void>();
           const py::gil_scoped_release release;
-          dual_bound(bound_problem, to, scratch, stream);
+          dual_bound(made, to, scratch, stream);
         });
       },
       py::arg("problem"), py::arg("f"), py::arg("g"), py::arg("bound"), py::arg("execution"));

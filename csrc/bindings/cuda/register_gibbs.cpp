@@ -3,7 +3,6 @@
 
 namespace kantorch::bindings {
 
-// The factors x and y are the problem's a and b.
 void register_cuda_gibbs(py::module_& m) {
   m.def(
       "gibbs",
@@ -11,17 +10,11 @@ void register_cuda_gibbs(py::module_& m) {
          const Tensor& plan, const CudaExecution& execution) {
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          GibbsProblem<T> gibbs_problem;
-          gibbs_problem.cost = problem.cost<T>();
-          gibbs_problem.f = vector_batch<double>(f);
-          gibbs_problem.g = vector_batch<double>(g);
-          gibbs_problem.x = problem.a<T>();
-          gibbs_problem.y = problem.b<T>();
-          gibbs_problem.eps = eps.data<const double>();
+          const auto made = gibbs_problem<T>(problem, f, g, eps);
           T* const to = plan.data<T>();
           const Cuda stream = execution.stream();
           const py::gil_scoped_release release;
-          gibbs(gibbs_problem, to, stream);
+          gibbs(made, to, stream);
         });
       },
       py::arg("problem"), py::arg("f"), py::arg("g"), py::arg("eps"), py::arg("plan"),

@@ -10,17 +10,11 @@ void register_cuda_point_gradient(py::module_& m) {
          const Tensor& gradient, const CudaExecution& execution) {
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          PointGradientProblem<T> gradient_problem;
-          gradient_problem.cost = problem.cost<T>();
-          gradient_problem.f = vector_batch<double>(f);
-          gradient_problem.g = vector_batch<double>(g);
-          gradient_problem.a = problem.a<T>();
-          gradient_problem.b = problem.b<T>();
-          gradient_problem.eps = eps.data<const double>();
+          const auto made = point_gradient_problem<T>(problem, f, g, eps);
           T* const to = gradient.data<T>();
           const Cuda stream = execution.stream();
           const py::gil_scoped_release release;
-          point_gradient(gradient_problem, to, stream);
+          point_gradient(made, to, stream);
         });
       },
       py::arg("problem"), py::arg("f"), py::arg("g"), py::arg("eps"), py::arg("gradient"),
