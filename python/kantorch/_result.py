@@ -207,7 +207,7 @@ class OTResult(abc.ABC):
         if self._versions is None:
             return
         names = (*self._cost.names, "a", "b")
-        now = _kept(self._cost, self._a, self._b)[3] or self._versions
+        now = _versions(self._cost, self._a, self._b) or self._versions
         for name, version, then in zip(names, now, self._versions, strict=True):
             if version != then:
                 msg = (
@@ -515,14 +515,24 @@ def _kept(
     Of tensors made in inference mode torch does not count the changes: of these it keeps copies.
     """
     tensors = (*cost.tensors, a, b)
-    if torch.compiler.is_compiling():
-        return cost, a, b, None
-    for tensor in tensors:  # a pytree may be filled with something else
-        if not isinstance(tensor, Tensor) or is_functorch_wrapped_tensor(tensor):
-            return cost, a, b, None
-    if any(tensor.is_inference() for tensor in tensors):
+    if _are_plain(tensors) and any(tensor.is_inference() for tensor in tensors):
         return cost.map(torch.clone), a.clone(), b.clone(), None
-    return cost, a, b, tuple([tensor._version for tensor in tensors])
+    return cost, a, b, _versions(cost, a, b)
+
+
+def _versions(cost: ops.Cost, a: Tensor, b: Tensor) -> tuple[int, ...] | None:
+    """The numbers of in-place changes so far, where torch counts them."""
+    tensors = (*cost.tensors, a, b)
+    if not _are_plain(tensors) or any(tensor.is_inference() for tensor in tensors):
+        return None
+    return tuple([tensor._version for tensor in tensors])
+
+
+def _are_plain(tensors: tuple[Any, ...]) -> bool:
+    """Whether these are tensors that tell of their changes; a pytree may be filled with something else."""
+    return not torch.compiler.is_compiling() and all(
+        isinstance(tensor, Tensor) and not is_functorch_wrapped_tensor(tensor) for tensor in tensors
+    )
 
 
 def _register(cls: type[OTResult]) -> None:

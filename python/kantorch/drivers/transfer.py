@@ -89,7 +89,6 @@ class Transfer(FineTuning[TransferSettings]):
     fine-tunes it on a target task with few labels (digits 5-9), once per method, point of its grid
     and seed, chooses parameters on validation examples, and tests once. Prints a table and writes
     config.yaml, metrics.csv, results.csv, differences.csv, report.md, pictures and TensorBoard logs.
-    About two minutes on two cores.
 
     Source: Li et al.: Representation Transfer by Optimal Transport, section 4.2, in small.
     """
