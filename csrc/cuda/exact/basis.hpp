@@ -67,6 +67,8 @@ class Basis {
     team_.sync();
     if (optimal) use_cheapest_tree(static_cast<Node>(points));
     fill_cheapest_first(static_cast<Node>(points));
+    if (team_.rank() == 0) hang_below_root();
+    team_.sync();
     for (Node v = team_.rank(); v < tree_.nodes; v += team_.size())
       if (tree_.parent[v] == outside) tree_.parent[v] = none;
     team_.sync();
@@ -106,6 +108,21 @@ class Basis {
     tree_.flow[ends] = left(ends);
     left(stays) -= left(ends);
     epsilons(stays) -= epsilons(ends);
+  }
+
+  // What one lane does: turns the way from the root up to the column that was exhausted last.
+  KANTORCH_DEVICE void hang_below_root() {
+    Node below = none;
+    double flow = 0;
+    for (Node v = tree_.root; v != none;) {
+      const Node above = tree_.parent[v];
+      const double of_above = tree_.flow[v];
+      tree_.parent[v] = below;
+      tree_.flow[v] = flow;
+      below = v;
+      flow = of_above;
+      v = above;
+    }
   }
 
   // A spanning tree of the least reduced costs (Prim), used from its leaves on. Of optimal potentials that is the
