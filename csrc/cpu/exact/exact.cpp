@@ -40,7 +40,7 @@ constexpr int most_refinements = 4;
 constexpr Index least_annealed = 16;
 
 // Longer rows have a shortlist.
-constexpr Index longest_searched = 64;
+constexpr Index longest_searched = 128;
 
 Index slots(Index batch, int threads) noexcept {
   return std::max<Index>(1, std::min<Index>(batch, threads));
