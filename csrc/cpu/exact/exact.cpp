@@ -46,10 +46,19 @@ Index slots(Index batch, int threads) noexcept {
   return std::max<Index>(1, std::min<Index>(batch, threads));
 }
 
-// A screen for one problem.
-Index slot_bytes(Index rows, Index cols) noexcept {
+// A float32 screen for one problem, and behind it, unless memory is what large problems wait for, a
+// bfloat16 kernel. A kernel that has no place of its own lies where the screen will be.
+constexpr Index large = 1 << 22;  // entries
+
+Index screen_bytes(Index rows, Index cols) noexcept {
   const Index bytes = rows * Screen::padded(cols) * static_cast<Index>(sizeof(float));
   return (bytes + alignment - 1) / alignment * alignment;
+}
+Index kernel_offset(Index rows, Index cols) noexcept {
+  return rows * cols < large ? screen_bytes(rows, cols) : 0;
+}
+Index slot_bytes(Index rows, Index cols) noexcept {
+  return screen_bytes(rows, cols) + kernel_offset(rows, cols) / 2;
 }
 
 // What one thread uses for problem after problem.
@@ -61,6 +70,7 @@ struct ExactSolver {
   Tree tree;
   Assignment<T> assignment;
   Support support;
+  std::uint32_t* kernel;
   std::vector<T> capped;  // a copy of costs of which some are out of proportion, see `cap_costs`
   double level;           // the dearest of them
   Refinement refinement;
@@ -159,7 +169,8 @@ Stop ExactSolver<T>::optimize(const double* f_init, const double* g_init, Index 
   }
   shortlist.clear();
   const bool worthwhile = cold && std::min(instance.n(), instance.m()) >= least_annealed;
-  if ((worthwhile && !anneal(instance, screen, exec)) || !fill_screen(instance, screen, exec) ||
+  if ((worthwhile && !anneal(instance, screen, kernel, exec)) ||
+      !fill_screen(instance, screen, exec) ||
       (screen.stride > longest_searched && !fill_shortlist(screen, shortlist, exec)) ||
       !start_basis(instance, screen, shortlist, !cold, tree, exec)) {
     return Stop::interrupted;
@@ -204,6 +215,7 @@ Stop ExactSolver<T>::refine(Index max_iter, const Cpu& exec, Index& iterations) 
     if (round == most_refinements) return Stop::precision_limit;
     if (!finer) finer = std::make_unique<ExactSolver<double>>();
     finer->screen.data = screen.data;
+    finer->kernel = kernel;
     if (!finer->instance.prepare(refinement.costs(), instance.a.data(), instance.b.data(), exec))
       return Stop::interrupted;
     if (finer->instance.n() != instance.n() || finer->instance.m() != instance.m())
@@ -296,6 +308,11 @@ struct alignas(alignment) Slot {
   ExactSolver<T> solver;
   std::vector<double> a, b;
 
+  void bind(char* scratch, Index n, Index m) noexcept {
+    solver.screen.data = reinterpret_cast<float*>(scratch);
+    solver.kernel = reinterpret_cast<std::uint32_t*>(scratch + kernel_offset(n, m));
+  }
+
   Outcome solve(const ExactProblem<T>& problem, Index k, const ExactResult& result,
                 const Cpu& exec) {
     widen(problem.a[k], problem.cost.rows, a);
@@ -338,8 +355,7 @@ Outcome exact(const ExactProblem<T>& problem, const ExactResult& result, void* w
   std::atomic<bool> memory{true};
   const auto solve = [&](Index k, Index slot, const Cpu& inner) {
     try {
-      each[slot].solver.screen.data =
-          reinterpret_cast<float*>(aligned + slot * slot_bytes(n, m));
+      each[slot].bind(aligned + slot * slot_bytes(n, m), n, m);
       return each[slot].solve(problem, k, result, inner) == Outcome::done;
     } catch (const std::bad_alloc&) {
       memory = false;

@@ -169,7 +169,7 @@ class Simplex {
   template <class Scan, class Refresh>
   Stop price(const Stage& stage, Index places, const Scan& scan, const Refresh& refresh,
              Index at_once = 1) {
-    std::vector<Found> found(static_cast<std::size_t>(at_once));
+    std::vector<Found> found(static_cast<std::size_t>(at_once > 1 ? at_once : 0));
     std::vector<Candidate> list(static_cast<std::size_t>(list_size - 1 + at_once));
     Index place = 0;
     Index idle = 0;  // places seen since the last pivot
@@ -181,22 +181,22 @@ class Simplex {
       const double least = -stage.global_drift * largest_;
       refresh();
       Index listed = 0;
+      const auto keep = [&](const Found& best) {
+        if (!(best.value < least)) return;
+        list[listed++] = {best.row, best.col, 0};
+        instance_.prefetch(best.row, best.col);
+      };
       for (Index seen = 0; seen < places && listed < list_size; seen += at_once) {
-        const auto scan_one = [&](Index k) { found[k] = scan((place + k) % places, least); };
         if (at_once == 1) {
-          scan_one(0);
+          keep(scan(place, least));
         } else {
           parallel_for(parts, exec_, [&](Index part) {
             for (Index k = part * at_once / parts; k < (part + 1) * at_once / parts; ++k)
-              scan_one(k);
+              found[k] = scan(place + k - (place + k < places ? 0 : places), least);
           });
+          for (const Found& best : found) keep(best);
         }
-        for (const Found& best : found) {
-          if (!(best.value < least)) continue;
-          list[listed++] = {best.row, best.col, 0};
-          instance_.prefetch(best.row, best.col);
-        }
-        place = (place + at_once) % places;
+        place += at_once - (place + at_once < places ? 0 : places);
         idle += at_once;
         if ((at_once > 1 || seen % 64 == 63) && exec_.stopped()) return Stop::interrupted;
       }

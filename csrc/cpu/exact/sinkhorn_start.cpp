@@ -23,7 +23,7 @@ bool rates_fit(double eps) noexcept { return eps > 1e-30; }
 }  // namespace
 
 template <class T>
-bool anneal(const Instance<T>& instance, Screen& screen, const Cpu& exec) {
+bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel, const Cpu& exec) {
   const auto& kernels = sinkhorn_start_table();
   const auto& costs = reduced_cost_table().rows(T{});
   const Index n = instance.n();
@@ -46,12 +46,14 @@ bool anneal(const Instance<T>& instance, Screen& screen, const Cpu& exec) {
   for (Index i = 0; i < n; ++i) a[i] = static_cast<float>(instance.a[i] / mass);
   for (Index j = 0; j < real; ++j) b[j] = static_cast<float>(instance.b[j] / mass);
 
-  // Costs reduced by the potentials of the start, made when they are needed: the memory of the
-  // screen holds the kernel meanwhile, half a word for every entry.
-  std::uint32_t* const kernel = reinterpret_cast<std::uint32_t*>(screen.data);
-  std::vector<float> reduced = floats(blocks * m, 0);
-  std::vector<T> gathered(real == instance.cost.cols ? 0 : static_cast<std::size_t>(blocks * real));
-  const auto reduced_row = [&](Index i, Index k) {
+  // Costs reduced by the potentials of the start: the screen, or made whenever they are needed.
+  const bool stored = static_cast<void*>(kernel) != screen.data;
+  if (stored && !fill_screen(instance, screen, exec)) return false;
+  std::vector<float> reduced = floats(stored ? 0 : blocks * m, 0);
+  std::vector<T> gathered(
+      stored || real == instance.cost.cols ? 0 : static_cast<std::size_t>(blocks * real));
+  const auto reduced_row = [&](Index i, Index k) -> const float* {
+    if (stored) return screen.row(i);
     float* const out = reduced.data() + k * m;
     costs.screen(instance.row(i, gathered.empty() ? nullptr : gathered.data() + k * real),
                  instance.scale, instance.base, screen.f[i], screen.g.data(), real, out);
@@ -102,7 +104,7 @@ bool anneal(const Instance<T>& instance, Screen& screen, const Cpu& exec) {
   return true;
 }
 
-template bool anneal<float>(const Instance<float>&, Screen&, const Cpu&);
-template bool anneal<double>(const Instance<double>&, Screen&, const Cpu&);
+template bool anneal<float>(const Instance<float>&, Screen&, std::uint32_t*, const Cpu&);
+template bool anneal<double>(const Instance<double>&, Screen&, std::uint32_t*, const Cpu&);
 
 }  // namespace kantorch::cpu::network
