@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from kantorch.critics._check import require_at_least, require_points, require_widths
+from kantorch._check import require_at_least
+from kantorch.critics._check import require_points, require_widths
 from kantorch.critics.orthogonal import OrthogonalMap, orthogonalise
 
 if TYPE_CHECKING:
