@@ -32,10 +32,12 @@ def _kernel(
     max_iter: int,
     threads: int,
 ) -> Any:
-    huge = cost is not None and _is_huge(cost)
-    if huge:
-        cost, beta, f_init, g_init = (
-            None if tensor is None else tensor * _SMALLER for tensor in (cost, beta, f_init, g_init)
+    smaller = None if cost is None else _smaller(cost)
+    if smaller is not None and cost is not None:
+        cost = cost * smaller[..., None, None]
+        beta = None if beta is None else beta * smaller
+        f_init, g_init = (
+            None if start is None else start * smaller[..., None] for start in (f_init, g_init)
         )
     given = costs.cost_of(cost, x, y, metric)
     given.check()
@@ -48,8 +50,8 @@ def _kernel(
     else:
         name, strength = "beta", scalars(beta, problem.batch)
     out = scaling.run(core.ipot, problem, strength, name, f_init, g_init, tol, max_iter, threads)
-    if huge:
-        _enlarge(out)
+    if smaller is not None:
+        _enlarge(out, smaller)
     gap = (out.value_linear - out.bound).abs()
     scaling.finish("ipot", out, a.dtype, tol=tol, gap=gap)
     return out
@@ -59,19 +61,25 @@ def _kernel(
 _SMALLER = 2.0**-6
 
 
-def _is_huge(cost: Tensor) -> bool:
+def _smaller(cost: Tensor) -> Tensor | None:
+    """The factor of each problem's costs (..), 1 where they are not huge; None if none are."""
     if cost.dtype != torch.float64 or cost.numel() == 0:
-        return False
+        return None
     low, high = (float(x) for x in torch.aminmax(cost.detach()))
     largest = torch.finfo(cost.dtype).max
-    return largest * _SMALLER < max(-low, high) <= largest
+    if not largest * _SMALLER < max(-low, high) <= largest:
+        return None
+    huge = cost.detach().abs().amax((-2, -1)) > largest * _SMALLER
+    return torch.where(huge, _SMALLER, 1.0).to(cost)
 
 
-def _enlarge(out: scaling.ScalingOutputs) -> None:
-    """Take the outputs of a smaller problem back to its size: potentials that overflow end the precision."""
+def _enlarge(out: scaling.ScalingOutputs, smaller: Tensor) -> None:
+    """Take the outputs of smaller problems back to their size: potentials that overflow end the precision."""
     largest = torch.finfo(torch.float64).max
-    for field in (out.f, out.g, out.eps, out.value, out.value_linear, out.bound):
-        field.div_(_SMALLER)
+    for potential in (out.f, out.g):
+        potential.div_(smaller[..., None])
+    for field in (out.eps, out.value, out.value_linear, out.bound):
+        field.div_(smaller)
     beyond = (out.f.abs().amax(-1) > largest) | (out.g.abs().amax(-1) > largest)
     out.status.masked_fill_(beyond, int(Status.PRECISION_LIMIT))
     for potential in (out.f, out.g):
