@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kantorch.drivers import DistillSettings, JointSettings, TransferSettings, W1Settings
+from kantorch.drivers import (
+    AdversarialSettings,
+    DistillSettings,
+    JointSettings,
+    TransferSettings,
+    W1Settings,
+)
 from kantorch.drivers.penalties import METHODS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
@@ -19,7 +25,8 @@ def test_its_driver_runs():
 
 
 def test_it_names_every_preset_and_every_need():
-    for settings in (TransferSettings, DistillSettings, JointSettings, W1Settings):
+    kinds = AdversarialSettings, TransferSettings, DistillSettings, JointSettings, W1Settings
+    for settings in kinds:
         for preset in settings.presets:
             assert f"`{preset}`" in PAGE
     for name in METHODS.names:

@@ -42,6 +42,17 @@ DISTANCES = ("w1", "mean", "rms", "prior")
 class AdversarialSettings(FineTuningSettings):
     """Settings of `kantorch adversarial`."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # For MNIST to USPS: the same ten classes, by other writers.
+        "mnist-digits": {
+            "source_data": "mnist5k",
+            "source_classes": tuple(range(10)),
+            "target_classes": tuple(range(10)),
+            "learning_rates": (0.02, 0.05),
+            "seeds": 10,
+        },
+    }
+
     sources: Count = 5
     """Networks for the source task, from different weights and batches, whose kernels are pooled."""
     prior: str | None = None
