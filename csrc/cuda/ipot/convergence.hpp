@@ -49,15 +49,13 @@ class IpotConvergence {
     return beta_ = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
   }
 
-  // Writes the result but for n_iter and status; returns those. There is one place that makes steps, because what it
-  // calls is compiled into it.
+  // Writes the result but for n_iter and status; returns those. There is one place that makes steps, because they are
+  // compiled into it.
   KANTORCH_DEVICE Status solve() {
     const Index max_iter = problem_.max_iter;
     Status status;
-    form_.start();
     for (Index check = fixed_ || max_iter < 8 ? max_iter : 8;;) {
-      while (iterate_.t < check) form_.step();
-      form_.finish();
+      form_.advance(check);
       const double worst = write(check == max_iter);
       if (fixed_) {
         status = Status::fixed_iterations;

@@ -14,10 +14,10 @@ class IpotLog {
   KANTORCH_DEVICE explicit IpotLog(Iterate& iterate) : iterate_(iterate) {}
   static KANTORCH_BOTH constexpr Index bytes() { return 0; }
 
-  // As in IpotPower; the iterate is kept up to date.
-  KANTORCH_DEVICE void start() {}
-  KANTORCH_DEVICE void step() { iterate_.log_step(); }
-  KANTORCH_DEVICE void finish() {}
+  // As in IpotPower.
+  KANTORCH_DEVICE void advance(Index last) {
+    while (iterate_.t < last) iterate_.log_step();
+  }
 
  private:
   Iterate& iterate_;

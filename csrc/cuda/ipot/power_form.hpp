@@ -47,54 +47,27 @@ class IpotPower {
     return shared_bytes<T>(part_count()) + shared_bytes<T>(entries * Shape::threads);
   }
 
-  KANTORCH_DEVICE void start() {
-    stored_ = false;
-    next_store_ = 0;
-  }
-
-  KANTORCH_DEVICE void step() {
-    if (!stored_ && iterate_.t >= next_store_) {
-      build();
-      if (!stored_) next_store_ = later();
-    }
-    if (stored_) {
-      const Outcome outcome = multiply();
-      if (outcome == Outcome::made) return;
-      const int age = age_;
-      finish();
-      if (outcome == Outcome::made_last) {
-        if (age < worth_storing) next_store_ = iterate_.t + worth_storing;
-        return;
+  // Steps until t is `last`. E is only held between here and there, so that what is done elsewhere has its registers.
+  KANTORCH_DEVICE void advance(Index last) {
+    while (iterate_.t < last) {
+      if (iterate_.t >= next_store_) {
+        Outcome outcome = build() ? Outcome::made : Outcome::failed;
+        while (outcome == Outcome::made && iterate_.t < last) outcome = multiply();
+        if (age_ > 0) finish();
+        if (outcome == Outcome::failed) {
+          next_store_ = 2 * iterate_.t + 8;
+        } else {
+          if (outcome == Outcome::made_last && age_ < worth_storing)
+            next_store_ = iterate_.t + worth_storing;
+          continue;
+        }
       }
-      next_store_ = later();
+      iterate_.log_step();
     }
-    iterate_.log_step();
-  }
-
-  // Brings the iterate up to date; the next step makes E and K anew.
-  KANTORCH_DEVICE void finish() {
-    if (!stored_) return;
-    stored_ = false;
-    if (age_ == 0) return;
-    const double now = static_cast<double>(iterate_.t), before = now - 1;
-    const int row = Shape::own_row(warp_, lane_), col = Shape::own_col(lane_);
-    for (int k = 0; k < Shape::own_rows; ++k) {
-      const Index i = row + k;
-      if (i >= passes_.n) continue;
-      iterate_.f[i] = now * passes_.f[i] - log(static_cast<double>(s_[k]));
-      iterate_.f_last[i] = before * passes_.f[i] - log(static_cast<double>(s_last_[k]));
-    }
-    for (int k = 0; k < Shape::own_cols; ++k) {
-      const Index j = col + k;
-      if (warp_ != 0 || j >= passes_.m) continue;
-      iterate_.g[j] = now * passes_.g[j] - log(static_cast<double>(c_[k]));
-      iterate_.g_last[j] = before * passes_.g[j] - log(static_cast<double>(c_last_[k]));
-    }
-    passes_.team.sync();
   }
 
  private:
-  // After `made_last` E and K must be made anew; a step that failed has changed nothing that `finish` reads.
+  // After `made_last` E and K must be made anew; a step that failed has changed nothing but E.
   enum class Outcome { made, made_last, failed };
   using Limits = PowerLimits<T>;
 
@@ -125,10 +98,8 @@ class IpotPower {
     return x;
   }
 
-  // The step before which E and K are not tried again, after they were of no use.
-  KANTORCH_DEVICE Index later() const { return 2 * iterate_.t + 8; }
-
-  KANTORCH_DEVICE void build() {
+  // False if E and K would be of no use.
+  KANTORCH_DEVICE bool build() {
     Team& team = passes_.team;
     const double t = static_cast<double>(iterate_.t);
     passes_.rate = iterate_.rate;
@@ -187,7 +158,28 @@ class IpotPower {
       usable &= own_w_[k] <= reach;
     }
     spread_columns();
-    stored_ = !passes_.reduce.any(!usable);
+    usable = !passes_.reduce.any(!usable);
+    team.sync();  // all have read the references
+    return usable;
+  }
+
+  // Writes the iterate.
+  KANTORCH_DEVICE void finish() {
+    const double now = static_cast<double>(iterate_.t), before = now - 1;
+    const int row = Shape::own_row(warp_, lane_), col = Shape::own_col(lane_);
+    for (int k = 0; k < Shape::own_rows; ++k) {
+      const Index i = row + k;
+      if (i >= passes_.n) continue;
+      iterate_.f[i] = now * passes_.f[i] - log(static_cast<double>(s_[k]));
+      iterate_.f_last[i] = before * passes_.f[i] - log(static_cast<double>(s_last_[k]));
+    }
+    for (int k = 0; k < Shape::own_cols; ++k) {
+      const Index j = col + k;
+      if (warp_ != 0 || j >= passes_.m) continue;
+      iterate_.g[j] = now * passes_.g[j] - log(static_cast<double>(c_[k]));
+      iterate_.g_last[j] = before * passes_.g[j] - log(static_cast<double>(c_last_[k]));
+    }
+    passes_.team.sync();
   }
 
   // -R, and 0 beyond the problem, where nothing has mass.
@@ -315,10 +307,9 @@ class IpotPower {
   T c_[Shape::own_cols], c_last_[Shape::own_cols];                       // of its own columns
   T b_[Shape::own_cols], own_w_[Shape::own_cols];
   int turn_ = 0;
-  int age_ = 0;    // steps since E and K were made
-  int limit_ = 0;  // after so many they are made anew
-  bool stored_ = false;
-  Index next_store_ = 0;  // the step before which they are not
+  int age_ = 0;           // steps since E and K were made
+  int limit_ = 0;         // after so many they are made anew
+  Index next_store_ = 0;  // the step before which they are not, as they were of no use
 };
 
 }  // namespace kantorch::cuda

@@ -39,8 +39,10 @@ struct Gibbs {
       for (Index j = team.lane(); j < m; j += warp_size) {
         T entry = 0;
         if (x[i] != 0 && y[j] != 0) {
-          const double exponent = (f[i] - static_cast<double>(cost(i, j)) + g[j]) * rate;
-          entry = x[i] * y[j] * exponential<T>(team, exponent);
+          // A quarter of it, as the sum of potentials at the end of the range overflows.
+          const double quarter =
+              (0.25 * f[i] - 0.25 * static_cast<double>(cost(i, j))) + 0.25 * g[j];
+          entry = x[i] * y[j] * exponential<T>(team, 4 * (quarter * rate));
         }
         plan[(k * n + i) * m + j] = entry;
       }
