@@ -100,17 +100,17 @@ class GibbsPasses {
         for (Index j = team.lane(); j < m; j += warp_size) {
           if (!(b[j] > 0)) continue;
           const T c = cost(i, j);
-          const double p = b[j] * entry(i, j);
+          const double p = weight * entry(i, j) * b[j];
           sum += p;
           price += p * static_cast<double>(c);
         }
       }
-      sum = weight * reduce_lanes(team, sum, Sum{});
+      sum = reduce_lanes(team, sum, Sum{});
       if (team.lane() == 0) {
         row[i] = sum;
         mass += sum;
       }
-      paid += weight * price;
+      paid += price;
     }
     for (Index j = team.rank(); j < m; j += team.size()) {
       double sum = 0;
