@@ -432,7 +432,7 @@ class IpotResult(ScalingResult):
         """The result of a cost that is larger by a constant (..)."""
         full = dataclasses.replace(self, _constant=constant.double().expand(self.status.shape))
         value = (self.value.double() + full._constant_value()).to(self.value.dtype)
-        held = torch.isfinite(value.detach())
+        held = torch.isfinite(value.detach()) | (self.status == int(Status.BAD_INPUT))
         status = torch.where(held, self.status, int(Status.PRECISION_LIMIT))
         return dataclasses.replace(full, value=value, status=status.to(self.status.dtype))
 
