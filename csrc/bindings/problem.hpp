@@ -5,6 +5,7 @@
 #include "core/bound.hpp"
 #include "core/exact.hpp"
 #include "core/gibbs.hpp"
+#include "core/ipot.hpp"
 #include "core/point_gradient.hpp"
 #include "core/scaling.hpp"
 #include "core/sinkhorn.hpp"
@@ -110,6 +111,22 @@ SinkhornProblem<T> sinkhorn_problem(const Problem& problem, const Tensor& streng
   made.a = problem.a<T>();
   made.b = problem.b<T>();
   made.eps = strength.data<const double>();
+  made.f_init = vector_batch<double>(f_init);
+  made.g_init = vector_batch<double>(g_init);
+  made.tol = tol;
+  made.max_iter = max_iter;
+  return made;
+}
+
+// Without a beta it is the core's default.
+template <class T>
+IpotProblem<T> ipot_problem(const Problem& problem, const Tensor& beta, const py::object& f_init,
+                            const py::object& g_init, double tol, Index max_iter) {
+  IpotProblem<T> made;
+  made.cost = problem.cost<T>();
+  made.a = problem.a<T>();
+  made.b = problem.b<T>();
+  made.beta = beta.data<const double>();
   made.f_init = vector_batch<double>(f_init);
   made.g_init = vector_batch<double>(g_init);
   made.tol = tol;

@@ -437,7 +437,7 @@ class IpotResult(ScalingResult):
         full = dataclasses.replace(self, _constant=constant.double().expand(self.status.shape))
         whole = self._value + full._constant_value()
         value = whole.to(self.value.dtype, copy=True)
-        held = torch.isfinite(value.detach())
+        held = torch.isfinite(value.detach()) | (self.status == int(Status.BAD_INPUT))
         status = torch.where(held, self.status, int(Status.PRECISION_LIMIT))
         return dataclasses.replace(
             full, value=value, _value=whole, status=status.to(self.status.dtype)

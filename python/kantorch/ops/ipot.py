@@ -10,7 +10,7 @@ from torch import Tensor
 from kantorch.errors import Status
 from kantorch.ops import cost as costs
 from kantorch.ops import scaling
-from kantorch.ops._backend import core
+from kantorch.ops._backend import core, on_cuda
 from kantorch.ops._define import define
 from kantorch.ops._gradients import mass_gradients
 from kantorch.ops._layout import scalars
@@ -32,26 +32,19 @@ def _kernel(
     max_iter: int,
     threads: int,
 ) -> Any:
-    smaller = None if cost is None else _smaller(cost)
-    if smaller is not None and cost is not None:
-        cost = cost * smaller[..., None, None]
-        beta = None if beta is None else beta * smaller
-        f_init, g_init = (
-            None if start is None else start * smaller[..., None] for start in (f_init, g_init)
+    unit = None if cost is None else _unit(cost)
+    if unit is not None:
+        cost, beta, f_init, g_init = (
+            _smaller(tensor, own, unit)
+            for tensor, own in ((cost, 2), (beta, 0), (f_init, 1), (g_init, 1))
         )
     given = costs.cost_of(cost, x, y, metric)
     given.check()
     problem = given.problem(a, b, beta)
-    if beta is None:
-        name, strength = (
-            None,
-            a.new_full((problem.batch,), -1.0, dtype=torch.float64),
-        )  # the core's default
-    else:
-        name, strength = "beta", scalars(beta, problem.batch)
-    out = scaling.run(core.ipot, problem, strength, name, f_init, g_init, tol, max_iter, threads)
-    if smaller is not None:
-        _enlarge(out, smaller)
+    step = None if beta is None else scalars(beta, problem.batch)
+    out = scaling.run(core.ipot, problem, step, "beta", f_init, g_init, tol, max_iter, threads)
+    if unit is not None:
+        _enlarge(out, unit)
     gap = (out.value_linear - out.bound).abs()
     scaling.finish("ipot", out, a.dtype, tol=tol, gap=gap)
     return out
@@ -61,25 +54,34 @@ def _kernel(
 _SMALLER = 2.0**-6
 
 
-def _smaller(cost: Tensor) -> Tensor | None:
-    """The factor of each problem's costs (..), 1 where they are not huge; None if none are."""
+def _unit(cost: Tensor) -> Tensor | None:
+    """What to multiply each problem's costs (..) by, 1 or `_SMALLER`; None if it is 1 for all of them.
+
+    On CUDA, where values may not be looked at, it is never None in float64.
+    """
     if cost.dtype != torch.float64 or cost.numel() == 0:
         return None
-    low, high = (float(x) for x in torch.aminmax(cost.detach()))
     largest = torch.finfo(cost.dtype).max
-    if not largest * _SMALLER < max(-low, high) <= largest:
+    low, high = (bound.detach() for bound in (cost.amin((-2, -1)), cost.amax((-2, -1))))
+    size = torch.maximum(-low, high)
+    huge = (size > largest * _SMALLER) & (size <= largest)
+    if not on_cuda(cost.device) and not bool(huge.any()):
         return None
-    huge = cost.detach().abs().amax((-2, -1)) > largest * _SMALLER
-    return torch.where(huge, _SMALLER, 1.0).to(cost)
+    return torch.where(huge, torch.full_like(size, _SMALLER), 1)
 
 
-def _enlarge(out: scaling.ScalingOutputs, smaller: Tensor) -> None:
-    """Take the outputs of smaller problems back to their size: potentials that overflow end the precision."""
+def _smaller(tensor: Tensor | None, own: int, unit: Tensor) -> Tensor | None:
+    """A tensor of `own` dimensions a problem, in units of the smaller costs."""
+    return None if tensor is None else tensor * unit.reshape(unit.shape + (1,) * own)
+
+
+def _enlarge(out: scaling.ScalingOutputs, unit: Tensor) -> None:
+    """Take the outputs of a smaller problem back to its size: potentials that overflow end the precision."""
     largest = torch.finfo(torch.float64).max
-    for potential in (out.f, out.g):
-        potential.div_(smaller[..., None])
     for field in (out.eps, out.value, out.value_linear, out.bound):
-        field.div_(smaller)
+        field.div_(unit)
+    for potential in (out.f, out.g):
+        potential.div_(unit[..., None])
     beyond = (out.f.abs().amax(-1) > largest) | (out.g.abs().amax(-1) > largest)
     out.status.masked_fill_(beyond, int(Status.PRECISION_LIMIT))
     for potential in (out.f, out.g):
