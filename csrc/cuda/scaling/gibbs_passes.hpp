@@ -124,6 +124,27 @@ class GibbsPasses {
     return {all, reduce(paid, Sum{})};
   }
 
+  // out_i = x_i sum_j E_ij y_j and out_j = y_j sum_i x_i E_ij, E_ij = exp(F_i + G_j - rate C_ij); `out` is neither x nor y.
+  KANTORCH_DEVICE void multiply(const double* x, const double* y, double* out) {
+    for (Index i = team.warp(); i < n; i += team.warps()) {
+      double sum = 0;
+      for (Index j = team.lane(); j < m; j += warp_size)
+        if (x[i] != 0 && y[j] != 0) sum += entry(i, j) * y[j];
+      sum = reduce_lanes(team, sum, Sum{});
+      if (team.lane() == 0) out[i] = x[i] * sum;
+    }
+    team.sync();
+  }
+  KANTORCH_DEVICE void multiply_transposed(const double* x, const double* y, double* out) {
+    for (Index j = team.rank(); j < m; j += team.size()) {
+      double sum = 0;
+      for (Index i = 0; i < n; ++i)
+        if (x[i] != 0 && y[j] != 0) sum += x[i] * entry(i, j);
+      out[j] = y[j] * sum;
+    }
+    team.sync();
+  }
+
   // exp(F_i + G_j - rate C_ij)
   KANTORCH_DEVICE double entry(Index i, Index j) const {
     return static_cast<double>(exponential<T>(team, f[i] - scaled(i, j) + g[j]));
