@@ -167,6 +167,23 @@ def test_extreme_neighbour_changes_no_bit(method, rng):
         assert torch.equal(getattr(calm, name)[:2], getattr(stormy, name)[:2]), name
 
 
+@pytest.mark.parametrize("small", [1e-290, 1e-304, 1e-310])
+@pytest.mark.parametrize("beta", [None, 0.3])
+def test_a_neighbour_at_the_end_of_the_range_changes_no_bit(beta, small, method, rng):
+    cost = torch.from_numpy(rng.uniform(-1, 1, (3, 5, 6)))
+    cost[0] *= small
+    cost[2] *= 1.7e308
+    given = {"beta": beta * small} if method == "ipot" and beta else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+        batch = laws.solve(method, cost, **options(method), **given)
+        for k in range(3):
+            alone = laws.solve(method, cost[k], **options(method), **given)
+            for name in laws.FIELDS:
+                batched, single = getattr(batch, name)[k], getattr(alone, name)
+                assert torch.equal(batched.nan_to_num(), single.nan_to_num()), (k, name)
+
+
 def test_problem_without_mass_leaves_its_neighbours_alone(method, rng):
     cost, a, b = random_batch(rng, 3, 4, 5)
     a[1], b[1] = 0, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -45,10 +46,62 @@ def test_fixed_iterations_are_the_plain_ones(where, shape, dtype, rng):
 
 
 @anywhere
-def test_a_bad_problem_ends_alone_and_nothing_raises(where):
+@pytest.mark.parametrize("steps", [1, 2, 7, 70])
+@pytest.mark.parametrize("shape", [(3, 4), (20, 31), (34, 20), (66, 9), (2, 130)], ids=str)
+def test_fixed_steps_of_ipot_are_the_plain_ones(where, shape, steps, dtype, rng):
+    cost = torch.from_numpy(rng.uniform(size=shape)).to(dtype)
+    result = kantorch.solve(cost.to(where), method="ipot", beta=0.2, max_iter=steps, tol=0.0)
+    a, b = (torch.full((size,), 1 / size, dtype=torch.float64).numpy() for size in shape)
+    want = oracle.ipot(cost.double().numpy(), a, b, 0.2, steps)
+    tolerance = 1e-11 if dtype == torch.float64 else 2e-5
+    torch.testing.assert_close(
+        result.plan.double().cpu(), torch.from_numpy(want), rtol=10 * tolerance, atol=tolerance
+    )
+    assert int(result.status) == kantorch.Status.FIXED_ITERATIONS
+
+
+@anywhere
+@pytest.mark.parametrize("shape", [(5, 7), (12, 9), (3, 66)], ids=str)
+def test_ipot_ends_as_on_the_cpu(where, shape, dtype, rng, monkeypatch):
+    cost = torch.from_numpy(rng.uniform(size=(3, *shape))).to(dtype)
+    a, b = (torch.from_numpy(rng.dirichlet([1] * size, 3)).to(dtype) for size in shape)
+    options = {"method": "ipot", "tol": 1e-3, "max_iter": 200}
+    result = kantorch.solve(*(t.to(where) for t in (cost, a, b)), **options)
+    monkeypatch.setattr(_backend, "EMULATED", False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+        want = kantorch.solve(cost, a, b, **options)
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-5
+    assert torch.equal(result.status.cpu(), want.status)
+    assert torch.equal(result.n_iter.cpu(), want.n_iter)
+    torch.testing.assert_close(result.plan.cpu(), want.plan, rtol=0, atol=tolerance)
+    torch.testing.assert_close(result.gap.cpu(), want.gap, rtol=0, atol=10 * tolerance)
+
+
+@anywhere
+def test_a_problem_of_ipot_that_has_not_converged_says_so(where, rng):
+    cost = torch.from_numpy(rng.uniform(size=(9, 8))).to(where)
+    result = kantorch.solve(cost, method="ipot", max_iter=20)
+    assert int(result.status) == kantorch.Status.MAX_ITERATIONS
+    with pytest.raises(kantorch.ConvergenceError, match="raise max_iter"):
+        result.check()
+
+
+@anywhere
+def test_bad_steps_of_ipot_end_their_own_problem(where):
+    cost = torch.rand(4, 5, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    beta = torch.tensor([0.1, -1.0, torch.nan, 0.0], dtype=torch.float64)
+    result = kantorch.solve(cost.to(where), method="ipot", beta=beta.to(where), tol=1e-2)
+    assert result.status.tolist() == [1, *[kantorch.Status.BAD_INPUT] * 3]
+    assert result.value.isnan().tolist() == [False, True, True, True]
+
+
+@anywhere
+@pytest.mark.parametrize("options", [{"reg": 0.1}, {"method": "ipot", "tol": 1e-2}], ids=str)
+def test_a_bad_problem_ends_alone_and_nothing_raises(where, options):
     cost = torch.rand(3, 5, 6, generator=torch.Generator().manual_seed(1))
     cost[1, 2, 3] = torch.nan
-    result = kantorch.solve(cost.to(where), reg=0.1)
+    result = kantorch.solve(cost.to(where), **options)
     assert result.status.tolist() == [1, kantorch.Status.BAD_INPUT, 1]
     assert result.value.isnan().tolist() == [False, True, False]
     assert bool(result.plan[1].isnan().any())
@@ -66,22 +119,24 @@ def test_what_is_not_there_yet_is_told_by_name(where):
 
 
 @anywhere
-def test_a_launch_is_bounded(where):
+@pytest.mark.parametrize("options", [{"reg": 0.1}, {"method": "ipot"}], ids=str)
+def test_a_launch_is_bounded(where, options):
     with pytest.raises(ValueError, match="max_iter must be at most 262144 on CUDA with tol = 0"):
-        kantorch.solve(torch.rand(3, 4, device=where), reg=0.1, tol=0.0, max_iter=2**30)
+        kantorch.solve(torch.rand(3, 4, device=where), tol=0.0, max_iter=2**30, **options)
 
 
 @on_gpu
-def test_a_first_call_can_be_captured(where):
-    code = """
+@pytest.mark.parametrize("options", ["reg=0.1", "method='ipot', beta=0.1", "method='ipot'"])
+def test_a_first_call_can_be_captured(where, options):
+    code = f"""
 import torch, kantorch
 cost = torch.rand(4, 20, 20, device="cuda")
 graph = torch.cuda.CUDAGraph()
 with torch.cuda.graph(graph):
-    value = kantorch.solve(cost, reg=0.1, max_iter=20, tol=0.0).value
+    value = kantorch.solve(cost, {options}, max_iter=20, tol=0.0).value
 cost.copy_(torch.rand(4, 20, 20))
 graph.replay()
-torch.testing.assert_close(value, kantorch.solve(cost, reg=0.1, max_iter=20, tol=0.0).value, rtol=0, atol=0)
+torch.testing.assert_close(value, kantorch.solve(cost, {options}, max_iter=20, tol=0.0).value, rtol=0, atol=0)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

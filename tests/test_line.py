@@ -156,6 +156,7 @@ def test_float32_points_are_computed_in_float64(rng):
     torch.testing.assert_close(result.value, exact.value.float(), rtol=0, atol=0)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_points_that_are_not_finite_are_named(bad):
     x, y = torch.tensor([[0.0], [bad]]), torch.tensor([[1.0], [2.0]])
@@ -165,6 +166,7 @@ def test_points_that_are_not_finite_are_named(bad):
         kantorch.solve_sample(y, x)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     ("dtype", "metric", "far"),
     [
@@ -191,6 +193,7 @@ def test_costs_that_are_not_finite_are_named(dtype, metric, far):
     assert result.value.tolist() == [0, 0]
 
 
+@pytest.mark.cpu
 def test_weights_are_checked():
     x = torch.zeros(2).double()
     half, off = torch.full((2,), 0.5).double(), torch.tensor([0.5, -0.5]).double()
@@ -213,6 +216,7 @@ def test_solve_sample_needs_no_cost_on_a_line(metric, dtype, rng):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.cpu
 def test_solve_sample_on_a_line_checks_its_arguments():
     x = torch.rand(3, 1)
     for bad in ({"max_iter": 0}, {"num_threads": 0}, {"tol": -1.0}, {"a": torch.rand(2)}):

@@ -16,7 +16,15 @@ from pathlib import Path
 
 # What a lane may hold: the largest blocks, of 256 lanes, then fit into the 65536 registers of a multiprocessor.
 MOST_REGISTERS = 240
-KERNELS = ("OnChipSinkhorn", "StreamedSinkhorn", "Gibbs", "DualBound", "PointGradient")
+KERNELS = (
+    "OnChipSinkhorn",
+    "StreamedSinkhorn",
+    "OnChipIpot",
+    "StreamedIpot",
+    "Gibbs",
+    "DualBound",
+    "PointGradient",
+)
 
 
 def tool(name: str) -> str:

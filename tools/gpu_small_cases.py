@@ -13,6 +13,9 @@ for dtype in (torch.float32, torch.float64):
             result = kantorch.solve(cost, reg=reg, max_iter=60)
             assert bool(result.plan.isfinite().all())
             assert bool((result.gap > -1e-3).all())
+        for beta in (None, 0.001):
+            result = kantorch.solve(cost, method="ipot", beta=beta, max_iter=60)
+            assert bool(result.plan.isfinite().all())
     x, y = (torch.rand(20, 3, dtype=dtype, device="cuda") for _ in "xy")
     assert bool(kantorch.solve_sample(x, y, reg=0.1).value.isfinite())
 torch.cuda.synchronize()

@@ -5,6 +5,9 @@
 #include "core/bound.hpp"
 #include "core/exact.hpp"
 #include "core/gibbs.hpp"
+#include "core/implicit.hpp"
+#include "core/ipot.hpp"
+#include "core/line.hpp"
 #include "core/point_gradient.hpp"
 #include "core/scaling.hpp"
 #include "core/sinkhorn.hpp"
@@ -130,6 +133,22 @@ ExactProblem<T> exact_problem(const Problem& problem, const py::object& f_init,
   return made;
 }
 
+// Without a beta it is the core's default.
+template <class T>
+IpotProblem<T> ipot_problem(const Problem& problem, const Tensor& beta, const py::object& f_init,
+                            const py::object& g_init, double tol, Index max_iter) {
+  IpotProblem<T> made;
+  made.cost = problem.cost<T>();
+  made.a = problem.a<T>();
+  made.b = problem.b<T>();
+  made.beta = beta.data<const double>();
+  made.f_init = vector_batch<double>(f_init);
+  made.g_init = vector_batch<double>(g_init);
+  made.tol = tol;
+  made.max_iter = max_iter;
+  return made;
+}
+
 // The factors x and y are the problem's a and b.
 template <class T>
 GibbsProblem<T> gibbs_problem(const Problem& problem, const Tensor& f, const Tensor& g,
@@ -141,6 +160,38 @@ GibbsProblem<T> gibbs_problem(const Problem& problem, const Tensor& f, const Ten
   made.x = problem.a<T>();
   made.y = problem.b<T>();
   made.eps = eps.data<const double>();
+  return made;
+}
+
+template <class T>
+ImplicitProblem<T> implicit_problem(const Problem& problem, const Tensor& f, const Tensor& g,
+                                    const Tensor& eps, const Tensor& x, const Tensor& y,
+                                    bool transposed) {
+  ImplicitProblem<T> made;
+  made.cost = problem.cost<T>();
+  made.f = vector_batch<double>(f);
+  made.g = vector_batch<double>(g);
+  made.a = problem.a<T>();
+  made.b = problem.b<T>();
+  made.eps = eps.data<const double>();
+  made.x = vector_batch<double>(x);
+  made.y = vector_batch<double>(y);
+  made.transposed = transposed;
+  return made;
+}
+
+template <class T>
+LineProblem<T> line_problem(const Problem& problem, const Tensor& x, const Tensor& y,
+                            bool squared) {
+  LineProblem<T> made;
+  made.batch = problem.number("batch");
+  made.rows = problem.number("n");
+  made.cols = problem.number("m");
+  made.x = vector_batch<T>(x);
+  made.y = vector_batch<T>(y);
+  made.a = problem.a<T>();
+  made.b = problem.b<T>();
+  made.squared = squared;
   return made;
 }
 

@@ -12,21 +12,12 @@ void register_implicit(py::module_& m) {
          const Execution& execution) {
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          ImplicitProblem<T> implicit_problem;
-          implicit_problem.cost = problem.cost<T>();
-          implicit_problem.f = vector_batch<double>(f);
-          implicit_problem.g = vector_batch<double>(g);
-          implicit_problem.a = problem.a<T>();
-          implicit_problem.b = problem.b<T>();
-          implicit_problem.eps = eps.data<const double>();
-          implicit_problem.x = vector_batch<double>(x);
-          implicit_problem.y = vector_batch<double>(y);
-          implicit_problem.transposed = transposed;
+          const auto made = implicit_problem<T>(problem, f, g, eps, x, y, transposed);
           double* const lambda = left.data<double>();
           double* const mu = right.data<double>();
-          call(execution, implicit_workspace(implicit_problem, execution.threads()),
+          call(execution, implicit_workspace(made, execution.threads()),
                [&](void* scratch, const Cpu& exec) {
-                 return implicit(implicit_problem, lambda, mu, scratch, exec);
+                 return implicit(made, lambda, mu, scratch, exec);
                });
         });
       },

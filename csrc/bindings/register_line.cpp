@@ -16,16 +16,8 @@ void register_line(py::module_& m) {
         const Index batch = problem.number("batch");
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          LineProblem<T> line_problem;
-          line_problem.batch = batch;
-          line_problem.rows = problem.number("n");
-          line_problem.cols = problem.number("m");
-          line_problem.x = vector_batch<T>(x);
-          line_problem.y = vector_batch<T>(y);
-          line_problem.a = problem.a<T>();
-          line_problem.b = problem.b<T>();
-          line_problem.squared = squared;
-          call(execution, [&](const Cpu& exec) { return line(line_problem, result, exec); });
+          const auto made = line_problem<T>(problem, x, y, squared);
+          call(execution, [&](const Cpu& exec) { return line(made, result, exec); });
         });
         return *std::max_element(result.status, result.status + batch);
       },

@@ -33,4 +33,11 @@ template <class T>
 [[nodiscard]] Outcome implicit(const ImplicitProblem<T>& problem, double* lambda, double* mu,
                                void* workspace, const Cpu& exec) noexcept;
 
+template <class T>
+Index implicit_workspace(const ImplicitProblem<T>& problem, const Cuda& exec);
+
+template <class T>
+void implicit(const ImplicitProblem<T>& problem, double* lambda, double* mu, void* workspace,
+              const Cuda& exec);
+
 }  // namespace kantorch

@@ -41,4 +41,14 @@ template <class T>
 [[nodiscard]] Outcome ipot(const IpotProblem<T>& problem, const ScalingResult& result,
                            void* workspace, const Cpu& exec) noexcept;
 
+// The same on a GPU. Values are checked there: a problem with bad ones ends as bad_input, all its numbers NaN; a beta that
+// is given has to be positive. Potentials at points without mass are c-transforms, see csrc/cuda/ipot/massless.hpp. All
+// steps are plain, so a problem may end with max_iterations that the CPU solves.
+template <class T>
+Index ipot_workspace(const IpotProblem<T>& problem, const Cuda& exec);
+
+template <class T>
+void ipot(const IpotProblem<T>& problem, const ScalingResult& result, void* workspace,
+          const Cuda& exec);
+
 }  // namespace kantorch

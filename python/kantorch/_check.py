@@ -152,6 +152,14 @@ def require_count(name: str, value: Any, largest: int) -> int:
     return count
 
 
+def require_at_least(name: str, value: object, least: int) -> int:
+    """Check an integer of at least so much, which True is not."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        msg = f"{name} must be an integer >= {least}, got {value!r}"
+        raise ValueError(msg)
+    return value
+
+
 def require_tol(tol: Any, dtype: torch.dtype) -> float:
     """Check a tolerance; None means the default of the dtype."""
     if tol is None:

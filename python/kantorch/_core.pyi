@@ -53,7 +53,7 @@ def sinkhorn(
 ) -> None: ...
 def ipot(
     problem: Problem,
-    strength: Tensor,
+    strength: Tensor | None,
     f_init: Tensor | None,
     g_init: Tensor | None,
     tol: float,

@@ -40,6 +40,8 @@ class OTResult(abc.ABC):
     _cost: ops.Cost
     _a: Tensor
     _b: Tensor
+    _value: Tensor
+    """(..) `value` as it was computed: what is made of it does not follow an edit of `value`."""
     _f: Tensor
     _g: Tensor
     _marginal_error: Tensor
@@ -239,12 +241,13 @@ class ExactResult(OTResult):
             out = type(out)(*[tensor.squeeze(0) for tensor in out])
         cost, a, b, versions = _kept(cost, a, b)
         return cls(
-            value=out.value.to(cost.dtype),
+            value=out.value.to(cost.dtype, copy=True),
             n_iter=out.n_iter,
             status=out.status,
             _cost=cost,
             _a=a,
             _b=b,
+            _value=out.value,
             _f=out.f,
             _g=out.g,
             _marginal_error=out.marginal_error,
@@ -264,7 +267,7 @@ class ExactResult(OTResult):
     @property
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``, which is `value`."""
-        return self.value.clone()
+        return self._value.to(self._cost.dtype, copy=True)
 
     @property
     def marginal_a(self) -> Tensor:
@@ -286,7 +289,7 @@ class ExactResult(OTResult):
         return sums.to(self._cost.dtype)
 
     def _linear(self) -> Tensor:
-        return self.value.detach().double()
+        return self._value.detach()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -338,12 +341,13 @@ class ScalingResult(OTResult):
             cost, a, b = cost.detach(), a.detach(), b.detach()
         cost, a, b, versions = _kept(cost, a, b)
         return cls(
-            value=out.value.to(cost.dtype),
+            value=out.value.to(cost.dtype, copy=True),
             n_iter=out.n_iter,
             status=out.status,
             _cost=cost,
             _a=a,
             _b=b,
+            _value=out.value,
             _f=out.f,
             _g=out.g,
             _marginal_error=out.marginal_error,
@@ -418,7 +422,7 @@ class SinkhornResult(ScalingResult):
         if self._has_graph(self._f):
             paid = self._flat_plan() * self._folded_cost().solved_matrix()
             return self._lead(paid.sum((-2, -1)))
-        return self._value_linear.to(self._cost.dtype)
+        return self._value_linear.to(self._cost.dtype, copy=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -431,10 +435,13 @@ class IpotResult(ScalingResult):
     def plus(self, constant: Tensor) -> Self:
         """The result of a cost that is larger by a constant (..)."""
         full = dataclasses.replace(self, _constant=constant.double().expand(self.status.shape))
-        value = (self.value.double() + full._constant_value()).to(self.value.dtype)
-        held = torch.isfinite(value.detach())
+        whole = self._value + full._constant_value()
+        value = whole.to(self.value.dtype, copy=True)
+        held = torch.isfinite(value.detach()) | (self.status == int(Status.BAD_INPUT))
         status = torch.where(held, self.status, int(Status.PRECISION_LIMIT))
-        return dataclasses.replace(full, value=value, status=status.to(self.status.dtype))
+        return dataclasses.replace(
+            full, value=value, _value=whole, status=status.to(self.status.dtype)
+        )
 
     def _constant_value(self, *, rounded: bool = False) -> Tensor | float:
         if self._constant is None:
@@ -449,7 +456,7 @@ class IpotResult(ScalingResult):
     @property
     def value_linear(self) -> Tensor:
         """(..) ``<P, C>``, which is `value`."""
-        return self.value.clone()
+        return self._value.to(self._cost.dtype, copy=True)
 
     @property
     def potential_a(self) -> Tensor:

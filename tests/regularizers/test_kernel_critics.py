@@ -213,6 +213,8 @@ def test_a_step_without_critics_does_nothing():
     [
         ({"samples": None}, "samples must be an integer >= 1 with critics"),
         ({"critic_steps": 0}, "critic_steps must be an integer >= 1"),
+        ({"critic_steps": True}, "critic_steps must be an integer >= 1"),
+        ({"samples": True}, "samples must be an integer >= 1"),
         (
             {"critics": lambda d: nn.Linear(d, 1)},
             r"layer '0' values of one point have shape \(1, 1\)",

@@ -488,6 +488,7 @@ def test_plans_on_the_cpu_serve_networks_on_every_device(where):
         ({"layers": LAYERS, "solver": "simplex"}, "ipot, exact"),
         ({"layers": LAYERS, "spatial": "max"}, "mean, flatten"),
         ({"layers": LAYERS, "renew_every": 0}, "renew_every must be an integer >= 1, got 0"),
+        ({"layers": LAYERS, "renew_every": True}, "renew_every must be an integer >= 1, got True"),
         ({"layers": LAYERS, "layer_weights": [1.0]}, "layer_weights must be 2"),
         ({"layers": LAYERS, "layer_weights": [1.0, -1.0]}, "layer_weights"),
     ],

@@ -62,5 +62,9 @@ def test_it_trains_the_student_and_layers_add_up():
 def test_too_large_a_k_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match=r"k=5 and features of shape \(4, 9\) in layer '0'"):
         features_of(torch.randn(4, 9), k=5)
-    with pytest.raises(ValueError, match="k must be an integer >= 1, got 0"):
-        BSS(perceptron(), layers=["hidden0"], k=0)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.0, "1", True])
+def test_a_k_that_is_no_count_is_refused(k):
+    with pytest.raises(ValueError, match=f"k must be an integer >= 1, got {k!r}"):
+        BSS(perceptron(), layers=["hidden0"], k=k)

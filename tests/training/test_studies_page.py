@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kantorch.drivers import DistillSettings, TransferSettings
+from kantorch.drivers import (
+    AdversarialSettings,
+    DistillSettings,
+    JointSettings,
+    TransferSettings,
+    W1Settings,
+)
 from kantorch.drivers.penalties import METHODS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
@@ -19,8 +25,10 @@ def test_its_driver_runs():
 
 
 def test_it_names_every_preset_and_every_need():
-    for preset in (*TransferSettings.presets, *DistillSettings.presets):
-        assert f"`{preset}`" in PAGE
+    kinds = AdversarialSettings, TransferSettings, DistillSettings, JointSettings, W1Settings
+    for settings in kinds:
+        for preset in settings.presets:
+            assert f"`{preset}`" in PAGE
     for name in METHODS.names:
         for need in METHODS[name].needs:
             assert f"`{need}`" in PAGE

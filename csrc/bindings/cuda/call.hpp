@@ -23,6 +23,9 @@ class CudaExecution : public py::object {
   // Scratch of so many bytes, from torch's allocator. What the stream does later in the same memory waits for what it
   // does now, so it may be given back as soon as the call returns.
   Tensor allocate(Index bytes) const { return py::object(attr("allocate")(bytes)); }
+
+  // The indices that sort vectors, by torch: it has a radix sort for every size, batched, and made for each GPU.
+  Tensor order(const Tensor& vectors) const { return py::object(attr("order")(vectors)); }
 };
 
 }  // namespace kantorch::bindings

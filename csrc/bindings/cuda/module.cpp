@@ -9,6 +9,9 @@ void register_cuda_bound(py::module_& m);
 void register_cuda_distance_matrix(py::module_& m);
 void register_cuda_exact(py::module_& m);
 void register_cuda_gibbs(py::module_& m);
+void register_cuda_implicit(py::module_& m);
+void register_cuda_ipot(py::module_& m);
+void register_cuda_line(py::module_& m);
 void register_cuda_point_gradient(py::module_& m);
 void register_cuda_sinkhorn(py::module_& m);
 }  // namespace kantorch::bindings
@@ -23,6 +26,9 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   bindings::register_cuda_distance_matrix(m);
   bindings::register_cuda_exact(m);
   bindings::register_cuda_gibbs(m);
+  bindings::register_cuda_implicit(m);
+  bindings::register_cuda_ipot(m);
+  bindings::register_cuda_line(m);
   bindings::register_cuda_point_gradient(m);
   bindings::register_cuda_sinkhorn(m);
 }

@@ -46,7 +46,7 @@ Assigned Assignment<T>::run(const Instance<T>& instance, const Screen& screen, b
   buffer_.resize(n == instance.cost.cols ? 0 : size);
   scans_ = augmentations = 0;
   constexpr std::size_t levels = std::size(auction_scans);
-  double eps = coarsest * mean_of(screen, n);
+  double eps = coarsest * mean_of(n, n, [&](Index i) { return screen.row(i); });
   for (std::size_t level = 0; level < levels; ++level, eps *= decay) {
     if (!cold && level + 1 < levels) continue;  // good potentials are beyond the coarse levels
     const Assigned state = auction(screen, static_cast<float>(eps), auction_scans[level], exec);

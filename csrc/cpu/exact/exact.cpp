@@ -40,18 +40,26 @@ constexpr int most_refinements = 4;
 constexpr Index least_annealed = 16;
 
 // Longer rows have a shortlist.
-constexpr Index longest_searched = 64;
+constexpr Index longest_searched = 128;
 
 Index slots(Index batch, int threads) noexcept {
   return std::max<Index>(1, std::min<Index>(batch, threads));
 }
 
-// A float32 screen and a bfloat16 kernel for one problem.
+// A float32 screen for one problem, and behind it, unless memory is what large problems wait for, a
+// bfloat16 kernel. A kernel that has no place of its own lies where the screen will be.
+constexpr Index large = 1 << 22;  // entries
+
 Index screen_bytes(Index rows, Index cols) noexcept {
   const Index bytes = rows * Screen::padded(cols) * static_cast<Index>(sizeof(float));
   return (bytes + alignment - 1) / alignment * alignment;
 }
-Index slot_bytes(Index rows, Index cols) noexcept { return screen_bytes(rows, cols) / 2 * 3; }
+Index kernel_offset(Index rows, Index cols) noexcept {
+  return rows * cols < large ? screen_bytes(rows, cols) : 0;
+}
+Index slot_bytes(Index rows, Index cols) noexcept {
+  return screen_bytes(rows, cols) + kernel_offset(rows, cols) / 2;
+}
 
 // What one thread uses for problem after problem.
 template <class T>
@@ -148,12 +156,10 @@ bool ExactSolver<T>::cap_costs(const MatrixView<T>& cost, double highest, const 
 template <class T>
 Stop ExactSolver<T>::optimize(const double* f_init, const double* g_init, Index max_iter,
                               const Cpu& exec, Index& iterations) {
-  if (!start_potentials(instance, f_init, g_init, screen, exec) ||
-      !fill_screen(instance, screen, exec)) {
-    return Stop::interrupted;
-  }
+  if (!start_potentials(instance, f_init, g_init, screen, exec)) return Stop::interrupted;
   const bool cold = f_init == nullptr || g_init == nullptr;
   if (Assignment<T>::fits(instance)) {
+    if (!fill_screen(instance, screen, exec)) return Stop::interrupted;
     const Assigned state = assign(cold, max_iter, exec);
     if (state == Assigned::interrupted) return Stop::interrupted;
     iterations = assignment.augmentations;
@@ -163,8 +169,8 @@ Stop ExactSolver<T>::optimize(const double* f_init, const double* g_init, Index 
   }
   shortlist.clear();
   const bool worthwhile = cold && std::min(instance.n(), instance.m()) >= least_annealed;
-  if ((worthwhile &&
-       !(anneal(instance, screen, kernel, exec) && fill_screen(instance, screen, exec))) ||
+  if ((worthwhile && !anneal(instance, screen, kernel, exec)) ||
+      !fill_screen(instance, screen, exec) ||
       (screen.stride > longest_searched && !fill_shortlist(screen, shortlist, exec)) ||
       !start_basis(instance, screen, shortlist, !cold, tree, exec)) {
     return Stop::interrupted;
@@ -304,7 +310,7 @@ struct alignas(alignment) Slot {
 
   void bind(char* scratch, Index n, Index m) noexcept {
     solver.screen.data = reinterpret_cast<float*>(scratch);
-    solver.kernel = reinterpret_cast<std::uint32_t*>(scratch + screen_bytes(n, m));
+    solver.kernel = reinterpret_cast<std::uint32_t*>(scratch + kernel_offset(n, m));
   }
 
   Outcome solve(const ExactProblem<T>& problem, Index k, const ExactResult& result,

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/runtime/compensated_sum.hpp"
+#include "common/compensated_sum.hpp"
 
 namespace kantorch::cpu::network {
 namespace {

@@ -4,11 +4,13 @@
 #include <cmath>
 
 #include "cpu/exact/support.hpp"
+#include "cpu/runtime/pool.hpp"
 
 namespace kantorch::cpu::network {
 namespace {
 
 constexpr Index poll_pivots = 64;
+constexpr Index parts = 8;  // of places that are scanned at once
 
 // Potentials drift by a rounding error a pivot until they are recomputed. An entering arc's reduced
 // cost must be below what this can have added up to, or a basis might come back.
@@ -60,7 +62,7 @@ class Simplex {
       stop = price(screened, n_, [this](Index i, double) { return scan_shortlist(i); }, refresh);
     if (stop == Stop::optimal) {
       const auto scan = [this](Index at, double least) { return scan_screen(at, least); };
-      stop = price(screened, n_ * segments_, scan, refresh);
+      stop = price(screened, n_ * segments_, scan, refresh, block_of_places());
     }
     root_potential_ = 0;  // not to round at the level of more than the costs in the tree
     for (int round = 0; stop == Stop::optimal; ++round) {
@@ -93,7 +95,7 @@ class Simplex {
     Node col;
     double cost;
   };
-  static constexpr Index list_size = 48;
+  static constexpr Index list_size = 48;  // at least, where there are so many
 
   // The best arc of a row or, of a long row, of a segment: were a few long rows scanned whole, a
   // scan of the matrix would find no more arcs than it has rows.
@@ -103,6 +105,14 @@ class Simplex {
     Node col;
   };
   static constexpr Index segment = 4096;  // a multiple of the screen's padding
+
+  // Places of a screen that are scanned at once, by several threads: as many whatever their number.
+  // Potentials are the same in a block, so that it shall not be a large part of a small problem.
+  Index block_of_places() const noexcept {
+    constexpr Index entries = 1 << 17, most = 256;
+    const Index length = std::min(segment, screen_.stride);
+    return n_ * screen_.stride < 16 * entries ? 1 : std::clamp<Index>(entries / length, 1, most);
+  }
 
   void recompute() noexcept {
     tree_.recompute(instance_, root_potential_);
@@ -154,11 +164,13 @@ class Simplex {
   }
 
   // Pivots on the arcs that `scan` finds in any of `places` until it finds none: in turns, a list
-  // of the best arcs of several places, and pivots on the best of the list until none of it has a
-  // negative reduced cost.
+  // of the best arcs of several places, `at_once` by `at_once`, and pivots on the best of the list
+  // until none of it has a negative reduced cost.
   template <class Scan, class Refresh>
-  Stop price(const Stage& stage, Index places, const Scan& scan, const Refresh& refresh) noexcept {
-    Candidate list[list_size];
+  Stop price(const Stage& stage, Index places, const Scan& scan, const Refresh& refresh,
+             Index at_once = 1) {
+    std::vector<Found> found(static_cast<std::size_t>(at_once > 1 ? at_once : 0));
+    std::vector<Candidate> list(static_cast<std::size_t>(list_size - 1 + at_once));
     Index place = 0;
     Index idle = 0;  // places seen since the last pivot
     Index polled = pivots;
@@ -169,14 +181,24 @@ class Simplex {
       const double least = -stage.global_drift * largest_;
       refresh();
       Index listed = 0;
-      for (Index seen = 0; seen < places && listed < list_size; ++seen, ++idle) {
-        const Found best = scan(place, least);
-        if (best.value < least) {
-          list[listed++] = {best.row, best.col, 0};
-          instance_.prefetch(best.row, best.col);
+      const auto keep = [&](const Found& best) {
+        if (!(best.value < least)) return;
+        list[listed++] = {best.row, best.col, 0};
+        instance_.prefetch(best.row, best.col);
+      };
+      for (Index seen = 0; seen < places && listed < list_size; seen += at_once) {
+        if (at_once == 1) {
+          keep(scan(place, least));
+        } else {
+          parallel_for(parts, exec_, [&](Index part) {
+            for (Index k = part * at_once / parts; k < (part + 1) * at_once / parts; ++k)
+              found[k] = scan(place + k - (place + k < places ? 0 : places), least);
+          });
+          for (const Found& best : found) keep(best);
         }
-        place = place + 1 == places ? 0 : place + 1;
-        if (seen % 64 == 63 && exec_.stopped()) return Stop::interrupted;
+        place += at_once - (place + at_once < places ? 0 : places);
+        idle += at_once;
+        if ((at_once > 1 || seen % 64 == 63) && exec_.stopped()) return Stop::interrupted;
       }
       for (Index k = 0; k < listed; ++k) list[k].cost = instance_(list[k].row, list[k].col);
       while (listed > 0) {

@@ -25,8 +25,10 @@ bool rates_fit(double eps) noexcept { return eps > 1e-30; }
 template <class T>
 bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel, const Cpu& exec) {
   const auto& kernels = sinkhorn_start_table();
+  const auto& costs = reduced_cost_table().rows(T{});
   const Index n = instance.n();
   const Index m = screen.stride;
+  const Index real = instance.m();
   // Blocks of rows with sums of their own: of a size that does not depend on the threads, and short
   // enough to be stopped between them.
   const Index parts = n * m < (1 << 17) ? 1 : std::clamp<Index>(n * m >> 22, 8, 64);
@@ -42,12 +44,26 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel, 
   double mass = 0;
   for (const double x : instance.a) mass += x;
   for (Index i = 0; i < n; ++i) a[i] = static_cast<float>(instance.a[i] / mass);
-  for (Index j = 0; j < instance.m(); ++j) b[j] = static_cast<float>(instance.b[j] / mass);
+  for (Index j = 0; j < real; ++j) b[j] = static_cast<float>(instance.b[j] / mass);
 
-  const double mean = mean_of(screen, instance.m());
+  // Costs reduced by the potentials of the start: the screen, or made whenever they are needed.
+  const bool stored = static_cast<void*>(kernel) != screen.data;
+  if (stored && !fill_screen(instance, screen, exec)) return false;
+  std::vector<float> reduced = floats(stored ? 0 : blocks * m, 0);
+  std::vector<T> gathered(
+      stored || real == instance.cost.cols ? 0 : static_cast<std::size_t>(blocks * real));
+  const auto reduced_row = [&](Index i, Index k) -> const float* {
+    if (stored) return screen.row(i);
+    float* const out = reduced.data() + k * m;
+    costs.screen(instance.row(i, gathered.empty() ? nullptr : gathered.data() + k * real),
+                 instance.scale, instance.base, screen.f[i], screen.g.data(), real, out);
+    std::fill(out + real, out + m, screen_absent);
+    return out;
+  };
+  const double mean = mean_of(n, real, [&](Index i) { return reduced_row(i, 0); });
 
   // Ever fewer cells of a row matter: down to a few.
-  const double finest = mean / std::sqrt(static_cast<double>(n * instance.m()));
+  const double finest = mean / std::sqrt(static_cast<double>(n * real));
   int level = 0;
   for (double eps = coarsest * mean; eps > finest && rates_fit(eps); eps *= decay, ++level) {
     const float rate = static_cast<float>(log2_e / eps);
@@ -56,7 +72,7 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel, 
       for (Index i = k * block; i < std::min(n, (k + 1) * block); ++i) {
         std::uint32_t* const row = kernel + i * (m / 2);
         if (level % (sharpened + 1) == 0)
-          kernels.gibbs(screen.row(i), f[i], g.data(), rate, m, row);
+          kernels.gibbs(reduced_row(i, k), f[i], g.data(), rate, m, row);
         else
           kernels.sharpen(row, u[i], v.data(), m);
       }
@@ -81,10 +97,10 @@ bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel, 
       kernels.columns(sums.data(), b.data(), m, relaxed, v.data(), w.data());
     }
     for (Index i = 0; i < n; ++i) f[i] += static_cast<float>(eps) * std::log(u[i]);
-    for (Index j = 0; j < instance.m(); ++j) g[j] += static_cast<float>(eps) * std::log(v[j]);
+    for (Index j = 0; j < real; ++j) g[j] += static_cast<float>(eps) * std::log(v[j]);
   }
   for (Index i = 0; i < n; ++i) screen.f[i] += f[i];
-  for (Index j = 0; j < instance.m(); ++j) screen.g[j] += g[j];
+  for (Index j = 0; j < real; ++j) screen.g[j] += g[j];
   return true;
 }
 

@@ -9,8 +9,9 @@
 
 namespace kantorch::cpu::network {
 
-// Improves the potentials of a filled screen, which has then to be filled again. `kernel` holds
-// half a word for every entry of the screen. False if stopped; may throw bad_alloc.
+// Improves the potentials of a screen, which has to be filled with them thereafter. `kernel` holds
+// half a word for every entry of the screen, and may be the screen's own memory. False if stopped;
+// may throw bad_alloc.
 template <class T>
 bool anneal(const Instance<T>& instance, Screen& screen, std::uint32_t* kernel, const Cpu& exec);
 

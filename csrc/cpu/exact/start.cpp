@@ -13,22 +13,6 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 }  // namespace
 
-double mean_of(const Screen& screen, Index m) noexcept {
-  const Index n = static_cast<Index>(screen.f.size());
-  const Index step = std::max<Index>(1, n / 32);
-  double sum = 0;
-  for (Index i = 0; i < n; i += step) {
-    const float* row = screen.row(i);
-    float part[4] = {};
-    Index j = 0;
-    for (; j + 4 <= m; j += 4)
-      for (Index k = 0; k < 4; ++k) part[k] += row[j + k];
-    for (; j < m; ++j) part[0] += row[j];
-    sum += (part[0] + part[1]) + (part[2] + part[3]);
-  }
-  return sum / static_cast<double>((n + step - 1) / step * m);
-}
-
 template <class T>
 bool start_potentials(const Instance<T>& instance, const double* f_init, const double* g_init,
                       Screen& screen, const Cpu& exec) {
@@ -54,6 +38,7 @@ bool start_potentials(const Instance<T>& instance, const double* f_init, const d
   } else {
     for (Index i = 0; i < n; ++i) screen.f[i] = instance.working(instance.lows[i]);
   }
+  screen.stride = Screen::padded(m);
   screen.g.assign(static_cast<std::size_t>(m), infinity);
   if (m != instance.cost.cols) {
     return for_rows(instance, exec.serial(), [&](Index i, const T* row) {
@@ -75,7 +60,6 @@ template <class T>
 bool fill_screen(const Instance<T>& instance, Screen& screen, const Cpu& exec) {
   const auto& kernels = reduced_cost_table().rows(T{});
   const Index m = instance.m();
-  screen.stride = Screen::padded(m);
   return for_rows(instance, exec, [&](Index i, const T* row) {
     float* out = screen.data + i * screen.stride;
     kernels.screen(row, instance.scale, instance.base, screen.f[i], screen.g.data(), m, out);

@@ -1,6 +1,7 @@
 // The start of the network simplex: potentials, and what is made of the costs with them.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "core/exec.hpp"
@@ -22,8 +23,22 @@ struct Screen {
   const float* row(Index i) const noexcept { return data + i * stride; }
 };
 
-// The mean of the m unpadded columns of a screen, over a sample of its rows.
-double mean_of(const Screen& screen, Index m) noexcept;
+// The mean of n rows of m reduced costs, over a sample of the rows.
+template <class Row>
+double mean_of(Index n, Index m, const Row& row_of) noexcept {
+  const Index step = std::max<Index>(1, n / 32);
+  double sum = 0;
+  for (Index i = 0; i < n; i += step) {
+    const float* row = row_of(i);
+    float part[4] = {};
+    Index j = 0;
+    for (; j + 4 <= m; j += 4)
+      for (Index k = 0; k < 4; ++k) part[k] += row[j + k];
+    for (; j < m; ++j) part[0] += row[j];
+    sum += (part[0] + part[1]) + (part[2] + part[3]);
+  }
+  return sum / static_cast<double>((n + step - 1) / step * m);
+}
 
 // Feasible potentials for the screen, from `f_init`, `g_init` (of the cost's points, in its unit)
 // if they are given. Like the functions below: false if stopped, and bad_alloc may be thrown.

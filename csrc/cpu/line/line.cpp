@@ -3,75 +3,21 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <limits>
 #include <new>
-#include <utility>
 #include <vector>
 
+#include "common/line_plan.hpp"
 #include "cpu/line/order.hpp"
 #include "cpu/runtime/batch.hpp"
-#include "cpu/runtime/compensated_sum.hpp"
 
 namespace kantorch {
 namespace {
 
-using cpu::CompensatedSum;
 using cpu::Placed;
-
-// Gap and marginal errors, relative to potentials and mass, that rounding explains.
-constexpr double rounding = 0x1p-42;
-
-// What is left of a point's weight is nothing below this part of it: sums of rounded weights differ
-// by as much, and it might have to travel far.
-constexpr double hardly = 0x1p-48;
-
-struct Cost {
-  bool squared;
-
-  double operator()(double x, double y) const noexcept {
-    const double d = std::abs(x - y);
-    return squared ? d * d : d;
-  }
-
-  // The cost from `to` to y, less that from `from`, without cancellation of what is common to both:
-  // sums of such steps are as good as the potentials are large.
-  double step(double from, double to, double y) const noexcept {
-    if (squared) return (to - from) * ((to - y) + (from - y));
-    if (y <= from) return to - from;
-    if (y >= to) return from - to;
-    return (to - y) - (y - from);
-  }
-
-  // What a step rounds to within some units in the last place of.
-  double terms(double from, double to, double y) const noexcept {
-    return squared ? (to - from) * (std::abs(to - y) + std::abs(from - y)) : to - from;
-  }
-
-  // The exponent of a power of two that brings distances where costs and their sums are in range.
-  int exponent(double farthest) const noexcept {
-    constexpr int wanted = 450, least = -300, most = 450;
-    int exponent = 0;
-    std::frexp(farthest, &exponent);
-    return farthest > 0 && (exponent < least || exponent > most) ? wanted - exponent : 0;
-  }
-};
-
-// The exact difference of weights, as far as two doubles hold it (Knuth's two-sum).
-struct Weight {
-  double high = 0;
-  double low = 0;
-
-  void subtract(const Weight& other) noexcept {
-    const double difference = high - other.high;
-    const double back = difference - high;
-    low += ((high - (difference - back)) - (other.high + back)) - other.low;
-    high = difference + low;
-    low -= high - difference;
-  }
-  bool operator<(const Weight& other) const noexcept {
-    return high < other.high || (high == other.high && low < other.low);
-  }
-};
+using line_plan::Balance;
+using line_plan::Cost;
+using line_plan::Plan;
+using line_plan::Walked;
 
 // The points of one side in their order, with their weights.
 struct Side {
@@ -99,6 +45,9 @@ struct Side {
     return cpu::each_in_strips(size, exec, weigh);
   }
 
+  double place(Index k) const noexcept { return points[k].at; }
+  double weight(Index k) const noexcept { return weights[k]; }
+  std::int64_t index(Index k) const noexcept { return points[k].index; }
   Index size() const noexcept { return static_cast<Index>(points.size()); }
   double low() const noexcept { return points.front().at; }
   double high() const noexcept { return points.back().at; }
@@ -120,99 +69,20 @@ struct Side {
   }
 };
 
-// Brings both sides to the same mass in a unit in which sums are in range. The given weights are
-// these, divided by the first and multiplied by the second number that is returned.
-std::pair<double, double> balance(Side& rows, Side& cols) noexcept {
-  const auto n = static_cast<double>(rows.size()), m = static_cast<double>(cols.size());
-  if (rows.equal && cols.equal && rows.largest > 0 && cols.largest > 0) {
-    rows.equate(m);  // small integers keep every tie
-    cols.equate(n);
-    return {m, rows.largest};
+// Brings both sides to the same mass.
+Balance bring_together(Side& rows, Side& cols) noexcept {
+  const Balance to = line_plan::balance(rows.size(), cols.size(), rows.largest, cols.largest,
+                                        rows.equal && cols.equal);
+  if (to.equal) {
+    rows.equate(to.rows);
+    cols.equate(to.cols);
+    return to;
   }
-  int exponent = 0;
-  std::frexp(std::max(rows.largest, cols.largest), &exponent);
-  exponent = std::clamp(exponent, -1000, 1000);
-  rows.rescale(std::ldexp(1.0, -exponent));
-  cols.rescale(std::ldexp(1.0, -exponent));
-  // A ratio at the level of rounding is none, so that equal weights stay equal.
-  const double ratio = cols.mass > 0 ? rows.mass / cols.mass : 1;
-  if (std::abs(ratio - 1) > (n + m) * std::numeric_limits<double>::epsilon()) cols.rescale(ratio);
-  return {1, std::ldexp(1.0, exponent)};
-}
-
-// A point of one side while the plan passes it.
-struct Passing {
-  Side& side;
-  double* potentials;
-  Index at = 0;
-  Weight left;
-  double shipped = 0;
-  CompensatedSum potential;
-  CompensatedSum dual;
-  double largest = 0;
-  double unshipped = 0;
-  double rounded = 0;   // the sum of all terms that were rounded
-  bool ordered = true;  // all points so far
-
-  Passing(Side& of, double* to) : side(of), potentials(to) {}
-  bool last() const noexcept { return at + 1 == side.size(); }
-  bool empty() const noexcept { return !(left.high > 0); }
-  double place() const noexcept { return side.points[at].at; }
-  double next_place() const noexcept { return side.points[at + 1].at; }
-  Index index() const noexcept { return side.points[at].index; }
-
-  void enter() noexcept {
-    const double value = potential.total();
-    left = {side.weights[at], 0};
-    shipped = 0;
-    potentials[index()] = value;
-    largest = std::max(largest, std::abs(value));
-    dual.add(left.high * value);
-  }
-  // All that is left, of which the other point has room for.
-  double ship_to(Passing& other) noexcept {
-    const double amount = left.high;
-    other.left.subtract(left);
-    if (other.left.high <= hardly * other.side.weights[other.at]) other.left = {};
-    left = {};
-    shipped += amount;
-    other.shipped += amount;
-    return amount;
-  }
-  void leave() noexcept { unshipped += std::abs(side.weights[at] - shipped); }
-
-  // The next point, of which the cell with `opposite` vanishes, too.
-  void advance(const Cost& cost, double opposite) noexcept {
-    const double from = place(), to = next_place();
-    advance(cost.step(from, to, opposite), cost.terms(from, to, opposite));
-  }
-  void advance(double step, double terms) noexcept {
-    leave();
-    ordered = ordered && place() <= next_place();
-    ++at;
-    potential.add(step);
-    rounded += terms;
-    enter();
-  }
-};
-
-// Both next points at once, where no mass ties them to the points before. The potential of the row
-// may then change by anything between the steps that the two ways around the corner bring: it stays
-// as it is, if it can, so that a gap between points costs no digits.
-void advance_both(const Cost& cost, Passing& row, Passing& col) noexcept {
-  const double x = row.place(), y = col.place();
-  if (cost.step(x, row.next_place(), y) < 0) {
-    row.advance(cost, y);
-    col.advance(cost, row.place());
-  } else if (cost.step(x, row.next_place(), col.next_place()) > 0) {
-    col.advance(cost, x);
-    row.advance(cost, col.place());
-  } else {
-    const double here = cost(x, y), there = cost(row.next_place(), col.next_place());
-    row.advance(0, 0);
-    col.potential.add(-here);
-    col.advance(there, here + there);
-  }
+  rows.rescale(to.rows);
+  cols.rescale(to.cols);
+  const double ratio = line_plan::ratio_of(rows.mass, cols.mass, rows.size() + cols.size());
+  if (ratio != 1) cols.rescale(ratio);
+  return to;
 }
 
 // Potentials in the unit of the cost, lowered by all that may have been rounded: so they are
@@ -232,11 +102,6 @@ bool write_potentials(double* f, Index n, double* g, Index m, double lowered,
   return false;
 }
 
-// The north-west corner rule on sorted points. A cost that is a convex function of x - y has the
-// Monge property, so that the plan is optimal (Hoffman, 1963), and so are the potentials that make
-// the reduced costs along the staircase of its cells vanish: reduced costs are a Monge matrix, too,
-// and one that vanishes on a staircase is nowhere negative. Points without mass take a step of the
-// staircase like others.
 template <class T>
 bool solve_one(const LineProblem<T>& problem, Index k, const ExactResult& result, Side& rows,
                Side& cols, const Cpu& exec) {
@@ -255,8 +120,7 @@ bool solve_one(const LineProblem<T>& problem, Index k, const ExactResult& result
   });
   if (!memory) throw std::bad_alloc();
   if (!sorted || !whole) return false;
-  const auto [divisor, factor] = balance(rows, cols);
-  const double unit = factor / divisor;
+  const Balance to = bring_together(rows, cols);
 
   const Cost cost{problem.squared};
   const double farthest = std::max(rows.high() - cols.low(), cols.high() - rows.low());
@@ -266,54 +130,18 @@ bool solve_one(const LineProblem<T>& problem, Index k, const ExactResult& result
     cols.move(exponent);
   }
 
-  double* const f = result.f + k * n;
-  double* const g = result.g + k * m;
-  std::int64_t* const plan_row = result.plan_row + k * cells;
-  std::int64_t* const plan_col = result.plan_col + k * cells;
-  double* const plan_mass = result.plan_mass + k * cells;
-  Passing row(rows, f);
-  Passing col(cols, g);
-  CompensatedSum value;
-  row.potential.add(cost(row.place(), col.place()));
-  row.rounded = cost(row.place(), col.place());
-  row.enter();
-  col.enter();
-  for (Index cell = 0; cell < cells; ++cell) {
-    if (cell % poll == poll - 1 && exec.stopped()) return false;
-    const double amount = row.left < col.left ? row.ship_to(col) : col.ship_to(row);
-    value.add(amount * cost(row.place(), col.place()));
-    plan_row[cell] = amount > 0 ? row.index() : 0;
-    plan_col[cell] = amount > 0 ? col.index() : 0;
-    plan_mass[cell] = amount == divisor ? factor : amount * unit;
-    if (!row.last() && !col.last() && row.empty() && col.empty()) {
-      ++cell;  // a corner of the staircase, without mass
-      plan_row[cell] = plan_col[cell] = 0;
-      plan_mass[cell] = 0;
-      advance_both(cost, row, col);
-    } else if (!row.last() && (row.empty() || col.last())) {
-      row.advance(cost, col.place());
-    } else if (!col.last()) {
-      col.advance(cost, row.place());
-    }
-  }
-  row.leave();
-  col.leave();
+  const Plan plan{result.f + k * n, result.g + k * m, result.plan_row + k * cells,
+                  result.plan_col + k * cells, result.plan_mass + k * cells};
+  Walked walked;
+  const auto stopped = [&](Index cell) { return cell % poll == poll - 1 && exec.stopped(); };
+  if (!line_plan::walk(cost, rows, cols, to, plan, stopped, &walked)) return false;
 
-  const double marginal_error = rows.mass > 0 ? (row.unshipped + col.unshipped) / rows.mass : 0;
-  const double gap = value.total() - (row.dual.total() + col.dual.total());
-  const double level = rounding * (row.largest + col.largest) * rows.mass;
-  const int cost_exponent = -exponent * (problem.squared ? 2 : 1);
-  int mass_exponent = 0;
-  const double mantissa = std::frexp(factor, &mass_exponent);
-  result.value[k] = std::ldexp(value.total() / divisor * mantissa, cost_exponent + mass_exponent);
+  result.value[k] = value_of(walked, cost, to, exponent);
   const bool in_range =
-      write_potentials(f, n, g, m, 0x1p-50 * (row.rounded + col.rounded), cost_exponent);
-  // A plan with the right marginals whose cells go up in both orders is optimal, whatever its costs
-  // are and however well potentials can tell.
-  const bool verified = row.ordered && col.ordered && marginal_error <= rounding &&
-                        std::abs(gap) <= level && in_range &&
-                        std::isfinite(static_cast<T>(result.value[k]));
-  result.marginal_error[k] = marginal_error;
+      write_potentials(plan.f, n, plan.g, m, walked.lowered, cost.exponent_of(-exponent));
+  const bool verified =
+      walked.verified && in_range && std::isfinite(static_cast<T>(result.value[k]));
+  result.marginal_error[k] = walked.marginal_error;
   result.n_iter[k] = 0;
   result.status[k] =
       static_cast<std::int32_t>(verified ? Status::optimal : Status::precision_limit);

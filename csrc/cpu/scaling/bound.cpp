@@ -5,8 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "common/compensated_sum.hpp"
 #include "core/bound.hpp"
-#include "cpu/runtime/compensated_sum.hpp"
 #include "cpu/simd/gibbs_rows.hpp"
 
 namespace kantorch::cpu {

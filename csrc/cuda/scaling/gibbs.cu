@@ -39,8 +39,13 @@ struct Gibbs {
       for (Index j = team.lane(); j < m; j += warp_size) {
         T entry = 0;
         if (x[i] != 0 && y[j] != 0) {
-          const double exponent = (f[i] - static_cast<double>(cost(i, j)) + g[j]) * rate;
-          entry = x[i] * y[j] * exponential<T>(team, exponent);
+          // A quarter of it, as the sum of potentials at the end of the range overflows.
+          const double quarter =
+              (0.25 * f[i] - 0.25 * static_cast<double>(cost(i, j))) + 0.25 * g[j];
+          const T power = exponential<T>(team, 4 * (quarter * rate));
+          // In this order, as the product of the weights alone may leave the range.
+          entry = static_cast<T>(static_cast<double>(x[i]) * static_cast<double>(power) *
+                                 static_cast<double>(y[j]));
         }
         plan[(k * n + i) * m + j] = entry;
       }

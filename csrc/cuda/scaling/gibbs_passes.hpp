@@ -90,37 +90,59 @@ class GibbsPasses {
     team.sync();
   }
 
-  // Row and column sums of the plan, its mass and <P, C>.
-  KANTORCH_DEVICE PlanSums measure(double* row, double* col) {
+  // Row and column sums of `factor` <= 1 times the plan, its mass and <P, C>.
+  KANTORCH_DEVICE PlanSums measure(double* row, double* col, double factor = 1) {
     double mass = 0, paid = 0;
     for (Index i = team.warp(); i < n; i += team.warps()) {
       double sum = 0, price = 0;
+      const double weight = factor * a[i];
       if (a[i] > 0) {
         for (Index j = team.lane(); j < m; j += warp_size) {
           if (!(b[j] > 0)) continue;
           const T c = cost(i, j);
-          const double p = b[j] * entry(i, j);
+          const double p = weight * entry(i, j) * b[j];
           sum += p;
           price += p * static_cast<double>(c);
         }
       }
-      sum = a[i] * reduce_lanes(team, sum, Sum{});
+      sum = reduce_lanes(team, sum, Sum{});
       if (team.lane() == 0) {
         row[i] = sum;
         mass += sum;
       }
-      paid += a[i] * price;
+      paid += price;
     }
     for (Index j = team.rank(); j < m; j += team.size()) {
       double sum = 0;
       if (b[j] > 0) {
         for (Index i = 0; i < n; ++i)
-          if (a[i] > 0) sum += a[i] * entry(i, j);
+          if (a[i] > 0) sum += factor * a[i] * entry(i, j);
       }
       col[j] = b[j] * sum;
     }
     const double all = reduce(mass, Sum{});
     return {all, reduce(paid, Sum{})};
+  }
+
+  // out_i = x_i sum_j E_ij y_j and out_j = y_j sum_i x_i E_ij, E_ij = exp(F_i + G_j - rate C_ij); `out` is neither x nor y.
+  KANTORCH_DEVICE void multiply(const double* x, const double* y, double* out) {
+    for (Index i = team.warp(); i < n; i += team.warps()) {
+      double sum = 0;
+      for (Index j = team.lane(); j < m; j += warp_size)
+        if (x[i] != 0 && y[j] != 0) sum += entry(i, j) * y[j];
+      sum = reduce_lanes(team, sum, Sum{});
+      if (team.lane() == 0) out[i] = x[i] * sum;
+    }
+    team.sync();
+  }
+  KANTORCH_DEVICE void multiply_transposed(const double* x, const double* y, double* out) {
+    for (Index j = team.rank(); j < m; j += team.size()) {
+      double sum = 0;
+      for (Index i = 0; i < n; ++i)
+        if (x[i] != 0 && y[j] != 0) sum += x[i] * entry(i, j);
+      out[j] = y[j] * sum;
+    }
+    team.sync();
   }
 
   // exp(F_i + G_j - rate C_ij)
@@ -143,6 +165,21 @@ class GibbsPasses {
     *low = reduce(least, Min{});
     *high = reduce(most, Max{});
     if (*low > *high) *low = *high = 0;
+  }
+
+  // The mean of the costs less `low` over the same pairs; 0 if there are none.
+  KANTORCH_DEVICE double mean_excess(double low) {
+    double sum = 0, rows = 0, cols = 0;
+    for (Index i = team.rank(); i < n; i += team.size()) rows += a[i] > 0 ? 1 : 0;
+    for (Index j = team.rank(); j < m; j += team.size()) cols += b[j] > 0 ? 1 : 0;
+    rows = reduce(rows, Sum{});
+    const double share = 1 / (rows * reduce(cols, Sum{}));
+    for (Index i = team.warp(); i < n; i += team.warps()) {
+      if (!(a[i] > 0)) continue;
+      for (Index j = team.lane(); j < m; j += warp_size)
+        if (b[j] > 0) sum += (static_cast<double>(cost(i, j)) - low) * share;
+    }
+    return reduce(sum, Sum{});
   }
 
   KANTORCH_DEVICE bool costs_are_finite() {

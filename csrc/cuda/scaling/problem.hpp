@@ -54,6 +54,9 @@ KANTORCH_DEVICE double finite(double x) {
   return fmin(fmax(x, -top), top);
 }
 
+// 1 / eps
+KANTORCH_DEVICE double rate_of(double eps) { return 1 / fmax(eps, smallest_eps); }
+
 // Fills problem k's numbers with one, NaN where input is bad and 0 where there is no mass.
 template <class Team, class T>
 KANTORCH_DEVICE void write_all(GibbsPasses<Team, T>& passes, double number, double eps, Index k,
@@ -112,19 +115,21 @@ KANTORCH_DEVICE double write_result(GibbsPasses<Team, T>& passes, const Masses& 
   dual = passes.reduce(dual, Sum{});
   team.sync();
 
-  PlanSums sums = passes.measure(row, col);
-  sums.mass *= masses.b;
-  sums.cost *= masses.b;
+  // As on the CPU, a small mass comes first: the exponentials alone, 1 / mass in size, may take costs beyond the range.
+  const double first = fmin(masses.b, 1.0), then = fmax(masses.b, 1.0);
+  PlanSums sums = passes.measure(row, col, first);
+  sums.mass *= then;
+  sums.cost *= then;
   team.sync();
   double error = 0;
   for (Index i = team.rank(); i < n; i += team.size()) {
-    const double sum = row[i] * masses.b;
+    const double sum = row[i] * then;
     error += fabs(sum - passes.a[i]);
     row[i] = sum * masses.a;
     passes.f[i] += log_mass_b;
   }
   for (Index j = team.rank(); j < m; j += team.size()) {
-    const double sum = col[j] * masses.b;
+    const double sum = col[j] * then;
     error += fabs(sum - passes.b[j]);
     col[j] = sum * masses.a;
   }
@@ -138,6 +143,41 @@ KANTORCH_DEVICE double write_result(GibbsPasses<Team, T>& passes, const Masses& 
   }
   team.sync();
   return error;
+}
+
+// Where the rounding of the written potentials alone, in units of eps, makes the sums of the plan anything: writes the
+// result again, at the smallest eps at which they still determine a plan, as on the CPU, and returns true. F and G of
+// the passes are overwritten.
+template <class Team, class T>
+KANTORCH_DEVICE bool coarsen_result(GibbsPasses<Team, T>& passes, const Masses& masses, double eps,
+                                    Index k, const ScalingResult& result) {
+  constexpr double digits = 0x1p-40, allowed = 0.125;
+  constexpr int iterations = 16;
+  Team& team = passes.team;
+  const double* const g_out = result.g + k * passes.m;
+  double error = 0, largest_f = 0, largest_g = 0;
+  for (Index i = team.rank(); i < passes.n; i += team.size())
+    if (passes.a[i] > 0) largest_f = fmax(largest_f, fabs(result.f[k * passes.n + i]));
+  // The last half of an iteration has made the columns' sums right, wherever it is: the rest is noise.
+  for (Index j = team.rank(); j < passes.m; j += team.size()) {
+    error += fabs(result.col_sum[k * passes.m + j] / masses.a - passes.b[j]);
+    if (passes.b[j] > 0) largest_g = fmax(largest_g, fabs(g_out[j]));
+  }
+  error = passes.reduce(error, Sum{});
+  largest_f = passes.reduce(largest_f, Max{});
+  const double coarse = digits * largest_f + digits * passes.reduce(largest_g, Max{});
+  if (error <= allowed || !(coarse > eps)) return false;
+  passes.rate = rate_of(coarse);
+  for (Index i = team.rank(); i < passes.n; i += team.size()) passes.f[i] = 0;
+  for (Index j = team.rank(); j < passes.m; j += team.size())
+    passes.g[j] = to_units(g_out[j], passes.rate);
+  team.sync();
+  for (int t = 0; t < iterations; ++t) {
+    passes.update_rows();
+    passes.update_columns(1, &error);
+  }
+  write_result(passes, masses, coarse, k, result);
+  return true;
 }
 
 }  // namespace kantorch::cuda

@@ -1,10 +1,7 @@
 #include "core/sinkhorn.hpp"
 
-#include <algorithm>
-#include <stdexcept>
-#include <string>
-
 #include "cuda/runtime/launch.hpp"
+#include "cuda/scaling/launch_bound.hpp"
 #include "cuda/sinkhorn/kernel.hpp"
 
 namespace kantorch {
@@ -35,19 +32,6 @@ bool fits(const CostBatch<T>& cost) {
 template <class T>
 bool is_on_chip(const CostBatch<T>& cost) {
   return fits<typename Tiles<T>::Medium>(cost) || fits<typename Tiles<T>::Large>(cost);
-}
-
-// A launch cannot be interrupted: on chip, so many iterations take some tenths of a second.
-constexpr Index most_iterations = Index{1} << 18;
-
-// With a tolerance, what is left out shows as max_iterations.
-template <class T>
-SinkhornProblem<T> bounded(SinkhornProblem<T> problem) {
-  if (problem.max_iter > most_iterations && !(problem.tol > 0))
-    throw std::invalid_argument("max_iter must be at most " + std::to_string(most_iterations) +
-                                " on CUDA with tol = 0, got " + std::to_string(problem.max_iter));
-  problem.max_iter = std::min(problem.max_iter, most_iterations);
-  return problem;
 }
 
 }  // namespace

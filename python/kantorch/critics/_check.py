@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kantorch._check import require_at_least
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-
-def require_at_least(name: str, value: object, least: int) -> int:
-    """Check an integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        msg = f"{name} must be an integer >= {least}, got {value!r}"
-        raise ValueError(msg)
-    return value
 
 
 def require_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from kantorch.critics._check import require_at_least, require_points, require_widths
+from kantorch._check import require_at_least
+from kantorch.critics._check import require_points, require_widths
 from kantorch.critics.orthogonal import OrthogonalMap, orthogonal_linear
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from kantorch.critics._check import require_at_least, require_points, require_widths
+from kantorch._check import require_at_least
+from kantorch.critics._check import require_points, require_widths
 from kantorch.critics.orthogonal import OrthogonalMap, orthogonalise
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ def min_max(values: Tensor, temperature: float = 0.0) -> Tensor:
         values: (.., k), k >= 1.
         temperature: 0 for maxima and minima. T > 0 for +-T log(exp(+-u / T) + exp(+-v / T)), which
             also gives the one that lost a share of the gradient. Shares are convex: what does not
-            expand distances still does not.
+            expand distances still does not. One below the range of the dtype counts as 0.
 
     Returns:
         (..); at temperature 0 one of the k values. NaN where one of them is NaN.
 
     Raises:
-        ValueError: If there is no value, or the temperature is negative or not finite.
+        ValueError: If there is no value, or the temperature is negative, not finite or beyond the dtype.
 
     >>> import torch
     >>> min_max(torch.tensor([1.0, 5.0, 2.0, 3.0]))  # min(max(1, 5), max(2, 3))
@@ -43,7 +44,11 @@ def min_max(values: Tensor, temperature: float = 0.0) -> Tensor:
     if values.ndim == 0 or values.shape[-1] == 0:
         msg = f"values must have shape (.., k), k >= 1, got {tuple(values.shape)}"
         raise ValueError(msg)
-    if temperature == 0:
+    held = torch.finfo(values.dtype if values.is_floating_point() else torch.get_default_dtype())
+    if temperature > held.max:
+        msg = f"temperature must be at most {held.max} in {values.dtype}, got {temperature!r}"
+        raise ValueError(msg)
+    if temperature < held.tiny:
         # Which value it is needs no graph: the gradient passes through one value, not the levels.
         with torch.no_grad():
             place = _arg_min_max(values)
@@ -52,7 +57,12 @@ def min_max(values: Tensor, temperature: float = 0.0) -> Tensor:
     while values.shape[-1] > 1:
         count = values.shape[-1]
         one, other = values[..., 0 : count - 1 : 2], values[..., 1:count:2]
-        paired = scale * torch.logaddexp(one / scale, other / scale)
+        # About the winner, for u / T overflows and, in half precision, loses its digits. The clamp keeps
+        # second derivatives from inf / inf where the share of the loser is below the range.
+        winner = (torch.maximum if scale > 0 else torch.minimum)(one, other).detach()
+        origin = torch.where(winner.isinf(), 0, winner)
+        behind = [((u - origin) / scale).clamp(min=math.log(held.tiny)) for u in (one, other)]
+        paired = winner + scale * torch.logaddexp(*behind)
         values = torch.cat([paired, values[..., -1:]], -1) if count % 2 else paired
         scale = -scale
     return values[..., 0]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from kantorch.critics._check import require_at_least, require_widths
+from kantorch._check import require_at_least
+from kantorch.critics._check import require_widths
 from kantorch.critics._parametrized import picklable
 
 if TYPE_CHECKING:

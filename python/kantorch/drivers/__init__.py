@@ -2,7 +2,8 @@
 
 from kantorch.drivers.adversarial import Adversarial, AdversarialSettings
 from kantorch.drivers.distill import Distill, DistillSettings
-from kantorch.drivers.joint import Joint, JointSettings
+from kantorch.drivers.joint import Joint
+from kantorch.drivers.joint_settings import JointSettings
 from kantorch.drivers.trace import Trace, TraceSettings
 from kantorch.drivers.transfer import Transfer, TransferSettings
 from kantorch.drivers.w1 import W1, W1Settings

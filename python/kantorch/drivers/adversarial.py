@@ -42,6 +42,17 @@ DISTANCES = ("w1", "mean", "rms", "prior")
 class AdversarialSettings(FineTuningSettings):
     """Settings of `kantorch adversarial`."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # For MNIST to USPS: the same ten classes, by other writers.
+        "mnist-digits": {
+            "source_data": "mnist5k",
+            "source_classes": tuple(range(10)),
+            "target_classes": tuple(range(10)),
+            "learning_rates": (0.02, 0.05),
+            "seeds": 10,
+        },
+    }
+
     sources: Count = 5
     """Networks for the source task, from different weights and batches, whose kernels are pooled."""
     prior: str | None = None
@@ -81,6 +92,10 @@ class Adversarial(FineTuning[AdversarialSettings]):
         *FineTuning.pictures,
         *("filters.png", "prior.png", "displacements.csv", f"trials/{PRIOR}/{FILE}"),
     )
+
+    def __init__(self, settings: AdversarialSettings) -> None:
+        super().__init__(settings)
+        self._priors: dict[Path, KernelPrior] = {}
 
     def learnt(self) -> Mapping[str, Learnt]:
         """The source networks; where the prior is a file, the first alone."""
@@ -128,10 +143,12 @@ class Adversarial(FineTuning[AdversarialSettings]):
         return {"kernels": {name: list(points.shape) for name, points in prior.samples.items()}}
 
     def prior(self, place: Place) -> KernelPrior:
-        """The pooled kernels."""
+        """The pooled kernels, read once."""
         name = self.settings.prior
         path = place.of(Trial(PRIOR)) / FILE if name is None else system_path(name)
-        return first_decides(lambda: _read(path))
+        if path not in self._priors:
+            self._priors[path] = first_decides(lambda: _read(path))
+        return self._priors[path]
 
     def watched(self, student: nn.Module, place: Place) -> Callable[[], Mapping[str, float]]:
         """W1 between the student's kernels and the prior's, for every layer."""

@@ -41,6 +41,14 @@ STRONG_TEACHER = {
     "methods": RIVALS,
     "grids": GRIDS,
 }
+# As above, where ten images a class teach little: larger images of more writers.
+STRONG_TEACHER_MNIST = STRONG_TEACHER | {
+    "data": "mnist5k-14x14",
+    "source_fraction": 0.6,
+    "grids": GRIDS
+    | {name: {"alpha": (0.3, 1.0, 3.0, 10.0)} for name in ("identity", "uniform", "fitnet", "kd")}
+    | {"optimal": {"alpha": (1.0, 3.0, 10.0, 30.0)}},
+}
 NEW_TASK = {
     "new_task": True,
     "channels": (8, 16, 32),
@@ -57,6 +65,7 @@ class DistillSettings(FineTuningSettings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "strong-teacher": COMMON | STRONG_TEACHER,
+        "strong-teacher-mnist": COMMON | STRONG_TEACHER_MNIST,
         "new-task": COMMON | NEW_TASK,
     }
 

@@ -2,128 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-
-import numpy as np
-import pandas as pd
-import torch
-from pydantic import Field, model_validator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kantorch.drivers import protocols
 from kantorch.drivers._command import command_of
 from kantorch.drivers.comparison import Comparison
-from kantorch.drivers.comparison_settings import RATE, ComparisonSettings, Names, Rates
-from kantorch.drivers.cost_file import CostFile, write_cost
+from kantorch.drivers.comparison_settings import RATE
+from kantorch.drivers.joint_costs import ClassCosts
+from kantorch.drivers.joint_settings import ESTIMATES, EXTRACTOR, FILE, METHODS, JointSettings
 from kantorch.drivers.two_heads import JointTraining, TwoHeads, make_two_heads
-from kantorch.regularizers import LabelTransport, label_cost
-from kantorch.training.backbones import CONVNET, with_head_input
-from kantorch.training.batches import evaluation_loader
-from kantorch.training.classes import Classes
+from kantorch.regularizers import LabelTransport
+from kantorch.training.backbones import with_head_input
 from kantorch.training.errors import ConfigError, RunError
 from kantorch.training.files import system_path
-from kantorch.training.methods import Methods
 from kantorch.training.module import TARGET
-from kantorch.training.records import Weights, is_number
-from kantorch.training.settings import Count, NonNegative
+from kantorch.training.records import Weights
 from kantorch.training.trial import Stage, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import pandas as pd
     from torch import Tensor, nn
-    from typing_extensions import Self
 
     from kantorch.training._matplotlib import Figure
-    from kantorch.training.batches import Examples
     from kantorch.training.driver import Place
     from kantorch.training.results import Results
 
-EXTRACTOR = "extractor"
 COST = "cost"
-ESTIMATES = {"jtln_mkmmd": "mkmmd", "jtln_ot": "ot"}
-FILE = "jtln_file"
-
-METHODS = Methods()
-STRENGTHS = {"source": (0.3, 1.0), "alpha": (0.1, 0.3, 1.0), "reg": (0.1,)}
-
-
-@METHODS.method("target", title="target only")
-@METHODS.method("consecutive", title="consecutive")
-@METHODS.method("joint", title="joint, without transport", grid={"source": (0.1, 0.3, 1.0)})
-def alone(cost: Tensor | None, **params: float) -> None:
-    """No term between the heads."""
-
-
-@METHODS.method("jtln_mkmmd", title="joint, cost by MK-MMD", grid=STRENGTHS)
-@METHODS.method("jtln_ot", title="joint, cost by transport", grid=STRENGTHS)
-@METHODS.method(FILE, title="joint, cost from a file", grid=STRENGTHS, needs={"cost_file"})
-def between_heads(
-    cost: Tensor, *, alpha: float, reg: float, value: Any, **params: float
-) -> LabelTransport:
-    """Transport between the class probabilities of the heads."""
-    return LabelTransport(cost, reg=reg, alpha=alpha, value=value)
-
-
-class JointSettings(ComparisonSettings):
-    """Settings of `kantorch joint`."""
-
-    known: ClassVar[Methods] = METHODS
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # Two targets, as the planes of two manufacturers are: the rest is the source.
-        "boeing-like": {"target_classes": (1, 4, 7), "source_classes": (0, 2, 3, 5, 6, 8, 9)},
-        "airbus-like": {"target_classes": (3, 8, 9), "source_classes": (0, 1, 2, 4, 5, 6, 7)},
-    }
-
-    source_classes: Classes = (0, 2, 3, 5, 6, 8, 9)
-    """Labels of the task that helps."""
-    target_classes: Classes = (1, 4, 7)
-    """Labels of the task that counts."""
-    methods: Names = ("target", "consecutive", "joint", "jtln_mkmmd", "jtln_ot")
-    """Which to compare; also jtln_file, with a cost that is handed in."""
-    steps: Count = 200
-    """Mini-batches of each task in one training."""
-    learning_rates: Rates = (0.02, 0.05)
-    """Learning rates to choose from, in the grid of every method that has no `lr` of its own; each
-    falls to a tenth after two thirds of the steps."""
-    layer_rates: dict[str, NonNegative] = Field(default_factory=dict)
-    """Factors on the learning rate, by module: block1, block2, block3, head or source_head, or
-    modules of other networks such as features.8; 0 freezes."""
-    initial: str | None = None
-    """Weights of a pre-trained network that every method starts from, a file of its state_dict; its
-    head is left out. None: random weights, drawn by the seed."""
-    extractor: str | None = None
-    """Weights of the network whose features the costs compare, and which `consecutive` starts from,
-    in place of learning them on the source task."""
-    features: Literal["extractor", "initial", "pixels"] = "extractor"
-    """What the costs compare: the penultimate layer of the extractor or of the initial network, or
-    the images themselves."""
-    cost: str | None = None
-    """A table of costs for jtln_file: a CSV file with source classes as rows and target classes as
-    columns, both named."""
-    refresh_cost: Annotated[int, Field(ge=0)] = 0
-    """Rounds after which the cost is estimated anew, with the trunk as it has become; 0: never."""
-    value: Literal["regularized", "sharp"] = "regularized"
-    """What the term between the heads is: with its entropy, or the cost of the plan alone."""
-
-    @classmethod
-    def paper(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """FGVC-Aircraft by manufacturer, with AlexNet."""
-        return protocols.joint(given)
-
-    @model_validator(mode="after")
-    def _classes_and_parts(self) -> Self:
-        if self.loss != "cross_entropy":
-            msg = f"loss must be 'cross_entropy' between classes, got {self.loss!r}"
-            raise ValueError(msg)
-        parts = ("block1", "block2", "block3", "head", "source_head")
-        for name in self.layer_rates:
-            if name not in parts and self.backbone == CONVNET:
-                msg = f"layer_rates must name parts of {', '.join(parts)}, got {name!r}"
-                raise ValueError(msg)
-        if self.features == "initial" and self.initial is None:
-            msg = "features 'initial' needs initial: a file of the weights of a trained network"
-            raise ValueError(msg)
-        return self
 
 
 class Joint(Comparison[JointSettings]):
@@ -183,8 +90,8 @@ class Joint(Comparison[JointSettings]):
             self._load_initial(given)
         if s.extractor is not None and system_path(s.extractor).is_file():
             Weights.given(EXTRACTOR, s.extractor).load_into(given)
-        if self.settings.cost is not None:
-            self._file()
+        if s.cost is not None:
+            self.costs.read(s.cost)
         if self.settings.protocol == "paper":
             self._require_counts()
 
@@ -212,6 +119,11 @@ class Joint(Comparison[JointSettings]):
         """Mini-batches; a cost is one."""
         return 1 if trial.stage == COST else super().steps(trial)
 
+    @cached_property
+    def costs(self) -> ClassCosts:
+        """Costs between the classes of both tasks."""
+        return ClassCosts(self.tasks)
+
     # The stages before.
 
     def prepare(self, trial: Trial, place: Place) -> dict[str, Any]:
@@ -222,23 +134,10 @@ class Joint(Comparison[JointSettings]):
             rates, split = self.settings.layer_rates, self.tasks.source()
             return self.fit_source(network, trial, place, split, rates=rates)
         features = None if self.settings.features == "pixels" else self._features(place)
-        cost = self._estimate(trial.method, features, trial.seed)
-        write_cost(place.of(trial) / "cost.csv", cost, *self._classes())
+        cost = self.costs.estimate(trial.method, features, trial.seed)
+        self.costs.write(place.of(trial) / "cost.csv", cost)
         place.advance(1)
         return {"cost": cost.tolist()}
-
-    def _estimate(
-        self,
-        kind: Any,
-        features: Callable[[Tensor], Tensor] | None,
-        seed: int,
-        renewal: int = 0,
-    ) -> Tensor:
-        source, target = self.tasks.source().train, self.tasks.target(seed).train
-        key = int(np.random.default_rng([seed, renewal, 5]).integers(2**62))
-        generator = torch.Generator().manual_seed(key)
-        (x, of_x), (y, of_y) = (_features(part, features) for part in (source, target))
-        return label_cost(x, of_x, y, of_y, method=kind, generator=generator)
 
     def _features(self, place: Place) -> Callable[[Tensor], Tensor]:
         """The penultimate layer of the network whose features the costs compare."""
@@ -259,12 +158,6 @@ class Joint(Comparison[JointSettings]):
     def _extractor_weights(self, place: Place) -> Weights:
         path = self.settings.extractor
         return place.weights(EXTRACTOR) if path is None else Weights.given(EXTRACTOR, path)
-
-    def _file(self) -> Tensor:
-        return CostFile(str(self.settings.cost)).read(*self._classes())
-
-    def _classes(self) -> tuple[list[str], list[str]]:
-        return self.tasks.names("source"), self.tasks.names("target")
 
     # The comparison.
 
@@ -288,7 +181,7 @@ class Joint(Comparison[JointSettings]):
             source=params.get("source"),
             rates=s.layer_rates,
             transport=transport,
-            renew=lambda net, k: self._estimate(kind, net.features, trial.seed, k),
+            renew=lambda net, k: self.costs.estimate(kind, net.features, trial.seed, k),
             renew_every=s.refresh_cost if kind else 0,
             objective=self.objective,
             outputs=self.outputs,
@@ -312,20 +205,16 @@ class Joint(Comparison[JointSettings]):
 
     def _cost(self, trial: Trial, place: Place) -> Tensor | None:
         if trial.method == FILE:
-            return self._file()
+            return self.costs.read(str(self.settings.cost))
         kind = ESTIMATES.get(trial.method)
         if kind is None:
             return None
-        path = place.of(Trial(COST, kind, seed=trial.seed)) / "cost.csv"
-        return CostFile(str(path)).read(*self._classes())
+        return self.costs.read(place.of(Trial(COST, kind, seed=trial.seed)) / "cost.csv")
 
     def faults(self, trial: Trial, record: Mapping[str, Any]) -> Iterable[str]:
         """Check history or cost."""
         if trial.stage == COST:
-            rows, columns = map(len, self._classes())
-            cost = np.array(record.get("cost"), dtype=object)
-            if cost.shape != (rows, columns) or not all(map(is_number, cost.flat)):
-                yield f"cost must hold {rows} x {columns} finite numbers"
+            yield from self.costs.faults(record)
             return
         terms = []
         if trial.stage == TARGET and "source" in dict(trial.params):
@@ -337,15 +226,13 @@ class Joint(Comparison[JointSettings]):
 
     def _costs(self, results: Results) -> dict[str, pd.DataFrame]:
         """The costs by their titles: of estimates, means over the seeds."""
-        names = self._classes()
-        costs: dict[str, list[Any]] = {}
+        found: dict[str, list[Any]] = {}
         for trial, record in results.records.items():
             if trial.stage == COST:
-                costs.setdefault(f"{trial.method}, mean over seeds", []).append(record["cost"])
-        tables = {title: pd.DataFrame(np.mean(found, 0), *names) for title, found in costs.items()}
+                found.setdefault(f"{trial.method}, mean over seeds", []).append(record["cost"])
         if self.settings.cost is not None:
-            tables["file"] = pd.DataFrame(self._file().numpy(), *names)
-        return tables
+            found["file"] = [self.costs.read(self.settings.cost).numpy()]
+        return {title: self.costs.table(costs) for title, costs in found.items()}
 
     def draw(self, results: Results) -> Mapping[str, Figure]:
         """The comparison, the choice, and the costs."""
@@ -391,15 +278,6 @@ apart once, took part in no choice, and was measured once, after every training 
 
 {self.sizes()}
 """
-
-
-def _features(part: Examples, features: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor]:
-    found, labels = [], []
-    with torch.no_grad():
-        for images, of_images in evaluation_loader(part):
-            found.append(images.flatten(1) if features is None else features(images))
-            labels.append(of_images)
-    return torch.cat(found), torch.cat(labels)
 
 
 command = command_of(Joint)

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from kantorch._check import require_at_least
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 STEM = 16
 STRIDES = (1, 2, 2)
-
-
-def require_count(name: str, value: object, least: int = 1) -> None:
-    """Raise ValueError if a count is no integer >= `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        msg = f"{name} must be an integer >= {least}, got {value!r}"
-        raise ValueError(msg)
 
 
 def activated(channels: int) -> nn.Sequential:
@@ -76,8 +71,8 @@ class PreActivationNet(nn.Module):
         in_channels: int,
     ) -> None:
         super().__init__()
-        require_count("classes", classes)
-        require_count("in_channels", in_channels)
+        require_at_least("classes", classes, 1)
+        require_at_least("in_channels", in_channels, 1)
         self.stem = conv(in_channels, STEM, 3)
         stages = []
         for (before, width), stride in zip(

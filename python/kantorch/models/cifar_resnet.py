@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from kantorch._check import require_at_least
 from kantorch.models._preactivation import (
     Block,
     PreActivationNet,
     activated,
     conv,
-    require_count,
 )
 
 EXPANSION = 4
@@ -44,7 +44,7 @@ class CifarResNet(PreActivationNet):
     def __init__(
         self, depth: int, *, slim: int = 1, classes: int = 10, in_channels: int = 3
     ) -> None:
-        require_count("depth", depth, 11)
+        require_at_least("depth", depth, 11)
         if (depth - 2) % 9:
             msg = f"depth must be 9 k + 2, got {depth}"
             raise ValueError(msg)

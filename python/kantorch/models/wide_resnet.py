@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from kantorch.models._preactivation import Block, PreActivationNet, activated, conv, require_count
+from kantorch._check import require_at_least
+from kantorch.models._preactivation import Block, PreActivationNet, activated, conv
 
 
 class WideResNet(PreActivationNet):
@@ -40,8 +41,8 @@ class WideResNet(PreActivationNet):
         in_channels: int = 3,
         dropout: float = 0.0,
     ) -> None:
-        require_count("depth", depth, 10)
-        require_count("widen", widen)
+        require_at_least("depth", depth, 10)
+        require_at_least("widen", widen, 1)
         if (depth - 4) % 6:
             msg = f"depth must be 6 k + 4, got {depth}"
             raise ValueError(msg)

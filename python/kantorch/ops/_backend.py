@@ -57,6 +57,10 @@ class Execution(NamedTuple):
         """So many bytes of scratch, from torch's allocator; the core asks for them."""
         return torch.empty(size, dtype=torch.uint8, device=self.device)
 
+    def order(self, vectors: Tensor) -> Tensor:
+        """The indices that sort each vector, equal numbers in the order of their indices."""
+        return vectors.sort(dim=-1, stable=True).indices
+
     @property
     def gpu(self) -> int:
         """Its number."""

@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 
 from kantorch.ops import _registry
 from kantorch.ops._arguments import layout, require_layout
+from kantorch.ops._backend import on_cuda
 
 # The number of dimensions of each tensor argument of a single problem; one more means batched.
 OwnDims = Sequence[int | None]
@@ -156,9 +157,12 @@ def _plain(args: tuple[Any, ...]) -> bool:
 
 
 def values_are_at_hand(*tensors: Tensor) -> bool:
-    """Whether values may be looked at: not while code is traced or transformed, and meta tensors have none."""
+    """Whether values may be looked at.
+
+    Not while code is traced or transformed; meta tensors have none, and on CUDA looking would wait for the stream.
+    """
     return not (
-        any(tensor.is_meta for tensor in tensors)
+        any(tensor.is_meta or on_cuda(tensor.device) for tensor in tensors)
         or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()

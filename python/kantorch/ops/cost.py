@@ -290,14 +290,14 @@ class Points(Cost):
         x, y = (points.detach() for points in self.tensors)
         if x.numel() == 0 or y.numel() == 0:
             return False
-        far: Tensor | bool = True
-        for row in (
-            distances(x[..., :1, :], y, self.metric),
-            distances(x, y[..., :1, :], self.metric),
-        ):
-            low, high = row.amin((-2, -1)), row.amax((-2, -1))
-            far = far & (low >= _FAR * (high - low))
-        return bool(torch.as_tensor(far).any())
+
+        def far(costs: Tensor) -> Tensor:
+            low, high = costs.amin((-2, -1)), costs.amax((-2, -1))
+            return low >= _FAR * (high - low)
+
+        row = distances(x[..., :1, :], y, self.metric)
+        column = distances(x, y[..., :1, :], self.metric)
+        return bool((far(row) & far(column)).any())
 
     @override
     def less(self, constant: Tensor) -> Stored:

@@ -10,7 +10,7 @@ from torch import Tensor
 from kantorch.errors import Status
 from kantorch.ops import cost as costs
 from kantorch.ops import scaling
-from kantorch.ops._backend import core
+from kantorch.ops._backend import core, on_cuda
 from kantorch.ops._define import define
 from kantorch.ops._gradients import mass_gradients
 from kantorch.ops._layout import scalars
@@ -32,24 +32,19 @@ def _kernel(
     max_iter: int,
     threads: int,
 ) -> Any:
-    huge = cost is not None and _is_huge(cost)
-    if huge:
+    unit = None if cost is None else _unit(cost)
+    if unit is not None:
         cost, beta, f_init, g_init = (
-            None if tensor is None else tensor * _SMALLER for tensor in (cost, beta, f_init, g_init)
+            _smaller(tensor, own, unit)
+            for tensor, own in ((cost, 2), (beta, 0), (f_init, 1), (g_init, 1))
         )
     given = costs.cost_of(cost, x, y, metric)
     given.check()
     problem = given.problem(a, b, beta)
-    if beta is None:
-        name, strength = (
-            None,
-            a.new_full((problem.batch,), -1.0, dtype=torch.float64),
-        )  # the core's default
-    else:
-        name, strength = "beta", scalars(beta, problem.batch)
-    out = scaling.run(core.ipot, problem, strength, name, f_init, g_init, tol, max_iter, threads)
-    if huge:
-        _enlarge(out)
+    step = None if beta is None else scalars(beta, problem.batch)
+    out = scaling.run(core.ipot, problem, step, "beta", f_init, g_init, tol, max_iter, threads)
+    if unit is not None:
+        _enlarge(out, unit)
     gap = (out.value_linear - out.bound).abs()
     scaling.finish("ipot", out, a.dtype, tol=tol, gap=gap)
     return out
@@ -59,19 +54,34 @@ def _kernel(
 _SMALLER = 2.0**-6
 
 
-def _is_huge(cost: Tensor) -> bool:
+def _unit(cost: Tensor) -> Tensor | None:
+    """What to multiply each problem's costs (..) by, 1 or `_SMALLER`; None if it is 1 for all of them.
+
+    On CUDA, where values may not be looked at, it is never None in float64.
+    """
     if cost.dtype != torch.float64 or cost.numel() == 0:
-        return False
-    low, high = (float(x) for x in torch.aminmax(cost.detach()))
+        return None
     largest = torch.finfo(cost.dtype).max
-    return largest * _SMALLER < max(-low, high) <= largest
+    low, high = (bound.detach() for bound in (cost.amin((-2, -1)), cost.amax((-2, -1))))
+    size = torch.maximum(-low, high)
+    huge = (size > largest * _SMALLER) & (size <= largest)
+    if not on_cuda(cost.device) and not bool(huge.any()):
+        return None
+    return torch.where(huge, torch.full_like(size, _SMALLER), 1)
 
 
-def _enlarge(out: scaling.ScalingOutputs) -> None:
+def _smaller(tensor: Tensor | None, own: int, unit: Tensor) -> Tensor | None:
+    """A tensor of `own` dimensions a problem, in units of the smaller costs."""
+    return None if tensor is None else tensor * unit.reshape(unit.shape + (1,) * own)
+
+
+def _enlarge(out: scaling.ScalingOutputs, unit: Tensor) -> None:
     """Take the outputs of a smaller problem back to its size: potentials that overflow end the precision."""
     largest = torch.finfo(torch.float64).max
-    for field in (out.f, out.g, out.eps, out.value, out.value_linear, out.bound):
-        field.div_(_SMALLER)
+    for field in (out.eps, out.value, out.value_linear, out.bound):
+        field.div_(unit)
+    for potential in (out.f, out.g):
+        potential.div_(unit[..., None])
     beyond = (out.f.abs().amax(-1) > largest) | (out.g.abs().amax(-1) > largest)
     out.status.masked_fill_(beyond, int(Status.PRECISION_LIMIT))
     for potential in (out.f, out.g):

@@ -67,8 +67,8 @@ def fake(
 def run(
     kernel: Callable[..., None],
     problem: Problem,
-    strength: Tensor,
-    strength_name: str | None,
+    strength: Tensor | None,
+    strength_name: str,
     f_init: Tensor | None,
     g_init: Tensor | None,
     tol: float,
@@ -80,8 +80,8 @@ def run(
     Args:
         kernel: of the core.
         problem: see `Problem`.
-        strength: reg or beta, (B,) float64, contiguous.
-        strength_name: what the user calls it, or None if it is not the user's.
+        strength: reg or beta, (B,) float64, contiguous; None leaves it to the core.
+        strength_name: what the user calls it.
         f_init: (n,) or (B, n), a start; likewise g_init.
         g_init: see `f_init`.
         tol: see `solve`; likewise max_iter.
@@ -89,10 +89,7 @@ def run(
         threads: see `Execution`.
     """
     execution = Execution.of(problem.a, threads)
-    if strength_name is None:
-        check_values(problem, execution)
-    else:
-        check_values(problem, execution, strength=strength, name=strength_name)
+    check_values(problem, execution, strength=strength, name=strength_name)
     out = empty_outputs(problem.a, *problem.shape)
     if problem.batch:
         check_potentials(f_init, g_init)

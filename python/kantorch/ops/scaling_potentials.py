@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kantorch.ops import cost as costs
+from kantorch.ops._backend import on_cuda
 from kantorch.ops._define import define
 from kantorch.ops._layout import scalars
 
@@ -27,7 +28,9 @@ def _kernel(
     eps = scalars(eps, f.shape[0])
     f = f + eps[:, None] * torch.where(a > 0, a, 1).log()
     g = g + eps[:, None] * torch.where(b > 0, b, 1).log()
-    for k in torch.nonzero((a == 0).any(-1) | (b == 0).any(-1))[:, 0].tolist():
+    # On CUDA the solver has written them, and looking for points without mass would wait for it.
+    dead = (a == 0).any(-1) | (b == 0).any(-1)
+    for k in [] if on_cuda(f.device) else torch.nonzero(dead)[:, 0].tolist():
         rows, columns = a[k] > 0, b[k] > 0
         if bool(rows.any()):
             slack = given.part(k, rows, ~columns).double() - f[k, rows, None]

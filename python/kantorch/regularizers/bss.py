@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from kantorch._check import require_at_least
 from kantorch.regularizers._regularizer import Regularizer
 from kantorch.regularizers.layer import Layer, as_layers, require_finite
 from kantorch.regularizers.neurons import neurons
@@ -69,10 +70,7 @@ class BSS(Regularizer):
         alpha: float = 1e-3,
     ) -> None:
         super().__init__(alpha)
-        if not (isinstance(k, int) and k >= 1):
-            msg = f"k must be an integer >= 1, got {k!r}"
-            raise ValueError(msg)
-        self.k = k
+        self.k = require_at_least("k", k, 1)
         self.layers = as_layers(layers)
         self.watch = Watch.of(student, None, copied=False)
         self._reader = self.watch.reader(self.layers, teacher=False)

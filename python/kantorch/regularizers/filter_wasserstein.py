@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from kantorch._check import require_finite
+from kantorch._check import require_at_least, require_finite
 from kantorch._solve import solve_sample
 from kantorch.regularizers._parameters import require_strength
 from kantorch.regularizers._regularizer import Regularizer
@@ -102,15 +102,12 @@ class FilterWasserstein(Regularizer):
         critic_rate: float = 1e-3,
     ) -> None:
         super().__init__(alpha)
-        if samples is not None and not (isinstance(samples, int) and samples >= 1):
-            msg = f"samples must be None or an integer >= 1, got {samples!r}"
-            raise ValueError(msg)
+        if samples is not None:
+            require_at_least("samples", samples, 1)
         if critics is not None and samples is None:
             msg = "samples must be an integer >= 1 with critics, got None"
             raise ValueError(msg)
-        if not (isinstance(critic_steps, int) and critic_steps >= 1):
-            msg = f"critic_steps must be an integer >= 1, got {critic_steps!r}"
-            raise ValueError(msg)
+        require_at_least("critic_steps", critic_steps, 1)
         if not 0 < critic_rate <= sys.float_info.max:
             msg = f"critic_rate must be finite and > 0, got {critic_rate!r}"
             raise ValueError(msg)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from kantorch._check import require_choice
+from kantorch._check import require_at_least, require_choice
 from kantorch._solve import solve
 from kantorch.regularizers import _processes
 from kantorch.regularizers._regularizer import Regularizer
@@ -218,9 +218,7 @@ class RepresentationTransport(Regularizer):
         renew_every: int = 1,
     ) -> None:
         super().__init__(alpha)
-        if not isinstance(renew_every, int) or renew_every < 1:
-            msg = f"renew_every must be an integer >= 1, got {renew_every!r}"
-            raise ValueError(msg)
+        require_at_least("renew_every", renew_every, 1)
         require_choice("kind", kind, get_args(Kind))
         require_choice("solver", solver, get_args(Solver))
         require_choice("spatial", spatial, get_args(Spatial))

@@ -100,8 +100,13 @@ def _mnist5k() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return images.reshape(-1, 1, 28, 28).astype(np.float64), labels.astype(np.int64)
 
 
+def _halved_mnist5k() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    images, labels = _mnist5k()
+    return images.reshape(-1, 1, 14, 2, 14, 2).mean((3, 5)), labels
+
+
 DIGITS = "digits"
-BUNDLED = {DIGITS: _digits, "mnist5k": _mnist5k}
+BUNDLED = {DIGITS: _digits, "mnist5k": _mnist5k, "mnist5k-14x14": _halved_mnist5k}
 
 
 def _finite(path: Path, name: str, values: np.ndarray) -> NDArray[np.float64]:

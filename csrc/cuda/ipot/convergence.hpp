@@ -1,0 +1,172 @@
+// IPOT to a tolerance on the marginals and on the gap, decided on the device for each problem by itself. As on the CPU
+// (cpu/ipot/ipot.cpp), without Newton's method.
+//
+// All lanes of a block follow the same numbers, which all of them compute.
+#pragma once
+
+#include "core/ipot.hpp"
+#include "cuda/ipot/iterate.hpp"
+#include "cuda/scaling/dual_value.hpp"
+
+namespace kantorch::cuda {
+
+// Costs and masses at the end of the range: the differences of larger costs and potentials may overflow, and the
+// exponentials of a plan of less or more mass, 1 / mass in size, are clamped.
+constexpr double largest_cost = 0x1p1020, smallest_mass = 1e-278, largest_mass = 1e300;
+
+template <class Team, class T, class Form>
+class IpotConvergence {
+ public:
+  using Iterate = IpotIterate<Team, T>;
+  using Passes = GibbsPasses<Team, T>;
+
+  static KANTORCH_BOTH constexpr Index vector_count(Index n, Index m) { return n + m; }
+
+  KANTORCH_DEVICE IpotConvergence(const IpotProblem<T>& problem, Index k, const Masses& masses,
+                                  Iterate& iterate, Form& form, double* vectors,
+                                  const ScalingResult& result)
+      : problem_(problem),
+        k_(k),
+        masses_(masses),
+        iterate_(iterate),
+        passes_(iterate.passes),
+        form_(form),
+        price_(vectors),
+        g_new_(vectors + passes_.n),
+        result_(result),
+        fixed_(!(problem.tol > 0)) {}
+
+  // Sets beta from the costs if it is not given: a tenth of their mean above the smallest, over points with mass.
+  KANTORCH_DEVICE double choose_step() {
+    beta_ = problem_.beta == nullptr ? 0 : problem_.beta[k_];
+    if (fixed_ && beta_ > 0) return beta_;
+    double low, high;
+    passes_.cost_range(&low, &high);
+    spread_ = high - low;
+    largest_ = fmax(fabs(low), fabs(high));
+    if (beta_ > 0) return beta_;
+    const double mean = passes_.mean_excess(low);
+    return beta_ = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
+  }
+
+  // Writes the result but for n_iter and status; returns those. There is one place that makes steps, because they are
+  // compiled into it.
+  KANTORCH_DEVICE Status solve() {
+    const Index max_iter = problem_.max_iter;
+    Status status;
+    for (Index check = fixed_ || max_iter < 8 ? max_iter : 8;;) {
+      form_.advance(check);
+      const double worst = write(check == max_iter);
+      if (fixed_) {
+        status = Status::fixed_iterations;
+      } else if (worst <= problem_.tol) {
+        status = Status::converged;
+      } else if (check == max_iter) {
+        status = Status::max_iterations;
+      } else if (stalled(worst) || beyond()) {
+        status = Status::precision_limit;
+      } else {
+        const Index next = check + (check / 8 < 8 ? 8 : check / 8);
+        check = next < max_iter ? next : max_iter;
+        continue;
+      }
+      break;
+    }
+    if (status != Status::converged && coarsen_result(passes_, masses_, eps(), k_, result_)) {
+      status = Status::precision_limit;
+      copy_value();
+    }
+    return status;
+  }
+
+ private:
+  static constexpr Index most_steps_beyond = 1000;
+
+  KANTORCH_DEVICE double eps() const { return beta_ / static_cast<double>(iterate_.t); }
+
+  KANTORCH_DEVICE void copy_value() const {
+    if (passes_.team.rank() == 0) result_.value[k_] = result_.value_linear[k_];
+    passes_.team.sync();
+  }
+
+  // The result of the present iterate, and the larger of the two errors that are compared with tol: the gap counts where
+  // the marginals are good enough, and at the `last` time.
+  KANTORCH_DEVICE double write(bool last) {
+    Team& team = passes_.team;
+    // Near the end each step moves F by a dual optimum over beta.
+    for (Index i = team.rank(); i < passes_.n; i += team.size()) {
+      price_[i] = beta_ * (iterate_.f[i] - iterate_.f_last[i]);
+      passes_.f[i] = iterate_.f[i];
+    }
+    for (Index j = team.rank(); j < passes_.m; j += team.size()) passes_.g[j] = iterate_.g[j];
+    passes_.rate = rate_of(eps());
+    team.sync();
+    error_ = write_result(passes_, masses_, eps(), k_, result_);
+    copy_value();
+    // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
+    if (fixed_ || !(spread_ > 0) || !(error_ <= problem_.tol || last)) return error_;
+    constexpr double top = std::numeric_limits<double>::max();
+    const double scale = masses_.a * spread_, linear = result_.value_linear[k_];
+    double bound = best_bound(linear - problem_.tol * scale);
+    // Also below 0, where mass that the plan lacks or has too much pays a large constant of the costs.
+    const double gap = fabs(linear - bound);
+    double worst = error_;
+    if (!(gap <= problem_.tol * scale)) worst = fmax(error_, gap / scale);
+    if (!(scale <= top && worst <= top)) worst = infinity;
+    const Index dims = problem_.cost.points.given() ? problem_.cost.points.dims : 0;
+    if (dims > 0) bound = below_rounded_distances<T>(bound, masses_.a, dims);
+    if (team.rank() == 0) result_.bound[k_] = bound;
+    return worst;
+  }
+
+  // From the prices of the last step, whose error falls as fast as that of the plan, and from the potentials, the mean of
+  // all steps, where it falls like 1 / t.
+  KANTORCH_DEVICE double best_bound(double sufficient) {
+    DualValue<Team, T> dual(passes_.team, passes_.reduce, passes_.cost, passes_.n, passes_.m,
+                            problem_.a[k_], problem_.b[k_], g_new_);
+    double bound = -infinity;
+    for (int from = 0; from < 2 && !(bound >= sufficient); ++from) {
+      bound = fmax(bound, dual(from == 0 ? price_ : result_.f + k_ * passes_.n));
+      passes_.team.sync();
+    }
+    return bound;
+  }
+
+  // Whether rounding keeps the error up: it has not improved for long, and is as small as what the potentials lose. A
+  // large error may rest on a plateau for thousands of steps and still fall.
+  KANTORCH_DEVICE bool stalled(double error) {
+    const Index t = iterate_.t;
+    if (error < 0.95 * best_) {
+      best_ = error;
+      since_ = t;
+    }
+    const double rounding =
+        (sizeof(T) == sizeof(float) ? 1e-5 : 1e-12) + 1e-14 * (largest_ / eps());
+    return t > 1000 && t > 3 * since_ && error <= rounding;
+  }
+
+  // Whether a plan of this error, or its bound, is not to be had any better in this range.
+  KANTORCH_DEVICE bool beyond() const {
+    return (largest_ > largest_cost || masses_.b < smallest_mass || masses_.b > largest_mass) &&
+           (error_ <= problem_.tol || iterate_.t >= most_steps_beyond);
+  }
+
+  const IpotProblem<T>& problem_;
+  const Index k_;
+  const Masses masses_;
+  Iterate& iterate_;
+  Passes& passes_;
+  Form& form_;
+  double* const price_;
+  double* const g_new_;
+  const ScalingResult& result_;
+  const bool fixed_;
+  double beta_ = 0;
+  double spread_ = 0;
+  double largest_ = 0;  // the size of the largest cost
+  double error_ = 0;    // of the marginals as they were written last
+  double best_ = 1e300;
+  Index since_ = 0;
+};
+
+}  // namespace kantorch::cuda

@@ -1,0 +1,56 @@
+#include "core/ipot.hpp"
+
+#include "cuda/ipot/kernel.hpp"
+#include "cuda/runtime/launch.hpp"
+#include "cuda/scaling/launch_bound.hpp"
+
+namespace kantorch {
+namespace cuda {
+namespace {
+
+// E takes 32 or 64 registers of a lane; 64 numbers of it in double would not leave enough for the rest.
+template <class T>
+struct IpotTiles {
+  using Small = Tile<1, 8, 4, 8>;                                     // 32 x 32
+  using Medium = Tile<2, 8, 4, sizeof(T) == sizeof(float) ? 16 : 8>;  // 64 x 64 or 64 x 32
+};
+
+template <class Shape, class T>
+bool fits(const CostBatch<T>& cost) {
+  return cost.rows <= Shape::rows && cost.cols <= Shape::cols;
+}
+
+}  // namespace
+}  // namespace cuda
+
+template <class T>
+Index ipot_workspace(const IpotProblem<T>& problem, const Cuda&) {
+  const CostBatch<T>& cost = problem.cost;
+  using Tiles = cuda::IpotTiles<T>;
+  if (cuda::fits<typename Tiles::Small>(cost) || cuda::fits<typename Tiles::Medium>(cost)) return 0;
+  return cost.batch * cuda::ipot_vector_count(cost.rows, cost.cols) *
+         static_cast<Index>(sizeof(double));
+}
+
+template <class T>
+void ipot(const IpotProblem<T>& given, const ScalingResult& result, void* workspace,
+          const Cuda& exec) {
+  using Tiles = cuda::IpotTiles<T>;
+  const IpotProblem<T> problem = cuda::bounded(given);
+  const CostBatch<T>& cost = problem.cost;
+  if (cuda::fits<typename Tiles::Small>(cost)) {
+    cuda::launch(exec, cost.batch, cuda::OnChipIpot<T, typename Tiles::Small>{problem, result});
+  } else if (cuda::fits<typename Tiles::Medium>(cost)) {
+    cuda::launch(exec, cost.batch, cuda::OnChipIpot<T, typename Tiles::Medium>{problem, result});
+  } else {
+    cuda::launch(exec, cost.batch,
+                 cuda::StreamedIpot<T>{problem, result, static_cast<double*>(workspace)});
+  }
+}
+
+template Index ipot_workspace(const IpotProblem<float>&, const Cuda&);
+template Index ipot_workspace(const IpotProblem<double>&, const Cuda&);
+template void ipot(const IpotProblem<float>&, const ScalingResult&, void*, const Cuda&);
+template void ipot(const IpotProblem<double>&, const ScalingResult&, void*, const Cuda&);
+
+}  // namespace kantorch

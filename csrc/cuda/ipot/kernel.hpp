@@ -1,0 +1,115 @@
+// IPOT, one problem a block.
+#pragma once
+
+#include "core/ipot.hpp"
+#include "cuda/ipot/convergence.hpp"
+#include "cuda/ipot/log_form.hpp"
+#include "cuda/ipot/massless.hpp"
+#include "cuda/ipot/power_form.hpp"
+
+namespace kantorch::cuda {
+
+// The vectors of a problem: a, b and scratch of the passes, the iterate, and those of the convergence.
+KANTORCH_BOTH constexpr Index ipot_vector_count(Index n, Index m) { return 5 * (n + m); }
+
+// With the problem in `vectors`, and Form::bytes() of shared memory left for the form.
+template <class Form, class Team, class T>
+KANTORCH_DEVICE void solve_ipot(Team& team, const IpotProblem<T>& problem, Index k, double* vectors,
+                                const ScalingResult& result) {
+  using Iterate = IpotIterate<Team, T>;
+  using Convergence = IpotConvergence<Team, T, Form>;
+  const Index n = problem.cost.rows, m = problem.cost.cols, points = n + m;
+  static_assert(2 + Iterate::vector_count(1, 0) + Convergence::vector_count(1, 0) ==
+                ipot_vector_count(1, 0));
+  BlockReduce<Team> reduce(team);
+  GibbsPasses<Team, T> passes(team, reduce, CostOf<T>(problem.cost, k), n, m, vectors, vectors + n,
+                              vectors + points, vectors + points + n);
+  Iterate iterate(passes, vectors + 2 * points);
+  Form form(iterate);
+  double* const rest = vectors + 2 * points + Iterate::vector_count(n, m);
+
+  const T* const a = problem.a[k];
+  const T* const b = problem.b[k];
+  const double* const f_init = problem.f_init[k];
+  const double* const g_init = problem.g_init[k];
+  const Masses masses = read_weights(passes, a, b);
+  bool bad = !masses.good || !passes.costs_are_finite();
+  bad |= problem.beta != nullptr && !(problem.beta[k] > 0 && problem.beta[k] < infinity);
+  for (Index i = team.rank(); i < n && f_init != nullptr; i += team.size())
+    bad |= !std::isfinite(f_init[i]);
+  for (Index j = team.rank(); j < m && g_init != nullptr; j += team.size())
+    bad |= !std::isfinite(g_init[j]);
+  for (Index i = team.rank(); i < n; i += team.size()) passes.f[i] = 0;
+  for (Index j = team.rank(); j < m; j += team.size()) passes.g[j] = 0;
+  bad = reduce.any(bad);
+  team.sync();  // the vectors are there
+
+  Convergence convergence(problem, k, masses, iterate, form, rest, result);
+  const bool fixed = !(problem.tol > 0);
+  Status status = fixed ? Status::fixed_iterations : Status::converged;
+  Index n_iter = 0;
+  if (bad) {
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    status = Status::bad_input;
+    write_all(passes, nan, nan, k, result);
+  } else {
+    const double beta = convergence.choose_step();
+    if (masses.a > 0 && masses.b > 0) {
+      iterate.start(beta, g_init);
+      status = convergence.solve();
+      n_iter = iterate.t;
+    } else {
+      n_iter = fixed ? problem.max_iter : 0;
+      write_all(passes, 0, fixed ? beta / static_cast<double>(n_iter) : beta, k, result);
+    }
+    team.sync();
+    transform_massless(passes, a, b, result.eps[k], result.f + k * n, result.g + k * m, rest + n);
+  }
+  if (team.rank() == 0) {
+    result.n_iter[k] = n_iter;
+    result.status[k] = static_cast<std::int32_t>(status);
+  }
+}
+
+// For problems that fit into Shape.
+template <class T, class Shape>
+struct OnChipIpot {
+  static constexpr int threads = Shape::threads;
+
+  IpotProblem<T> problem;
+  ScalingResult result;
+
+  template <class Team>
+  KANTORCH_DEVICE void operator()(Team& team) const {
+    auto* const vectors = team.template shared<double>(ipot_vector_count(Shape::rows, Shape::cols));
+    solve_ipot<IpotPower<Team, T, Shape>>(team, problem, team.block(), vectors, result);
+  }
+  template <class Team>
+  static constexpr Index bytes() {
+    return shared_bytes<double>(ipot_vector_count(Shape::rows, Shape::cols)) +
+           BlockReduce<Team>::bytes() + IpotPower<Team, T, Shape>::bytes();
+  }
+};
+
+// For problems of any size. `vectors` has room for those of all problems.
+template <class T>
+struct StreamedIpot {
+  static constexpr int threads = 256;
+
+  IpotProblem<T> problem;
+  ScalingResult result;
+  double* vectors;
+
+  template <class Team>
+  KANTORCH_DEVICE void operator()(Team& team) const {
+    const Index count = ipot_vector_count(problem.cost.rows, problem.cost.cols);
+    solve_ipot<IpotLog<Team, T>>(team, problem, team.block(), vectors + team.block() * count,
+                                 result);
+  }
+  template <class Team>
+  static constexpr Index bytes() {
+    return BlockReduce<Team>::bytes() + IpotLog<Team, T>::bytes();
+  }
+};
+
+}  // namespace kantorch::cuda
