@@ -6,11 +6,9 @@
 #include "core/exact.hpp"
 #include "core/gibbs.hpp"
 #include "core/implicit.hpp"
-#include "core/ipot.hpp"
 #include "core/line.hpp"
 #include "core/point_gradient.hpp"
 #include "core/scaling.hpp"
-#include "core/sinkhorn.hpp"
 #include "core/view.hpp"
 
 namespace kantorch::bindings {
@@ -104,15 +102,16 @@ inline ScalingResult scaling_result(const py::object& to) {
 }
 
 // Problems of the core, for the bindings of every device.
+// Without a strength it is the solver's default.
 template <class T>
-SinkhornProblem<T> sinkhorn_problem(const Problem& problem, const Tensor& strength,
-                                    const py::object& f_init, const py::object& g_init, double tol,
-                                    Index max_iter) {
-  SinkhornProblem<T> made;
+ScalingProblem<T> scaling_problem(const Problem& problem, const Tensor& strength,
+                                  const py::object& f_init, const py::object& g_init, double tol,
+                                  Index max_iter) {
+  ScalingProblem<T> made;
   made.cost = problem.cost<T>();
   made.a = problem.a<T>();
   made.b = problem.b<T>();
-  made.eps = strength.data<const double>();
+  made.strength = strength.data<const double>();
   made.f_init = vector_batch<double>(f_init);
   made.g_init = vector_batch<double>(g_init);
   made.tol = tol;
@@ -129,22 +128,6 @@ ExactProblem<T> exact_problem(const Problem& problem, const py::object& f_init,
   made.b = problem.b<T>();
   made.f_init = vector_batch<double>(f_init);
   made.g_init = vector_batch<double>(g_init);
-  made.max_iter = max_iter;
-  return made;
-}
-
-// Without a beta it is the core's default.
-template <class T>
-IpotProblem<T> ipot_problem(const Problem& problem, const Tensor& beta, const py::object& f_init,
-                            const py::object& g_init, double tol, Index max_iter) {
-  IpotProblem<T> made;
-  made.cost = problem.cost<T>();
-  made.a = problem.a<T>();
-  made.b = problem.b<T>();
-  made.beta = beta.data<const double>();
-  made.f_init = vector_batch<double>(f_init);
-  made.g_init = vector_batch<double>(g_init);
-  made.tol = tol;
   made.max_iter = max_iter;
   return made;
 }

@@ -17,38 +17,25 @@
 
 namespace kantorch {
 
-// Inputs are finite, weights are not negative, and each problem's masses agree to 1e-5 relative: b
-// is rescaled to the mass of a.
+// The strength is beta; without one, and where it is not positive, beta = 0.1 * mean(cost - min cost)
+// over the points with mass. tol is on the marginal error, and on the gap relative to the spread of
+// the cost.
 template <class T>
-struct IpotProblem {
-  CostBatch<T> cost;
-  VectorBatch<T> a;
-  VectorBatch<T> b;
-  const double* beta =
-      nullptr;  // (B); not positive: 0.1 * mean(cost - min cost) over the points with mass
-  VectorBatch<double> f_init;  // a warm start, in the unit of the cost; both or neither
-  VectorBatch<double> g_init;
-  double tol = 0;  // on the marginal error, and on the gap relative to the spread of the cost; 0:
-                   // max_iter steps
-  Index max_iter = 0;  // >= 1
-};
-
-template <class T>
-Index ipot_workspace(const IpotProblem<T>& problem, int threads) noexcept;
+Index ipot_workspace(const ScalingProblem<T>& problem, int threads) noexcept;
 
 // f, g of the result make the plan together with a and b: log U_t = (f + eps log a) / eps.
 template <class T>
-[[nodiscard]] Outcome ipot(const IpotProblem<T>& problem, const ScalingResult& result,
+[[nodiscard]] Outcome ipot(const ScalingProblem<T>& problem, const ScalingResult& result,
                            void* workspace, const Cpu& exec) noexcept;
 
 // The same on a GPU. Values are checked there: a problem with bad ones ends as bad_input, all its numbers NaN; a beta that
 // is given has to be positive. Potentials at points without mass are c-transforms, see csrc/cuda/ipot/massless.hpp. All
 // steps are plain, so a problem may end with max_iterations that the CPU solves.
 template <class T>
-Index ipot_workspace(const IpotProblem<T>& problem, const Cuda& exec);
+Index ipot_workspace(const ScalingProblem<T>& problem, const Cuda& exec);
 
 template <class T>
-void ipot(const IpotProblem<T>& problem, const ScalingResult& result, void* workspace,
+void ipot(const ScalingProblem<T>& problem, const ScalingResult& result, void* workspace,
           const Cuda& exec);
 
 }  // namespace kantorch

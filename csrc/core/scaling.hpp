@@ -1,5 +1,5 @@
 // The family of plans that Sinkhorn and IPOT iterate over, P_ij = a_i b_j exp((f_i + g_j - C_ij) /
-// eps), and what both solvers return.
+// eps), what both solvers are given, and what they return.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,20 @@
 #include "core/view.hpp"
 
 namespace kantorch {
+
+// Inputs are finite, weights are not negative, and each problem's masses agree to 1e-5 relative: b
+// is rescaled to the mass of a.
+template <class T>
+struct ScalingProblem {
+  CostBatch<T> cost;
+  VectorBatch<T> a;
+  VectorBatch<T> b;
+  const double* strength = nullptr;  // (B), positive: eps of Sinkhorn, beta of IPOT
+  VectorBatch<double> f_init;        // a warm start, in the unit of the cost; both or neither
+  VectorBatch<double> g_init;
+  double tol = 0;      // what has to be met, see the solver; 0: exactly max_iter plain iterations
+  Index max_iter = 0;  // >= 1
+};
 
 // Every array is contiguous, problem after problem, and in the unit of the cost and of the given
 // mass.

@@ -95,14 +95,36 @@ struct Options {
   const Solution* init = nullptr;
 };
 
+struct Sinkhorn {
+  template <class... Given>
+  static Index workspace(const Given&... given) {
+    return sinkhorn_workspace(given...);
+  }
+  template <class... Given>
+  static kantorch::Outcome solve(const Given&... given) {
+    return sinkhorn(given...);
+  }
+};
+
+struct Ipot {
+  template <class... Given>
+  static Index workspace(const Given&... given) {
+    return ipot_workspace(given...);
+  }
+  template <class... Given>
+  static kantorch::Outcome solve(const Given&... given) {
+    return ipot(given...);
+  }
+};
+
 // `strength` is eps for Sinkhorn and beta for IPOT. If there are `points`, only they are given and
 // the cost is not.
-template <class Problem, class T>
+template <class Solver, class T>
 Solution solve(const Instance<T>& instance, double strength, const Options& options,
                const kantorch::PointsBatch<T>& points = {}) {
   const Index n = instance.n, m = instance.m;
   const std::vector<double> strengths(at(instance.batch), strength);
-  Problem problem;
+  kantorch::ScalingProblem<T> problem;
   const T* cost = points.given() ? nullptr : instance.cost.data();
   problem.cost = {cost, instance.batch, n, m, n * m, m, points};
   problem.a = {instance.a.data(), n};
@@ -114,26 +136,21 @@ Solution solve(const Instance<T>& instance, double strength, const Options& opti
   problem.tol = options.tol;
   problem.max_iter = options.max_iter;
   Solution solution(instance.batch, n, m);
-  if constexpr (std::is_same_v<Problem, kantorch::SinkhornProblem<T>>) {
-    problem.eps = strengths.data();
-    auto workspace = scratch(sinkhorn_workspace(problem, options.exec.threads));
-    solution.outcome = sinkhorn(problem, solution.view(), workspace.data(), options.exec);
-  } else {
-    problem.beta = strengths.data();
-    auto workspace = scratch(ipot_workspace(problem, options.exec.threads));
-    solution.outcome = ipot(problem, solution.view(), workspace.data(), options.exec);
-  }
+  problem.strength = strengths.data();
+  auto workspace = scratch(Solver::workspace(problem, options.exec.threads));
+  solution.outcome =
+      Solver::solve(problem, solution.view(), static_cast<void*>(workspace.data()), options.exec);
   return solution;
 }
 
 template <class T>
 Solution solve_sinkhorn(const Instance<T>& instance, double eps, const Options& options = {}) {
-  return solve<kantorch::SinkhornProblem<T>>(instance, eps, options);
+  return solve<Sinkhorn>(instance, eps, options);
 }
 
 template <class T>
 Solution solve_ipot(const Instance<T>& instance, double beta, const Options& options = {}) {
-  return solve<kantorch::IpotProblem<T>>(instance, beta, options);
+  return solve<Ipot>(instance, beta, options);
 }
 
 // The plan of problem k, by its definition.

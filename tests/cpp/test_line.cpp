@@ -34,7 +34,7 @@ Outcome solve(Index n, Asked& asked) {
   std::int64_t n_iter = 0;
   std::int32_t status = 0;
   const kantorch::LineProblem<double> problem{
-      1, n, n, {x.data(), n}, {y.data(), n}, {a.data(), n}, {a.data(), n}, false};
+      1, n, n, {x.data(), n}, {y.data(), n}, {a.data(), n}, {a.data(), n}, false, {}, {}};
   return kantorch::line(
       problem,
       {&value, f.data(), g.data(), row.data(), col.data(), mass.data(), &error, &n_iter, &status},

@@ -77,8 +77,6 @@ TEST_CASE_TEMPLATE("points are solved as the costs between them are", T, float, 
       const Options options{0, 3, Cpu{2}};
       const Clouds<T> clouds(n, m, dims, metric);
       const auto points = clouds.view(metric);
-      typedef kantorch::SinkhornProblem<T> Sinkhorn;
-      typedef kantorch::IpotProblem<T> Ipot;
       CHECK(largest_difference_of_potentials(solve<Sinkhorn>(clouds.instance, eps, options, points),
                                              solve<Sinkhorn>(clouds.instance, eps, options)) <
             rounding * eps);

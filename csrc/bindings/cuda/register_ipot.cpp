@@ -1,27 +1,12 @@
-#include "bindings/cuda/call.hpp"
+#include "bindings/cuda/register_scaling.hpp"
 #include "core/ipot.hpp"
 
 namespace kantorch::bindings {
 
 void register_cuda_ipot(py::module_& m) {
-  m.def(
-      "ipot",
-      [](const Problem& problem, const Tensor& beta, const py::object& f_init,
-         const py::object& g_init, double tol, Index max_iter, const py::object& outputs,
-         const CudaExecution& execution) {
-        const ScalingResult result = scaling_result(outputs);
-        problem.dispatch([&](auto tag) {
-          using T = typename decltype(tag)::Scalar;
-          const auto made = ipot_problem<T>(problem, beta, f_init, g_init, tol, max_iter);
-          const Cuda stream = execution.stream();
-          const Tensor memory = execution.allocate(ipot_workspace(made, stream));
-          void* const scratch = memory.data<void>();
-          const py::gil_scoped_release release;
-          ipot(made, result, scratch, stream);
-        });
-      },
-      py::arg("problem"), py::arg("strength"), py::arg("f_init"), py::arg("g_init"), py::arg("tol"),
-      py::arg("max_iter"), py::arg("outputs"), py::arg("execution"));
+  register_cuda_scaling(
+      m, "ipot", [](const auto&... given) { return ipot_workspace(given...); },
+      [](const auto&... given) { return ipot(given...); });
 }
 
 }  // namespace kantorch::bindings

@@ -10,6 +10,7 @@
 #include "cpu/scaling/bound.hpp"
 #include "cpu/scaling/newton.hpp"
 #include "cpu/scaling/result.hpp"
+#include "cpu/scaling/solver.hpp"
 #include "cpu/scaling/weights.hpp"
 
 namespace kantorch::cpu {
@@ -22,7 +23,7 @@ constexpr Index most_newton = 512;
 constexpr double patience = 2;
 
 template <class T>
-bool has_newton(const IpotProblem<T>& problem) noexcept {
+bool has_newton(const ScalingProblem<T>& problem) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
   return problem.tol > 0 && std::min(n, m) <= most_newton;
 }
@@ -31,6 +32,10 @@ bool has_newton(const IpotProblem<T>& problem) noexcept {
 template <class T, class State>
 struct Workspace {
   static constexpr bool stored = std::is_same_v<State, IpotState<T>>;
+
+  Workspace(Arena& arena, const ScalingProblem<T>& problem) noexcept
+      : Workspace(arena, problem.cost.rows, problem.cost.cols, problem.cost.points.dims,
+                  stored && has_newton(problem)) {}
 
   Workspace(Arena& arena, Index n, Index m, Index dims, bool second_order) noexcept
       : a(arena.take<double>(n)),
@@ -99,10 +104,10 @@ Index with_mass(const double* weights, Index size) noexcept {
 
 // One problem.
 template <class T, class State>
-class Ipot {
+class IpotRun {
  public:
-  Ipot(const IpotProblem<T>& problem, Index k, const ScalingResult& result, Arena& arena,
-       const Cpu& exec) noexcept
+  IpotRun(const ScalingProblem<T>& problem, Index k, const ScalingResult& result, Arena& arena,
+          const Cpu& exec) noexcept
       : problem_(problem),
         k_(k),
         n_(problem.cost.rows),
@@ -111,7 +116,7 @@ class Ipot {
         exec_(exec),
         fixed_(!(problem.tol > 0)),
         second_order_(Workspace<T, State>::stored && has_newton(problem)),
-        work_(arena, n_, m_, problem.cost.points.dims, second_order_) {}
+        work_(arena, problem) {}
 
   // False if it was stopped, as in all below.
   template <class Cost>
@@ -143,7 +148,7 @@ class Ipot {
     return true;
   }
 
-  const IpotProblem<T>& problem_;
+  const ScalingProblem<T>& problem_;
   const Index k_;
   const Index n_;
   const Index m_;
@@ -160,8 +165,8 @@ class Ipot {
 };
 
 template <class T, class State>
-bool Ipot<T, State>::choose_step() noexcept {
-  beta_ = problem_.beta == nullptr ? 0 : problem_.beta[k_];
+bool IpotRun<T, State>::choose_step() noexcept {
+  beta_ = problem_.strength == nullptr ? 0 : problem_.strength[k_];
   if (fixed_ && beta_ > 0) return true;
   CostRange range;
   if (!cost_range(work_.passes.cost_rows(), work_.a, work_.b, exec_, &range)) return false;
@@ -177,7 +182,7 @@ bool Ipot<T, State>::choose_step() noexcept {
 
 // A constant that the caller's g is larger by, and f smaller, means nothing and would cost digits.
 template <class T, class State>
-const double* Ipot<T, State>::start() noexcept {
+const double* IpotRun<T, State>::start() noexcept {
   const double* g = problem_.g_init[k_];
   if (g == nullptr) return nullptr;
   constexpr double limit = 1e300;
@@ -191,7 +196,7 @@ const double* Ipot<T, State>::start() noexcept {
 
 // Whether a plan of this error, or its bound, is not to be had any better in this range.
 template <class T, class State>
-bool Ipot<T, State>::beyond(double error) const noexcept {
+bool IpotRun<T, State>::beyond(double error) const noexcept {
   return (largest_ > largest_cost || normal_.mass_b < smallest_mass ||
           normal_.mass_b > largest_mass) &&
          (error <= problem_.tol || work_.state.steps() >= most_steps_beyond);
@@ -199,7 +204,7 @@ bool Ipot<T, State>::beyond(double error) const noexcept {
 
 // Plain steps; then F, G and the price of the last step, beta (F_t - F_{t-1}).
 template <class T, class State>
-bool Ipot<T, State>::step_to(Index t) noexcept {
+bool IpotRun<T, State>::step_to(Index t) noexcept {
   while (work_.state.steps() < t - 1) {
     if (!work_.state.step()) return false;
   }
@@ -217,7 +222,7 @@ bool Ipot<T, State>::step_to(Index t) noexcept {
 // moves F by a dual optimum over beta, so the error of the first falls as fast as that of the plan,
 // while that of the second, the mean of all steps, falls like 1 / t.
 template <class T, class State>
-bool Ipot<T, State>::best_bound(double sufficient, double* bound) noexcept {
+bool IpotRun<T, State>::best_bound(double sufficient, double* bound) noexcept {
   *bound = -std::numeric_limits<double>::infinity();
   for (const double* dual :
        {static_cast<const double*>(work_.price), static_cast<const double*>(result_.f + k_ * n_)}) {
@@ -234,7 +239,7 @@ bool Ipot<T, State>::best_bound(double sufficient, double* bound) noexcept {
 // The result of the present potentials, and the larger of the two errors that are compared with
 // tol: the gap counts where the marginals are good enough, and at the `last` time.
 template <class T, class State>
-bool Ipot<T, State>::write(bool last, double* worst) noexcept {
+bool IpotRun<T, State>::write(bool last, double* worst) noexcept {
   if (!write_result(normal_, work_.passes, work_.f, work_.g, k_, result_)) return false;
   result_.value[k_] = result_.value_linear[k_];
   const double error = *worst = result_.marginal_error[k_];
@@ -258,7 +263,7 @@ bool Ipot<T, State>::write(bool last, double* worst) noexcept {
 // where the price of the step before leads. Ends without success where Newton's method stalls far
 // from the marginals, at the latest where rounding the potentials changes the plan by tol.
 template <class T, class State>
-bool Ipot<T, State>::long_steps(bool* reached) noexcept {
+bool IpotRun<T, State>::long_steps(bool* reached) noexcept {
   constexpr double growth = 4;
   const double longest = beta_ / spread_ * problem_.tol * 0x1p53;
   double t = static_cast<double>(work_.state.steps()), from = 0;
@@ -301,7 +306,7 @@ bool Ipot<T, State>::long_steps(bool* reached) noexcept {
 
 template <class T, class State>
 template <class Cost>
-bool Ipot<T, State>::run(const Cost& cost) noexcept {
+bool IpotRun<T, State>::run(const Cost& cost) noexcept {
   normal_ = {n_, m_, work_.a, work_.b, 0, 0, 1};
   const double mass = normal_.mass = normalise(problem_.a[k_], n_, work_.a);
   const double mass_b = normal_.mass_b = normalise(problem_.b[k_], m_, work_.b);
@@ -340,32 +345,18 @@ bool Ipot<T, State>::run(const Cost& cost) noexcept {
 }
 
 template <class T>
-bool solve(const IpotProblem<T>& problem, Index k, const ScalingResult& result, void* memory,
-           const Cpu& exec) noexcept {
-  const Index n = problem.cost.rows, m = problem.cost.cols;
-  Arena arena(memory);
-  if (!problem.cost.points.given())
-    return Ipot<T, IpotState<T>>(problem, k, result, arena, exec).run(problem.cost[k]);
-  if (is_streamed(n, m))
-    return Ipot<T, IpotLog<T>>(problem, k, result, arena, exec).run(problem.cost.points[k]);
-  DistanceMatrix<T> distances(arena, n, m);
-  return distances.fill(problem.cost.points[k], exec) &&
-         Ipot<T, IpotState<T>>(problem, k, result, arena, exec).run(distances.view());
-}
+struct Ipot {
+  using Stored = IpotState<T>;
+  using Streamed = IpotLog<T>;
+  template <class State>
+  using Workspace = cpu::Workspace<T, State>;
 
-template <class T>
-Index bytes_per_problem(const IpotProblem<T>& problem) noexcept {
-  const Index n = problem.cost.rows, m = problem.cost.cols;
-  const bool points = problem.cost.points.given();
-  Arena arena(nullptr);
-  if (points && is_streamed(n, m)) {
-    const Workspace<T, IpotLog<T>> work(arena, n, m, problem.cost.points.dims, false);
-  } else {
-    if (points) const DistanceMatrix<T> distances(arena, n, m);
-    const Workspace<T, IpotState<T>> work(arena, n, m, 0, has_newton(problem));
+  template <class State, class Cost>
+  static bool solve(const ScalingProblem<T>& problem, Index k, const Cost& cost,
+                    const ScalingResult& result, Arena& arena, const Cpu& exec) noexcept {
+    return IpotRun<T, State>(problem, k, result, arena, exec).run(cost);
   }
-  return arena.bytes();
-}
+};
 
 }  // namespace
 }  // namespace kantorch::cpu
@@ -373,22 +364,21 @@ Index bytes_per_problem(const IpotProblem<T>& problem) noexcept {
 namespace kantorch {
 
 template <class T>
-Index ipot_workspace(const IpotProblem<T>& problem, int threads) noexcept {
-  return cpu::workspace_of(problem.cost, cpu::bytes_per_problem(problem), threads);
+Index ipot_workspace(const ScalingProblem<T>& problem, int threads) noexcept {
+  return cpu::scaling_workspace<cpu::Ipot<T>>(problem, threads);
 }
 
 template <class T>
-Outcome ipot(const IpotProblem<T>& problem, const ScalingResult& result, void* workspace,
+Outcome ipot(const ScalingProblem<T>& problem, const ScalingResult& result, void* workspace,
              const Cpu& exec) noexcept {
-  return cpu::solve_batch(problem.cost, cpu::bytes_per_problem(problem), workspace, exec,
-                          [&](Index k, void* memory, const Cpu& inner) {
-                            return cpu::solve(problem, k, result, memory, inner);
-                          });
+  return cpu::solve_scaling<cpu::Ipot<T>>(problem, result, workspace, exec);
 }
 
-template Index ipot_workspace(const IpotProblem<float>&, int) noexcept;
-template Index ipot_workspace(const IpotProblem<double>&, int) noexcept;
-template Outcome ipot(const IpotProblem<float>&, const ScalingResult&, void*, const Cpu&) noexcept;
-template Outcome ipot(const IpotProblem<double>&, const ScalingResult&, void*, const Cpu&) noexcept;
+template Index ipot_workspace(const ScalingProblem<float>&, int) noexcept;
+template Index ipot_workspace(const ScalingProblem<double>&, int) noexcept;
+template Outcome ipot(const ScalingProblem<float>&, const ScalingResult&, void*,
+                      const Cpu&) noexcept;
+template Outcome ipot(const ScalingProblem<double>&, const ScalingResult&, void*,
+                      const Cpu&) noexcept;
 
 }  // namespace kantorch

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/scaling/result.hpp"
+#include "cpu/scaling/solver.hpp"
 #include "cpu/scaling/weights.hpp"
 #include "cpu/sinkhorn/convergence.hpp"
 #include "cpu/sinkhorn/scaling_form.hpp"
@@ -14,6 +15,10 @@ namespace {
 template <class T, class Form>
 struct Workspace {
   static constexpr bool stored = Form::second_order;
+
+  Workspace(Arena& arena, const ScalingProblem<T>& problem) noexcept
+      : Workspace(arena, problem.cost.rows, problem.cost.cols, problem.cost.points.dims,
+                  !(problem.tol > 0)) {}
 
   Workspace(Arena& arena, Index n, Index m, Index dims, bool fixed) noexcept
       : a(arena.take<double>(n)),
@@ -51,15 +56,28 @@ struct Workspace {
   SinkhornConvergence<T, Form> convergence;
 };
 
-template <class T, class Form, class Cost>
-bool solve(const SinkhornProblem<T>& problem, Index k, const Cost& cost,
-           const ScalingResult& result, Arena& arena, const Cpu& exec) noexcept {
+template <class T>
+struct Sinkhorn {
+  using Stored = ScalingForm<T>;
+  using Streamed = LogForm<T>;
+  template <class Form>
+  using Workspace = cpu::Workspace<T, Form>;
+
+  template <class Form, class Cost>
+  static bool solve(const ScalingProblem<T>& problem, Index k, const Cost& cost,
+                    const ScalingResult& result, Arena& arena, const Cpu& exec) noexcept;
+};
+
+template <class T>
+template <class Form, class Cost>
+bool Sinkhorn<T>::solve(const ScalingProblem<T>& problem, Index k, const Cost& cost,
+                        const ScalingResult& result, Arena& arena, const Cpu& exec) noexcept {
   const Index n = problem.cost.rows, m = problem.cost.cols;
   const bool fixed = !(problem.tol > 0);
-  Workspace<T, Form> work(arena, n, m, problem.cost.points.dims, fixed);
+  Workspace<Form> work(arena, problem);
   const double mass = normalise(problem.a[k], n, work.a),
                mass_b = normalise(problem.b[k], m, work.b);
-  const Normalised normal{n, m, work.a, work.b, mass, mass_b, problem.eps[k]};
+  const Normalised normal{n, m, work.a, work.b, mass, mass_b, problem.strength[k]};
   if (!(mass > 0 && mass_b > 0)) {
     write_empty_result(normal, k, result);
     result.status[k] =
@@ -95,58 +113,27 @@ bool solve(const SinkhornProblem<T>& problem, Index k, const Cost& cost,
   return true;
 }
 
-template <class T>
-bool solve(const SinkhornProblem<T>& problem, Index k, const ScalingResult& result, void* memory,
-           const Cpu& exec) noexcept {
-  const Index n = problem.cost.rows, m = problem.cost.cols;
-  Arena arena(memory);
-  if (!problem.cost.points.given())
-    return solve<T, ScalingForm<T>>(problem, k, problem.cost[k], result, arena, exec);
-  if (is_streamed(n, m))
-    return solve<T, LogForm<T>>(problem, k, problem.cost.points[k], result, arena, exec);
-  DistanceMatrix<T> distances(arena, n, m);
-  return distances.fill(problem.cost.points[k], exec) &&
-         solve<T, ScalingForm<T>>(problem, k, distances.view(), result, arena, exec);
-}
-
-template <class T>
-Index bytes_per_problem(const SinkhornProblem<T>& problem) noexcept {
-  const Index n = problem.cost.rows, m = problem.cost.cols;
-  const bool fixed = !(problem.tol > 0), points = problem.cost.points.given();
-  Arena arena(nullptr);
-  if (points && is_streamed(n, m)) {
-    const Workspace<T, LogForm<T>> work(arena, n, m, problem.cost.points.dims, fixed);
-  } else {
-    if (points) const DistanceMatrix<T> distances(arena, n, m);
-    const Workspace<T, ScalingForm<T>> work(arena, n, m, 0, fixed);
-  }
-  return arena.bytes();
-}
-
 }  // namespace
 }  // namespace kantorch::cpu
 
 namespace kantorch {
 
 template <class T>
-Index sinkhorn_workspace(const SinkhornProblem<T>& problem, int threads) noexcept {
-  return cpu::workspace_of(problem.cost, cpu::bytes_per_problem(problem), threads);
+Index sinkhorn_workspace(const ScalingProblem<T>& problem, int threads) noexcept {
+  return cpu::scaling_workspace<cpu::Sinkhorn<T>>(problem, threads);
 }
 
 template <class T>
-Outcome sinkhorn(const SinkhornProblem<T>& problem, const ScalingResult& result, void* workspace,
+Outcome sinkhorn(const ScalingProblem<T>& problem, const ScalingResult& result, void* workspace,
                  const Cpu& exec) noexcept {
-  return cpu::solve_batch(problem.cost, cpu::bytes_per_problem(problem), workspace, exec,
-                          [&](Index k, void* memory, const Cpu& inner) {
-                            return cpu::solve(problem, k, result, memory, inner);
-                          });
+  return cpu::solve_scaling<cpu::Sinkhorn<T>>(problem, result, workspace, exec);
 }
 
-template Index sinkhorn_workspace(const SinkhornProblem<float>&, int) noexcept;
-template Index sinkhorn_workspace(const SinkhornProblem<double>&, int) noexcept;
-template Outcome sinkhorn(const SinkhornProblem<float>&, const ScalingResult&, void*,
+template Index sinkhorn_workspace(const ScalingProblem<float>&, int) noexcept;
+template Index sinkhorn_workspace(const ScalingProblem<double>&, int) noexcept;
+template Outcome sinkhorn(const ScalingProblem<float>&, const ScalingResult&, void*,
                           const Cpu&) noexcept;
-template Outcome sinkhorn(const SinkhornProblem<double>&, const ScalingResult&, void*,
+template Outcome sinkhorn(const ScalingProblem<double>&, const ScalingResult&, void*,
                           const Cpu&) noexcept;
 
 }  // namespace kantorch

@@ -22,7 +22,7 @@ class IpotConvergence {
 
   static KANTORCH_BOTH constexpr Index vector_count(Index n, Index m) { return n + m; }
 
-  KANTORCH_DEVICE IpotConvergence(const IpotProblem<T>& problem, Index k, const Masses& masses,
+  KANTORCH_DEVICE IpotConvergence(const ScalingProblem<T>& problem, Index k, const Masses& masses,
                                   Iterate& iterate, Form& form, double* vectors,
                                   const ScalingResult& result)
       : problem_(problem),
@@ -38,7 +38,7 @@ class IpotConvergence {
 
   // Sets beta from the costs if it is not given: a tenth of their mean above the smallest, over points with mass.
   KANTORCH_DEVICE double choose_step() {
-    beta_ = problem_.beta == nullptr ? 0 : problem_.beta[k_];
+    beta_ = problem_.strength == nullptr ? 0 : problem_.strength[k_];
     if (fixed_ && beta_ > 0) return beta_;
     double low, high;
     passes_.cost_range(&low, &high);
@@ -151,7 +151,7 @@ class IpotConvergence {
            (error_ <= problem_.tol || iterate_.t >= most_steps_beyond);
   }
 
-  const IpotProblem<T>& problem_;
+  const ScalingProblem<T>& problem_;
   const Index k_;
   const Masses masses_;
   Iterate& iterate_;

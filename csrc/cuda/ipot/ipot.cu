@@ -24,7 +24,7 @@ bool fits(const CostBatch<T>& cost) {
 }  // namespace cuda
 
 template <class T>
-Index ipot_workspace(const IpotProblem<T>& problem, const Cuda&) {
+Index ipot_workspace(const ScalingProblem<T>& problem, const Cuda&) {
   const CostBatch<T>& cost = problem.cost;
   using Tiles = cuda::IpotTiles<T>;
   if (cuda::fits<typename Tiles::Small>(cost) || cuda::fits<typename Tiles::Medium>(cost)) return 0;
@@ -33,10 +33,10 @@ Index ipot_workspace(const IpotProblem<T>& problem, const Cuda&) {
 }
 
 template <class T>
-void ipot(const IpotProblem<T>& given, const ScalingResult& result, void* workspace,
+void ipot(const ScalingProblem<T>& given, const ScalingResult& result, void* workspace,
           const Cuda& exec) {
   using Tiles = cuda::IpotTiles<T>;
-  const IpotProblem<T> problem = cuda::bounded(given);
+  const ScalingProblem<T> problem = cuda::bounded(given);
   const CostBatch<T>& cost = problem.cost;
   if (cuda::fits<typename Tiles::Small>(cost)) {
     cuda::launch(exec, cost.batch, cuda::OnChipIpot<T, typename Tiles::Small>{problem, result});
@@ -48,9 +48,9 @@ void ipot(const IpotProblem<T>& given, const ScalingResult& result, void* worksp
   }
 }
 
-template Index ipot_workspace(const IpotProblem<float>&, const Cuda&);
-template Index ipot_workspace(const IpotProblem<double>&, const Cuda&);
-template void ipot(const IpotProblem<float>&, const ScalingResult&, void*, const Cuda&);
-template void ipot(const IpotProblem<double>&, const ScalingResult&, void*, const Cuda&);
+template Index ipot_workspace(const ScalingProblem<float>&, const Cuda&);
+template Index ipot_workspace(const ScalingProblem<double>&, const Cuda&);
+template void ipot(const ScalingProblem<float>&, const ScalingResult&, void*, const Cuda&);
+template void ipot(const ScalingProblem<double>&, const ScalingResult&, void*, const Cuda&);
 
 }  // namespace kantorch

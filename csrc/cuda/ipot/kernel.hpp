@@ -14,8 +14,8 @@ KANTORCH_BOTH constexpr Index ipot_vector_count(Index n, Index m) { return 5 * (
 
 // With the problem in `vectors`, and Form::bytes() of shared memory left for the form.
 template <class Form, class Team, class T>
-KANTORCH_DEVICE void solve_ipot(Team& team, const IpotProblem<T>& problem, Index k, double* vectors,
-                                const ScalingResult& result) {
+KANTORCH_DEVICE void solve_ipot(Team& team, const ScalingProblem<T>& problem, Index k,
+                                double* vectors, const ScalingResult& result) {
   using Iterate = IpotIterate<Team, T>;
   using Convergence = IpotConvergence<Team, T, Form>;
   const Index n = problem.cost.rows, m = problem.cost.cols, points = n + m;
@@ -34,7 +34,8 @@ KANTORCH_DEVICE void solve_ipot(Team& team, const IpotProblem<T>& problem, Index
   const double* const g_init = problem.g_init[k];
   const Masses masses = read_weights(passes, a, b);
   bool bad = !masses.good || !passes.costs_are_finite();
-  bad |= problem.beta != nullptr && !(problem.beta[k] > 0 && problem.beta[k] < infinity);
+  bad |=
+      problem.strength != nullptr && !(problem.strength[k] > 0 && problem.strength[k] < infinity);
   for (Index i = team.rank(); i < n && f_init != nullptr; i += team.size())
     bad |= !std::isfinite(f_init[i]);
   for (Index j = team.rank(); j < m && g_init != nullptr; j += team.size())
@@ -76,7 +77,7 @@ template <class T, class Shape>
 struct OnChipIpot {
   static constexpr int threads = Shape::threads;
 
-  IpotProblem<T> problem;
+  ScalingProblem<T> problem;
   ScalingResult result;
 
   template <class Team>
@@ -96,7 +97,7 @@ template <class T>
 struct StreamedIpot {
   static constexpr int threads = 256;
 
-  IpotProblem<T> problem;
+  ScalingProblem<T> problem;
   ScalingResult result;
   double* vectors;
 

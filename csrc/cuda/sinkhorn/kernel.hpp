@@ -13,14 +13,14 @@ KANTORCH_BOTH constexpr Index vector_count(Index n, Index m) { return 2 * (n + m
 
 // With the problem in `vectors`, and Form::bytes() of shared memory left for the form.
 template <class Form, class Team, class T>
-KANTORCH_DEVICE void solve(Team& team, const SinkhornProblem<T>& problem, Index k, double* vectors,
+KANTORCH_DEVICE void solve(Team& team, const ScalingProblem<T>& problem, Index k, double* vectors,
                            const ScalingResult& result) {
   const Index n = problem.cost.rows, m = problem.cost.cols;
   BlockReduce<Team> reduce(team);
   GibbsPasses<Team, T> passes(team, reduce, CostOf<T>(problem.cost, k), n, m, vectors, vectors + n,
                               vectors + n + m, vectors + 2 * n + m);
   Form form(passes);
-  const double eps = problem.eps[k];
+  const double eps = problem.strength[k];
   const double* const start = problem.g_init[k];
   passes.rate = 1 / fmax(eps, smallest_eps);
 
@@ -62,7 +62,7 @@ template <class T, class Shape>
 struct OnChipSinkhorn {
   static constexpr int threads = Shape::threads;
 
-  SinkhornProblem<T> problem;
+  ScalingProblem<T> problem;
   ScalingResult result;
 
   template <class Team>
@@ -82,7 +82,7 @@ template <class T>
 struct StreamedSinkhorn {
   static constexpr int threads = 256;
 
-  SinkhornProblem<T> problem;
+  ScalingProblem<T> problem;
   ScalingResult result;
   double* vectors;
 

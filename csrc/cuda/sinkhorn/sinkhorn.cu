@@ -38,17 +38,17 @@ bool is_on_chip(const CostBatch<T>& cost) {
 }  // namespace cuda
 
 template <class T>
-Index sinkhorn_workspace(const SinkhornProblem<T>& problem, const Cuda&) {
+Index sinkhorn_workspace(const ScalingProblem<T>& problem, const Cuda&) {
   const CostBatch<T>& cost = problem.cost;
   if (cuda::is_on_chip(cost)) return 0;
   return cost.batch * cuda::vector_count(cost.rows, cost.cols) * static_cast<Index>(sizeof(double));
 }
 
 template <class T>
-void sinkhorn(const SinkhornProblem<T>& given, const ScalingResult& result, void* workspace,
+void sinkhorn(const ScalingProblem<T>& given, const ScalingResult& result, void* workspace,
               const Cuda& exec) {
   using Tiles = cuda::Tiles<T>;
-  const SinkhornProblem<T> problem = cuda::bounded(given);
+  const ScalingProblem<T> problem = cuda::bounded(given);
   const CostBatch<T>& cost = problem.cost;
   if (cuda::fits<typename Tiles::Small>(cost)) {
     cuda::launch(exec, cost.batch, cuda::OnChipSinkhorn<T, typename Tiles::Small>{problem, result});
@@ -63,9 +63,9 @@ void sinkhorn(const SinkhornProblem<T>& given, const ScalingResult& result, void
   }
 }
 
-template Index sinkhorn_workspace(const SinkhornProblem<float>&, const Cuda&);
-template Index sinkhorn_workspace(const SinkhornProblem<double>&, const Cuda&);
-template void sinkhorn(const SinkhornProblem<float>&, const ScalingResult&, void*, const Cuda&);
-template void sinkhorn(const SinkhornProblem<double>&, const ScalingResult&, void*, const Cuda&);
+template Index sinkhorn_workspace(const ScalingProblem<float>&, const Cuda&);
+template Index sinkhorn_workspace(const ScalingProblem<double>&, const Cuda&);
+template void sinkhorn(const ScalingProblem<float>&, const ScalingResult&, void*, const Cuda&);
+template void sinkhorn(const ScalingProblem<double>&, const ScalingResult&, void*, const Cuda&);
 
 }  // namespace kantorch

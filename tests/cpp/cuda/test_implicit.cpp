@@ -6,7 +6,7 @@
 using namespace scaling_test;
 using kantorch::Cuda;
 using kantorch::ImplicitProblem;
-using kantorch::SinkhornProblem;
+using kantorch::ScalingProblem;
 using kantorch::cuda::host_schedule;
 using kantorch::cuda::Schedule;
 
@@ -15,11 +15,11 @@ namespace {
 Solution solve_on_cuda(const Instance<double>& instance, double eps, double tol) {
   const Index n = instance.n, m = instance.m;
   const std::vector<double> strengths(at(instance.batch), eps);
-  SinkhornProblem<double> problem;
+  ScalingProblem<double> problem;
   problem.cost = {instance.cost.data(), instance.batch, n, m, n * m, m, {}};
   problem.a = {instance.a.data(), n};
   problem.b = {instance.b.data(), m};
-  problem.eps = strengths.data();
+  problem.strength = strengths.data();
   problem.tol = tol;
   problem.max_iter = 100000;
   Solution solution(instance.batch, n, m);

@@ -8,7 +8,7 @@
 
 using namespace scaling_test;
 using kantorch::Cuda;
-using kantorch::IpotProblem;
+using kantorch::ScalingProblem;
 using kantorch::Status;
 using kantorch::cuda::host_schedule;
 using kantorch::cuda::Schedule;
@@ -33,11 +33,11 @@ template <class T>
 Solution solve_on_cuda(const Instance<T>& instance, double beta, const Solver& options) {
   const Index n = instance.n, m = instance.m;
   const std::vector<double> strengths(at(instance.batch), beta);
-  IpotProblem<T> problem;
+  ScalingProblem<T> problem;
   problem.cost = {instance.cost.data(), instance.batch, n, m, n * m, m, {}};
   problem.a = {instance.a.data(), n};
   problem.b = {instance.b.data(), m};
-  problem.beta = beta == 0 ? nullptr : strengths.data();
+  problem.strength = beta == 0 ? nullptr : strengths.data();
   if (options.init != nullptr) {
     problem.f_init = {options.init->f.data(), n};
     problem.g_init = {options.init->g.data(), m};

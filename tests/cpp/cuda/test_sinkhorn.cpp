@@ -10,7 +10,7 @@
 
 using namespace scaling_test;
 using kantorch::Cuda;
-using kantorch::SinkhornProblem;
+using kantorch::ScalingProblem;
 using kantorch::Status;
 using kantorch::cuda::host_schedule;
 using kantorch::cuda::Schedule;
@@ -29,11 +29,11 @@ Solution solve_on_cuda(const Instance<T>& instance, double eps, double tol, Inde
                        const Solution* init = nullptr) {
   const Index n = instance.n, m = instance.m;
   const std::vector<double> strengths(at(instance.batch), eps);
-  SinkhornProblem<T> problem;
+  ScalingProblem<T> problem;
   problem.cost = {instance.cost.data(), instance.batch, n, m, n * m, m, {}};
   problem.a = {instance.a.data(), n};
   problem.b = {instance.b.data(), m};
-  problem.eps = strengths.data();
+  problem.strength = strengths.data();
   if (init != nullptr) {
     problem.f_init = {init->f.data(), n};
     problem.g_init = {init->g.data(), m};
