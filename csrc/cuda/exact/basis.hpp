@@ -101,8 +101,7 @@ class Basis {
   KANTORCH_DEVICE void use(Node row, Node col) {
     const double of_row = left(row), of_col = left(col);
     const Node row_epsilons = epsilons(row), col_epsilons = epsilons(col);
-    const bool row_ends =
-        of_row < of_col || (of_row == of_col && row_epsilons <= col_epsilons);
+    const bool row_ends = of_row < of_col || (of_row == of_col && row_epsilons <= col_epsilons);
     const Node ends = row_ends ? row : col, stays = row_ends ? col : row;
     tree_.parent[ends] = stays;
     tree_.flow[ends] = left(ends);
@@ -188,7 +187,8 @@ class Basis {
     for (Node to_use = points - 1 - static_cast<Node>(used); to_use > 0;) {
       std::uint64_t key = no_key;
       for (Node i = team_.rank(); i < tree_.rows; i += team_.size())
-        if (is_open(i)) key = Min{}(key, bits_of(tree_.low[i]) >> 32 << 32 | static_cast<unsigned>(i));
+        if (is_open(i))
+          key = Min{}(key, bits_of(tree_.low[i]) >> 32 << 32 | static_cast<unsigned>(i));
       const Node row = index_of(block_.least(key)), col = tree_.path[row];
       const bool fresh = is_open(col);
       team_.sync();

@@ -41,8 +41,7 @@ void launch_exact(const ExactProblem<T>& problem, const ExactResult& result, voi
 template <class T>
 Index exact_workspace(const ExactProblem<T>& problem, const Cuda&) {
   const Index nodes = cuda::node_count(problem.cost);
-  return nodes <= cuda::large_nodes ? 0
-                                    : problem.cost.batch * cuda::network::Tree::bytes(nodes);
+  return nodes <= cuda::large_nodes ? 0 : problem.cost.batch * cuda::network::Tree::bytes(nodes);
 }
 
 template <class T>
@@ -52,12 +51,14 @@ void exact(const ExactProblem<T>& problem, const ExactResult& result, void* work
   if (nodes > std::numeric_limits<int>::max() / 2)
     throw std::invalid_argument("cost must have fewer than 2^30 rows and columns on CUDA");
   if (nodes <= cuda::small_nodes) {
-    cuda::launch_exact<cuda::ExactKernel<T, cuda::small_nodes, 1>>(problem, result, workspace, exec);
+    cuda::launch_exact<cuda::ExactKernel<T, cuda::small_nodes, 1>>(problem, result, workspace,
+                                                                   exec);
   } else if (nodes <= cuda::medium_nodes) {
     cuda::launch_exact<cuda::ExactKernel<T, cuda::medium_nodes, 4>>(problem, result, workspace,
                                                                     exec);
   } else if (nodes <= cuda::large_nodes) {
-    cuda::launch_exact<cuda::ExactKernel<T, cuda::large_nodes, 8>>(problem, result, workspace, exec);
+    cuda::launch_exact<cuda::ExactKernel<T, cuda::large_nodes, 8>>(problem, result, workspace,
+                                                                   exec);
   } else {
     cuda::launch_exact<cuda::ExactKernel<T, 0, 8>>(problem, result, workspace, exec);
   }

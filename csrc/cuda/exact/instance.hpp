@@ -29,9 +29,9 @@ struct Instance {
   const T* given_b;
   Node n;
   Node m;
-  double mass = 0;       // of a
-  double b_scale = 1;    // what brings the given b to this mass
-  double rounding = 0;   // how far a sum of working weights can be from that of given ones
+  double mass = 0;      // of a
+  double b_scale = 1;   // what brings the given b to this mass
+  double rounding = 0;  // how far a sum of working weights can be from that of given ones
   double level = unlimited;
   double lowest = 0;  // cost of the working points
   double highest = 0;
@@ -40,9 +40,7 @@ struct Instance {
   int exponent = 0;  // scale = 2^-exponent
 
   KANTORCH_DEVICE Node nodes() const { return n + m; }
-  KANTORCH_DEVICE double given(Node i, Node j) const {
-    return static_cast<double>(cost.row(i)[j]);
-  }
+  KANTORCH_DEVICE double given(Node i, Node j) const { return static_cast<double>(cost.row(i)[j]); }
   KANTORCH_DEVICE double capped(Node i, Node j) const { return fmin(given(i, j), level); }
   KANTORCH_DEVICE double unrounded(Node i, Node j) const { return capped(i, j) * scale; }
   KANTORCH_DEVICE double working(Node i, Node j) const { return unrounded(i, j) - base; }

@@ -27,6 +27,8 @@ struct Answer {
 struct Paid {
   double low;
   double high;
+  double
+      in_tree;  // the highest of cells of the tree: others are measured by what they add to the gap
 
   // The scale of the answer.
   KANTORCH_DEVICE double scale() const { return fmax(fabs(low), fabs(high)); }
@@ -89,7 +91,7 @@ class Plan {
       if (tree_.holds(n_ + j)) continue;
       double g = unlimited;
       for (Node i = 0; i < n_; ++i)
-        if (tree_.holds(i)) g = fmin(g, instance_.capped(i, j) - answer_.f[i]);
+        if (tree_.holds(i)) g = fmin(g, instance_.given(i, j) - answer_.f[i]);
       answer_.g[j] = finite(g);
     }
     team_.sync();
@@ -97,7 +99,7 @@ class Plan {
       if (tree_.holds(i)) continue;
       double f = unlimited;
       for (Node j = team_.lane(); j < m_; j += warp_size)
-        f = fmin(f, instance_.capped(i, j) - answer_.g[j]);
+        f = fmin(f, instance_.given(i, j) - answer_.g[j]);
       f = reduce_lanes(team_, f, Min{});
       if (team_.lane() == 0) answer_.f[i] = finite(f);
     }
@@ -143,13 +145,16 @@ class Plan {
   }
 
   KANTORCH_DEVICE Paid paid() {
-    double low = unlimited, high = -unlimited;
+    double low = unlimited, high = -unlimited, in_tree = -unlimited;
     for (Index slot = team_.rank(); slot < slots_; slot += team_.size()) {
       if (!(answer_.plan_mass[slot] > instance_.mass * hardly)) continue;
       low = fmin(low, cost_of(slot));
       high = fmax(high, cost_of(slot));
+      if (is_in_tree(slot)) in_tree = fmax(in_tree, cost_of(slot));
     }
-    return {block_.reduce(low, Min{}), block_.reduce(high, Max{})};
+    low = block_.reduce(low, Min{});
+    high = block_.reduce(high, Max{});
+    return {low, high, block_.reduce(in_tree, Max{})};
   }
 
   // At most what `paid().high` is going to be.
@@ -199,8 +204,12 @@ class Plan {
   KANTORCH_DEVICE static double finite(double x) {
     return fmin(fmax(x, -largest_double), largest_double);
   }
-  KANTORCH_DEVICE Node row_of(Index slot) const { return static_cast<Node>(answer_.plan_row[slot]); }
-  KANTORCH_DEVICE Node col_of(Index slot) const { return static_cast<Node>(answer_.plan_col[slot]); }
+  KANTORCH_DEVICE Node row_of(Index slot) const {
+    return static_cast<Node>(answer_.plan_row[slot]);
+  }
+  KANTORCH_DEVICE Node col_of(Index slot) const {
+    return static_cast<Node>(answer_.plan_col[slot]);
+  }
   KANTORCH_DEVICE double cost_of(Index slot) const {
     return instance_.given(row_of(slot), col_of(slot));
   }
@@ -237,8 +246,8 @@ class Plan {
       const bool of_row = tree_.is_row(v);
       for (Node k = team_.rank(); k < (of_row ? m_ : n_); k += team_.size()) {
         if (!of_row && !tree_.holds(k)) continue;
-        const double reduced = of_row ? instance_.capped(v, k) - answer_.g[k]
-                                      : instance_.capped(k, v - n_) - answer_.f[k];
+        const double reduced = of_row ? instance_.given(v, k) - answer_.g[k]
+                                      : instance_.given(k, v - n_) - answer_.f[k];
         if (nearest != none && !(reduced < least)) continue;
         least = reduced;
         nearest = k;
@@ -248,7 +257,8 @@ class Plan {
       const std::uint64_t key = block_.least(found ? static_cast<unsigned>(nearest) : no_key);
       nearest = key == no_key ? 0 : index_of(key);
       if (team_.rank() == 0) ship(slot_of(v), of_row ? v : nearest, of_row ? nearest : v - n_);
-      due_ = fmax(due_, fabs(of_row ? instance_.given(v, nearest) : instance_.given(nearest, v - n_)));
+      due_ =
+          fmax(due_, fabs(of_row ? instance_.given(v, nearest) : instance_.given(nearest, v - n_)));
       team_.sync();
     }
   }

@@ -132,7 +132,7 @@ class Solve {
     // No optimal plan pays less, but nothing.
     const double least = smallest < unlimited ? ldexp(smallest, instance_.exponent) : 0;
     const double error = tight > arcs ? 2 * simplex.rounding : 0;
-    return paid.high <= instance_.level && is_within(error, fmax(paid.scale(), least)) &&
+    return paid.in_tree <= instance_.level && is_within(error, fmax(paid.scale(), least)) &&
            is_within(gap.beside + gap.missing, gap.dearest);
   }
   KANTORCH_DEVICE bool is_within(double error, double scale) const {
@@ -149,7 +149,8 @@ class Solve {
     for (Node j = team_.rank(); j < instance_.m; j += team_.size()) answer_.g[j] = number;
     for (Node i = team_.warp(); i < instance_.n; i += team_.warps()) {
       double f = unlimited;
-      for (Node j = team_.lane(); j < instance_.m; j += warp_size) f = fmin(f, instance_.given(i, j));
+      for (Node j = team_.lane(); j < instance_.m; j += warp_size)
+        f = fmin(f, instance_.given(i, j));
       f = reduce_lanes(team_, f, Min{});
       if (team_.lane() == 0) answer_.f[i] = status == Status::optimal ? f : number;
     }

@@ -23,15 +23,16 @@ KANTORCH_DEVICE int count_bits(unsigned word) {
 
 // Arrays of the nodes of a problem, on chip or not.
 struct Tree {
-  double* flow;     // on the arc to the parent, an integer
-  double* high;     // potentials of 32 digits, f at rows and -g at columns
+  double* flow;  // on the arc to the parent, an integer
+  double* high;  // potentials of 32 digits, f at rows and -g at columns
   double* low;
-  double* spare;    // by depth, in a pivot; elsewhere whatever is needed
+  double* spare;  // by depth, in a pivot; elsewhere whatever is needed
   Node* parent;
-  Node* depth;      // 1 at the root, 0 at points that are not in the tree
-  Node* path;       // like spare
-  unsigned* tip;    // ancestors of one node
-  unsigned* masks;  // word w of node v's ancestors at w * nodes + v, so that lanes side by side read side by side
+  Node* depth;    // 1 at the root, 0 at points that are not in the tree
+  Node* path;     // like spare
+  unsigned* tip;  // ancestors of one node
+  unsigned*
+      masks;  // word w of node v's ancestors at w * nodes + v, so that lanes side by side read side by side
   Node nodes;
   Node rows;
   Node root;
@@ -59,7 +60,9 @@ struct Tree {
 
   KANTORCH_DEVICE bool is_row(Node v) const { return v < rows; }
   KANTORCH_DEVICE bool holds(Node v) const { return depth[v] > 0; }
-  KANTORCH_DEVICE Node row(Node v) const { return is_row(v) ? v : parent[v]; }  // of the arc to the parent
+  KANTORCH_DEVICE Node row(Node v) const {
+    return is_row(v) ? v : parent[v];
+  }  // of the arc to the parent
   KANTORCH_DEVICE Node col(Node v) const { return (is_row(v) ? parent[v] : v) - rows; }
   KANTORCH_DEVICE unsigned& word(Node at, Node v) const {
     return masks[static_cast<Index>(at) * nodes + v];
