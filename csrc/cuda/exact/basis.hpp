@@ -196,7 +196,7 @@ class Basis {
         --to_use;
         if (team_.rank() == 0) use(row, col);
         team_.sync();
-        if (!is_open(row)) continue;
+        if (to_use == 0 || !is_open(row)) continue;  // after the last one parents change at once
       }
       key = block_.least(cheapest(row, team_.rank(), team_.size()));
       if (team_.rank() == 0) set_cheapest(row, key);
