@@ -11,7 +11,9 @@ namespace kantorch {
 namespace cuda {
 namespace {
 
-// Up to so many nodes a tree stays on chip.
+// Up to so many nodes a tree stays on chip. Larger ones, (n + m)^2 / 8 bytes of ancestors, lie in the workspace, where the
+// same code finds them: right for any size, but a pivot then reads them from the cache or beyond, and is no faster than
+// one of the CPU.
 constexpr Index small_nodes = 128;
 constexpr Index medium_nodes = 256;
 constexpr Index large_nodes = 512;
