@@ -59,8 +59,9 @@ class Plan {
   double value = 0;
   double marginal_error = 0;
 
-  // The duals of all points, from wide potentials: those that are not in the tree get the largest that are feasible.
-  // With `repair`, which unfinished work needs, f is lowered to what g allows.
+  // The duals of all points, from wide potentials: those that are not in the tree get the largest that are feasible for
+  // the capped costs, so that cells which nobody pays make none of them huge. With `repair`, which unfinished work needs,
+  // f is lowered to what g allows.
   KANTORCH_DEVICE void write_duals(bool repair) {
     bool complete = true;
     for (Node v = team_.rank(); v < tree_.nodes; v += team_.size()) {
@@ -91,7 +92,7 @@ class Plan {
       if (tree_.holds(n_ + j)) continue;
       double g = unlimited;
       for (Node i = 0; i < n_; ++i)
-        if (tree_.holds(i)) g = fmin(g, instance_.given(i, j) - answer_.f[i]);
+        if (tree_.holds(i)) g = fmin(g, instance_.capped(i, j) - answer_.f[i]);
       answer_.g[j] = finite(g);
     }
     team_.sync();
@@ -99,7 +100,7 @@ class Plan {
       if (tree_.holds(i)) continue;
       double f = unlimited;
       for (Node j = team_.lane(); j < m_; j += warp_size)
-        f = fmin(f, instance_.given(i, j) - answer_.g[j]);
+        f = fmin(f, instance_.capped(i, j) - answer_.g[j]);
       f = reduce_lanes(team_, f, Min{});
       if (team_.lane() == 0) answer_.f[i] = finite(f);
     }
