@@ -17,9 +17,7 @@ void register_exact(py::module_& m) {
           using T = typename decltype(tag)::Scalar;
           const auto made = exact_problem<T>(problem, f_init, g_init, max_iter);
           call(execution, exact_workspace(made, execution.threads()),
-               [&](void* scratch, const Cpu& exec) {
-                 return exact(made, result, scratch, exec);
-               });
+               [&](void* scratch, const Cpu& exec) { return exact(made, result, scratch, exec); });
         });
         return *std::max_element(result.status, result.status + problem.number("batch"));
       },
