@@ -99,6 +99,7 @@ def test_no_answer_is_silently_wrong_in_any_range(route):
             assert not faults(*parts), (what, faults(*parts))
 
 
+@pytest.mark.cpu  # warns
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_value_beyond_the_dtype_is_not_optimal(dtype):
     largest = torch.finfo(dtype).max

@@ -97,25 +97,47 @@ def test_bad_steps_of_ipot_end_their_own_problem(where):
 
 
 @anywhere
-@pytest.mark.parametrize("options", [{"reg": 0.1}, {"method": "ipot", "tol": 1e-2}], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (70, 60), (300, 3), (2, 520)], ids=str)
+def test_exact_answers_are_those_of_the_cpu(where, shape, dtype, rng, monkeypatch):
+    cost = torch.from_numpy(rng.uniform(size=(2, *shape))).to(dtype)
+    cost[1] = torch.where(cost[1] > 0.8, 1e30, (4 * cost[1]).round())  # ties, and blocked cells
+    a, b = (torch.from_numpy(rng.dirichlet([1] * size, 2)).to(dtype) for size in shape)
+    result = kantorch.solve(*(t.to(where) for t in (cost, a, b)))
+    monkeypatch.setattr(_backend, "EMULATED", False)
+    want = kantorch.solve(cost, a, b)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-6
+    assert torch.equal(result.status.cpu(), want.status)
+    torch.testing.assert_close(result.value.cpu(), want.value, rtol=tolerance, atol=0)
+    torch.testing.assert_close(result.plan[0].cpu(), want.plan[0], rtol=0, atol=tolerance)
+    f, g = (x.double() for x in result.potentials)
+    size = torch.stack([x.abs().amax() for x in (cost.double(), f, g)]).max()
+    reduced = cost.double().to(where) - f[..., None] - g[..., None, :]
+    assert bool((reduced >= -tolerance * size).all())
+
+
+@anywhere
+def test_an_exact_limit_holds_for_each_problem(where, rng):
+    cost = torch.from_numpy(rng.uniform(size=(2, 12, 9)))
+    cost[1] = 1.0
+    result = kantorch.solve(cost.to(where), max_iter=2)
+    assert result.status.tolist() == [kantorch.Status.MAX_ITERATIONS, kantorch.Status.OPTIMAL]
+    assert result.n_iter[0] == 2
+    assert bool((result.marginal_error < 1e-12).all())
+
+
+@anywhere
+@pytest.mark.parametrize("options", [{}, {"reg": 0.1}, {"method": "ipot", "tol": 1e-2}], ids=str)
 def test_a_bad_problem_ends_alone_and_nothing_raises(where, options):
     cost = torch.rand(3, 5, 6, generator=torch.Generator().manual_seed(1))
     cost[1, 2, 3] = torch.nan
     result = kantorch.solve(cost.to(where), **options)
-    assert result.status.tolist() == [1, kantorch.Status.BAD_INPUT, 1]
+    good = kantorch.Status.CONVERGED if options else kantorch.Status.OPTIMAL
+    assert result.status.tolist() == [good, kantorch.Status.BAD_INPUT, good]
     assert result.value.isnan().tolist() == [False, True, False]
     assert bool(result.plan[1].isnan().any())
     assert not bool(result.plan[[0, 2]].isnan().any())
     with pytest.raises(kantorch.ConvergenceError):
         result.check()
-
-
-@anywhere
-def test_what_is_not_there_yet_is_told_by_name(where):
-    with pytest.raises(
-        NotImplementedError, match=r"kantorch::exact has no CUDA kernel yet: move .* cpu"
-    ):
-        kantorch.solve(torch.rand(3, 4, device=where))
 
 
 @anywhere
@@ -126,17 +148,26 @@ def test_a_launch_is_bounded(where, options):
 
 
 @on_gpu
-@pytest.mark.parametrize("options", ["reg=0.1", "method='ipot', beta=0.1", "method='ipot'"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "max_iter=1000",
+        *(
+            f"{form}, max_iter=20, tol=0.0"
+            for form in ("reg=0.1", "method='ipot', beta=0.1", "method='ipot'")
+        ),
+    ],
+)
 def test_a_first_call_can_be_captured(where, options):
     code = f"""
 import torch, kantorch
 cost = torch.rand(4, 20, 20, device="cuda")
 graph = torch.cuda.CUDAGraph()
 with torch.cuda.graph(graph):
-    value = kantorch.solve(cost, {options}, max_iter=20, tol=0.0).value
+    value = kantorch.solve(cost, {options}).value
 cost.copy_(torch.rand(4, 20, 20))
 graph.replay()
-torch.testing.assert_close(value, kantorch.solve(cost, {options}, max_iter=20, tol=0.0).value, rtol=0, atol=0)
+torch.testing.assert_close(value, kantorch.solve(cost, {options}).value, rtol=0, atol=0)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -21,6 +21,7 @@ def uniform(n):
     return torch.full((n,), 1 / n, dtype=torch.float64)
 
 
+@pytest.mark.cpu  # has an algorithm for assignments
 @pytest.mark.parametrize("dims", [2, 16])  # the simplex takes the first over, but not the second
 @pytest.mark.parametrize("n", [2, 30, 130])
 def test_a_limit_that_is_not_reached_changes_no_bit_of_an_assignment(n, dims, rng):
@@ -46,12 +47,14 @@ def test_an_assignment_stops_at_its_limit_with_a_feasible_plan(dims, rng):
         assert float(result.value) >= float(free.value) >= float(result.lower_bound)
 
 
+@pytest.mark.cpu  # has an algorithm for assignments
 def test_an_assignment_counts_augmentations(rng):
     # In many dimensions every row gets its column by one augmentation.
     for n in (5, 40, 200):
         assert int(kantorch.solve(assignment(rng, n, 64)).n_iter) == n
 
 
+@pytest.mark.cpu  # warns
 def test_a_limit_holds_for_each_problem_of_a_batch(rng):
     cost = torch.stack([assignment(rng, 30, 16) for _ in range(3)])
     with pytest.warns(kantorch.ConvergenceWarning, match="3 of 3"):

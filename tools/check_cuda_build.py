@@ -21,6 +21,7 @@ KERNELS = (
     "StreamedSinkhorn",
     "OnChipIpot",
     "StreamedIpot",
+    "ExactKernel",
     "Gibbs",
     "DualBound",
     "PointGradient",

@@ -119,6 +119,19 @@ ScalingProblem<T> scaling_problem(const Problem& problem, const Tensor& strength
   return made;
 }
 
+template <class T>
+ExactProblem<T> exact_problem(const Problem& problem, const py::object& f_init,
+                              const py::object& g_init, Index max_iter) {
+  ExactProblem<T> made;
+  made.cost = problem.cost<T>();
+  made.a = problem.a<T>();
+  made.b = problem.b<T>();
+  made.f_init = vector_batch<double>(f_init);
+  made.g_init = vector_batch<double>(g_init);
+  made.max_iter = max_iter;
+  return made;
+}
+
 // The factors x and y are the problem's a and b.
 template <class T>
 GibbsProblem<T> gibbs_problem(const Problem& problem, const Tensor& f, const Tensor& g,

@@ -15,17 +15,9 @@ void register_exact(py::module_& m) {
         const ExactResult result = exact_result(outputs);
         problem.dispatch([&](auto tag) {
           using T = typename decltype(tag)::Scalar;
-          ExactProblem<T> exact_problem;
-          exact_problem.cost = problem.cost<T>();
-          exact_problem.a = problem.a<T>();
-          exact_problem.b = problem.b<T>();
-          exact_problem.f_init = vector_batch<double>(f_init);
-          exact_problem.g_init = vector_batch<double>(g_init);
-          exact_problem.max_iter = max_iter;
-          call(execution, exact_workspace(exact_problem, execution.threads()),
-               [&](void* scratch, const Cpu& exec) {
-                 return exact(exact_problem, result, scratch, exec);
-               });
+          const auto made = exact_problem<T>(problem, f_init, g_init, max_iter);
+          call(execution, exact_workspace(made, execution.threads()),
+               [&](void* scratch, const Cpu& exec) { return exact(made, result, scratch, exec); });
         });
         return *std::max_element(result.status, result.status + problem.number("batch"));
       },

@@ -45,4 +45,13 @@ template <class T>
 [[nodiscard]] Outcome exact(const ExactProblem<T>& problem, const ExactResult& result,
                             void* workspace, const Cpu& exec) noexcept;
 
+// On a GPU a bad problem ends as bad_input, and so many pivots that a launch would be long as max_iterations. May throw
+// CudaError.
+template <class T>
+Index exact_workspace(const ExactProblem<T>& problem, const Cuda& exec);
+
+template <class T>
+void exact(const ExactProblem<T>& problem, const ExactResult& result, void* workspace,
+           const Cuda& exec);
+
 }  // namespace kantorch

@@ -7,6 +7,7 @@ namespace py = pybind11;
 namespace kantorch::bindings {
 void register_cuda_bound(py::module_& m);
 void register_cuda_distance_matrix(py::module_& m);
+void register_cuda_exact(py::module_& m);
 void register_cuda_gibbs(py::module_& m);
 void register_cuda_implicit(py::module_& m);
 void register_cuda_ipot(py::module_& m);
@@ -23,6 +24,7 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   m.def("why_unavailable", kantorch::cuda::why_unavailable);
   bindings::register_cuda_bound(m);
   bindings::register_cuda_distance_matrix(m);
+  bindings::register_cuda_exact(m);
   bindings::register_cuda_gibbs(m);
   bindings::register_cuda_implicit(m);
   bindings::register_cuda_ipot(m);

@@ -3,28 +3,12 @@
 
 #include <vector>
 
+#include "common/wide.hpp"
 #include "core/exec.hpp"
 #include "cpu/exact/instance.hpp"
 #include "cpu/exact/support.hpp"
 
 namespace kantorch::cpu::network {
-
-// A number as the sum of two doubles, good to about 2^-104 of itself (Dekker, 1971).
-struct Wide {
-  double high = 0;
-  double low = 0;
-
-  static Wide sum(double x, double y) noexcept {
-    const double high = x + y;
-    const double back = high - x;
-    return {high, (x - (high - back)) + (y - back)};
-  }
-  Wide plus(Wide other) const noexcept {
-    const Wide total = sum(high, other.high);
-    return sum(total.high, total.low + (low + other.low));
-  }
-  Wide operator-() const noexcept { return {-high, -low}; }
-};
 
 // Iterative refinement of linear programs (Gleixner, Steffy, Wolter, 2016): the reduced costs of an
 // answer are costs that have the same optimal plans, and a scale of their own.

@@ -36,10 +36,10 @@ class DualValue {
   static constexpr double top = std::numeric_limits<double>::max();
 
   // <a, f'> + <b, g'> mass(a) / mass(b), less all that rounding may have added: any sum of k terms is off by at most
-  // k 2^-53 times the sum of their sizes.
+  // k 2^-53 times the sum of their sizes, and a product that underflows by what is lost below the range.
   KANTORCH_DEVICE double rounded_down() {
     team_.sync();
-    double of_rows = 0, of_cols = 0, size = 0, mass_a = 0, mass_b = 0;
+    double of_rows = 0, of_cols = 0, size = 0, lost = 0, mass_a = 0, mass_b = 0;
     for (Index i = team_.warp(); i < n_; i += team_.warps()) {
       double low = top;
       for (Index j = team_.lane(); j < m_; j += warp_size)
@@ -50,6 +50,7 @@ class DualValue {
       mass_a += weight;
       of_rows += weight * low;
       size += fabs(weight * low);
+      lost += underflows(weight, low) ? 1 : 0;
     }
     for (Index j = team_.rank(); j < m_; j += team_.size()) {
       const double weight = static_cast<double>(b_[j]);
@@ -57,16 +58,22 @@ class DualValue {
       mass_b += weight;
       of_cols += weight * g_new_[j];
       size += 2 * fabs(weight * g_new_[j]);
+      lost +=
+          underflows(weight, g_new_[j]) ? 4 : 0;  // and once more beside the ratio of the masses
     }
     of_rows = reduce_(of_rows, Sum{});
     of_cols = reduce_(of_cols, Sum{});
     size = reduce_(size, Sum{});
+    lost = reduce_(lost, Sum{});
     mass_a = reduce_(mass_a, Sum{});
     mass_b = reduce_(mass_b, Sum{});
     if (!(mass_a > 0 && mass_b > 0)) return 0;
     const double terms = static_cast<double>(3 * (n_ + m_) + 16);
     const double value = of_rows + of_cols * (mass_a / mass_b);
-    return value - (terms * 0x1p-53 * size + terms * std::numeric_limits<double>::denorm_min());
+    return value - (terms * 0x1p-53 * size + lost * std::numeric_limits<double>::denorm_min());
+  }
+  KANTORCH_DEVICE static bool underflows(double weight, double x) {
+    return x != 0 && fabs(weight * x) < 0x1p-960;
   }
 
   Team& team_;

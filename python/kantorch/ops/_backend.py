@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -115,17 +114,9 @@ else:
                 return on_cpu
 
             def operation(*args: Any) -> Any:
-                return (_cuda_kernel(name) if on_cuda(args[-1].device) else on_cpu)(*args)
+                return (getattr(_cuda(), name) if on_cuda(args[-1].device) else on_cpu)(*args)
 
             setattr(self, name, operation)
             return operation
 
     core = _Cores()
-
-
-def _cuda_kernel(name: str) -> Callable[..., Any]:
-    kernel: Callable[..., Any] | None = getattr(_cuda(), name, None)
-    if kernel is None:
-        msg = f"kantorch::{name} has no CUDA kernel yet: move the tensors to the cpu, where it has one"
-        raise NotImplementedError(msg)
-    return kernel
