@@ -39,7 +39,10 @@ STRONG_TEACHER = {
     "source_fraction": 0.5,
     "learning_rates": (0.02, 0.05),
     "methods": RIVALS,
-    "grids": GRIDS,
+    # Wider than at first: the best strengths lay on the edges.
+    "grids": GRIDS
+    | {name: {"alpha": (0.1, 0.3, 1.0, 3.0, 10.0)} for name in ("identity", "uniform")}
+    | {"optimal": {"alpha": (0.3, 1.0, 3.0, 10.0, 30.0)}, "kd": {"alpha": (0.3, 1.0, 3.0, 10.0)}},
 }
 # As above, where ten images a class teach little: larger images of more writers.
 STRONG_TEACHER_MNIST = STRONG_TEACHER | {
@@ -54,9 +57,12 @@ NEW_TASK = {
     "channels": (8, 16, 32),
     "teacher_channels": (16, 32, 64),
     "steps": 300,
-    "learning_rates": (0.01, 0.02),
+    "learning_rates": (0.02, 0.05, 0.1),
     "methods": (*RIVALS, COMPRESSED),
-    "grids": GRIDS | {"optimal": {"alpha": (1.0, 3.0, 10.0)}},
+    # Moved from where the best rates and strengths lay on the edges.
+    "grids": GRIDS
+    | {"l2": {"alpha": (0.0001, 0.001, 0.01)}, "fitnet": {"alpha": (0.03, 0.1, 0.3, 1.0)}}
+    | {name: {"alpha": (0.1, 0.3, 1.0, 3.0)} for name in ("uniform", "optimal")},
 }
 
 
