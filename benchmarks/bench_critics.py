@@ -86,6 +86,7 @@ def training_step(
     network: nn.Sequential, penalty: Callable[[], Tensor] | None = None
 ) -> Callable[[], Tensor]:
     """A step of the whole network; it returns the penalty."""
+    # A rate that hardly moves the kernels: the exact W1, which no critic may exceed, stays what it is.
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
     images, labels = torch.randn(IMAGES, 3, SIZE, SIZE), torch.randint(10, (IMAGES,))
 

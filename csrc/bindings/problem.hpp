@@ -102,6 +102,7 @@ inline ScalingResult scaling_result(const py::object& to) {
 }
 
 // Problems of the core, for the bindings of every device.
+
 // Without a strength it is the solver's default.
 template <class T>
 ScalingProblem<T> scaling_problem(const Problem& problem, const Tensor& strength,

@@ -1,7 +1,8 @@
 #include "cpu/exact/basis.hpp"
 
 #include <algorithm>
-#include <cstring>
+
+#include "common/ordered.hpp"
 
 namespace kantorch::cpu::network {
 namespace {
@@ -19,13 +20,6 @@ struct Amount {
     epsilons -= other.epsilons;
   }
 };
-
-// A float as an integer in the same order.
-std::uint32_t ordered(float value) noexcept {
-  std::uint32_t word;
-  std::memcpy(&word, &value, sizeof(word));
-  return word >> 31 != 0 ? ~word : word | 0x80000000u;
-}
 
 // The cheapest cell of every row, and of all of these the cheapest: a tree of knock-out rounds with
 // no branch that could be guessed wrong, as a heap has at every level.

@@ -8,6 +8,7 @@
 #include <new>
 #include <vector>
 
+#include "common/exact_rules.hpp"
 #include "cpu/exact/assignment.hpp"
 #include "cpu/exact/basis.hpp"
 #include "cpu/exact/instance.hpp"
@@ -26,12 +27,6 @@ using namespace cpu::network;
 using cpu::parallel_for;
 
 constexpr Index alignment = 64;
-
-// Gap and marginal errors, relative to span and mass, that rounding explains.
-constexpr double gap_rounding = 0x1p-42;
-
-// Bound for the worst case on the error of an optimal value, 9e-13 relative to its scale.
-constexpr double allowed_error = 0x1p-40;
 
 // Each brings some 10 digits.
 constexpr int most_refinements = 4;
@@ -100,7 +95,7 @@ struct Paid {
   template <class T>
   Paid(const MatrixView<T>& cost, const Answer& answer, double mass) noexcept {
     for (Index slot = 0; slot < cost.rows + cost.cols - 1; ++slot) {
-      if (!(answer.plan_mass[slot] > mass * hardly)) continue;
+      if (!(answer.plan_mass[slot] > mass * negligible_share)) continue;
       const auto paid = static_cast<double>(cost.row(answer.plan_row[slot])[answer.plan_col[slot]]);
       low = std::min(low, paid);
       high = std::max(high, paid);
@@ -108,9 +103,6 @@ struct Paid {
   }
   // The scale of the answer.
   double scale() const noexcept { return std::max(std::abs(low), std::abs(high)); }
-
- private:
-  static constexpr double hardly = 0x1p-53;
 };
 
 // How far a plan with feasible potentials can be from the optimum, in working units and for a mass
@@ -272,7 +264,7 @@ Outcome ExactSolver<T>::solve_one(const ExactProblem<T>& problem, Index k, const
       return paid.high <= level && within(error, scale) &&
              within(gap.beside + gap.missing, gap.dearest);
     };
-    if (!(*answer.marginal_error <= gap_rounding)) return finish(Status::precision_limit);
+    if (!(*answer.marginal_error <= mass_rounding)) return finish(Status::precision_limit);
     const double highest = Paid(cost, answer, instance.mass).high;
     if (highest <= instance.lowest && within(gap.beside, gap.dearest))
       return finish(Status::optimal);
@@ -295,7 +287,7 @@ Outcome ExactSolver<T>::solve_one(const ExactProblem<T>& problem, Index k, const
     if (stop != Stop::optimal) return finish(Status::precision_limit);
     if (!write_duals(instance, support, false, exec, answer)) return Outcome::interrupted;
     gap = write_plan(instance, cost, support, a, b, answer);
-    return finish(*answer.marginal_error <= gap_rounding &&
+    return finish(*answer.marginal_error <= mass_rounding &&
                           close(refinement.error(), refinement.smallest())
                       ? Status::optimal
                       : Status::precision_limit);

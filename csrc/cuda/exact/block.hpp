@@ -4,19 +4,13 @@
 #include <cstdint>
 #include <cstring>
 
+#include "common/ordered.hpp"
 #include "common/wide.hpp"
 #include "cuda/runtime/block_reduce.hpp"
 
 namespace kantorch::cuda::network {
 
 constexpr std::uint64_t no_key = ~std::uint64_t{0};
-
-// A float as an integer in the same order.
-KANTORCH_DEVICE unsigned ordered(float value) {
-  unsigned word;
-  memcpy(&word, &value, sizeof(word));
-  return (word >> 31) != 0 ? ~word : word | 0x80000000u;
-}
 
 // Keys in the order of about their values, then of indices.
 KANTORCH_DEVICE std::uint64_t key_of(double value, int index) {

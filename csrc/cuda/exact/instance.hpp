@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/check.hpp"
 #include "core/exact.hpp"
 #include "cuda/exact/block.hpp"
 
@@ -14,9 +15,6 @@ using Node = int;
 
 constexpr double unlimited = std::numeric_limits<double>::infinity();
 constexpr double lost = std::numeric_limits<double>::denorm_min();
-
-// As on the CPU: b is rescaled to a's mass if they differ by no more.
-constexpr double allowed_difference = 1e-5;
 
 enum class Input { bad, empty, good };
 
@@ -81,7 +79,7 @@ KANTORCH_DEVICE Input read_weights(Block<Team>& block, Instance<T>& x, double* w
     of_b = of_b.plus({static_cast<double>(b[j]) * unit, 0});
   const double sum_a = block.total(of_a), sum_b = block.total(of_b);
   x.mass = sum_a / unit;
-  if (!(fabs(sum_a - sum_b) <= allowed_difference * fmax(sum_a, sum_b)) ||
+  if (!(fabs(sum_a - sum_b) <= mass_tolerance * fmax(sum_a, sum_b)) ||
       !(x.mass < unlimited && sum_b / unit < unlimited))
     return Input::bad;
   x.b_scale = sum_a / sum_b;

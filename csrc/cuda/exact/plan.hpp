@@ -1,6 +1,7 @@
 // From a tree to the answer: duals of all points, the plan, and what both are measured by; see csrc/cpu/exact/plan.hpp.
 #pragma once
 
+#include "common/exact_rules.hpp"
 #include "cuda/exact/tree.hpp"
 
 namespace kantorch::cuda::network {
@@ -148,7 +149,7 @@ class Plan {
   KANTORCH_DEVICE Paid paid() {
     double low = unlimited, high = -unlimited, in_tree = -unlimited;
     for (Index slot = team_.rank(); slot < slots_; slot += team_.size()) {
-      if (!(answer_.plan_mass[slot] > instance_.mass * hardly)) continue;
+      if (!(answer_.plan_mass[slot] > instance_.mass * negligible_share)) continue;
       low = fmin(low, cost_of(slot));
       high = fmax(high, cost_of(slot));
       if (is_in_tree(slot)) in_tree = fmax(in_tree, cost_of(slot));
@@ -200,8 +201,6 @@ class Plan {
   }
 
  private:
-  static constexpr double hardly = 0x1p-53;
-
   KANTORCH_DEVICE static double finite(double x) {
     return fmin(fmax(x, -largest_double), largest_double);
   }

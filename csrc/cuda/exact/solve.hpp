@@ -7,12 +7,6 @@
 
 namespace kantorch::cuda::network {
 
-// Marginal errors, relative to the mass, that rounding explains.
-constexpr double mass_rounding = 0x1p-42;
-
-// Bound for the worst case on the error of an optimal value, 9e-13 relative to its scale.
-constexpr double allowed_error = 0x1p-40;
-
 template <class Team, class T>
 class Solve {
  public:

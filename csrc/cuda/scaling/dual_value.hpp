@@ -72,6 +72,7 @@ class DualValue {
     const double value = of_rows + of_cols * (mass_a / mass_b);
     return value - (terms * 0x1p-53 * size + lost * std::numeric_limits<double>::denorm_min());
   }
+
   KANTORCH_DEVICE static bool underflows(double weight, double x) {
     return x != 0 && fabs(weight * x) < 0x1p-960;
   }

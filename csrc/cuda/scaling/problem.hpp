@@ -1,14 +1,13 @@
 // A problem's weights, scaled to mass 1, and whether its values may be computed with.
 #pragma once
 
+#include "core/check.hpp"
 #include "core/scaling.hpp"
 #include "core/status.hpp"
 #include "cuda/scaling/gibbs_passes.hpp"
 
 namespace kantorch::cuda {
 
-// As on the CPU: b is rescaled to a's mass if they differ by no more.
-constexpr double mass_tolerance = 1e-5;
 // The smallest normal number has a finite reciprocal; smaller strengths are taken for it.
 constexpr double smallest_eps = std::numeric_limits<double>::min();
 
