@@ -123,6 +123,8 @@ class IpotRun {
   bool run(const Cost& cost) noexcept;
 
  private:
+  template <class Cost>
+  bool iterate(const Cost& cost) noexcept;
   bool choose_step() noexcept;
   bool step_to(Index t) noexcept;
   bool long_steps(bool* reached) noexcept;
@@ -312,12 +314,24 @@ bool IpotRun<T, State>::run(const Cost& cost) noexcept {
   const double mass_b = normal_.mass_b = normalise(problem_.b[k_], m_, work_.b);
   work_.passes.bind(cost, work_.a, work_.b, exec_);
   if (!choose_step()) return false;
-  const Index max_iter = problem_.max_iter;
   if (!(mass > 0 && mass_b > 0)) {
-    normal_.eps = beta_ / static_cast<double>(fixed_ ? max_iter : 1);
+    const Index steps = fixed_ ? problem_.max_iter : 0;
+    normal_.eps = beta_ / static_cast<double>(std::max<Index>(steps, 1));
     write_empty_result(normal_, k_, result_);
-    return end(fixed_ ? Status::fixed_iterations : Status::converged, fixed_ ? max_iter : 0);
+    return end(fixed_ ? Status::fixed_iterations : Status::converged, steps);
   }
+  for (double next;; beta_ = next) {
+    if (!iterate(cost) || !stronger(normal_, work_.passes, beta_, k_, result_, &next)) return false;
+    if (!(next > 0)) return true;
+  }
+}
+
+// With the present beta.
+template <class T, class State>
+template <class Cost>
+bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
+  const Index max_iter = problem_.max_iter;
+  newton_made_ = 0;
   if (!work_.state.start(cost, work_.a, work_.b, beta_, start(), exec_)) return false;
   Progress<T> progress;
   bool long_steps_left = second_order_ && spread_ > 0;

@@ -4,12 +4,24 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/scaling/bound.hpp"
+
 namespace kantorch::cpu {
 namespace {
 
 double finite(double x) noexcept {
   constexpr double top = std::numeric_limits<double>::max();
   return std::clamp(x, -top, top);
+}
+
+// A result whose columns' sums are farther off is noise: the last half of an iteration makes them right.
+constexpr double column_noise = 0.125;
+
+double column_error(const Normalised& problem, Index k, const ScalingResult& result) noexcept {
+  double error = 0;
+  for (Index j = 0; j < problem.m; ++j)
+    error += std::abs(result.col_sum[k * problem.m + j] / problem.mass - problem.b[j]);
+  return error;
 }
 
 }  // namespace
@@ -90,22 +102,19 @@ template <class T>
 bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g,
                     Index k, const ScalingResult& result, bool* coarser) noexcept {
   constexpr double digits = 0x1p-40;
-  constexpr double allowed = 0.125;
   constexpr int iterations = 16;
   const double* f_out = result.f + k * problem.n;
   const double* g_out = result.g + k * problem.m;
-  double error = 0, largest_f = 0, largest_g = 0;
+  double largest_f = 0, largest_g = 0;
   for (Index i = 0; i < problem.n; ++i) {
     if (problem.a[i] > 0) largest_f = std::max(largest_f, std::abs(f_out[i]));
   }
-  // The last half of an iteration has made the columns' sums right, wherever it is: the rest is noise.
   for (Index j = 0; j < problem.m; ++j) {
-    error += std::abs(result.col_sum[k * problem.m + j] / problem.mass - problem.b[j]);
     if (problem.b[j] > 0) largest_g = std::max(largest_g, std::abs(g_out[j]));
   }
   Normalised coarse = problem;
   coarse.eps = digits * largest_f + digits * largest_g;
-  *coarser = !(error <= allowed) && coarse.eps > problem.eps;
+  *coarser = !(column_error(problem, k, result) <= column_noise) && coarse.eps > problem.eps;
   if (!*coarser) return true;
   const double rate = rate_of(coarse.eps);
   passes.set_rate(rate);
@@ -117,6 +126,27 @@ bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f
   return write_result(coarse, passes, f, g, k, result);
 }
 
+template <class T>
+bool stronger(const Normalised& problem, GibbsPasses<T>& passes, double strength, Index k,
+              const ScalingResult& result, double* next) noexcept {
+  constexpr double growth = 1e16, smallest = 1e-30, largest_exponent = 1e290, largest_eps = 1e-6;
+  *next = 0;
+  const double* g = result.g + k * problem.m;
+  const double eps = result.eps[k];
+  const bool noise = !(column_error(problem, k, result) <= column_noise);
+  if (!noise && !(eps > strength)) return true;
+  CostRange range;
+  if (!cost_range(passes.cost_rows(), problem.a, problem.b, passes.exec(), &range)) return false;
+  const double size = std::max(std::abs(range.low), std::abs(range.high));
+  double potential = 0;
+  for (Index j = 0; j < problem.m; ++j) {
+    if (problem.b[j] > 0) potential = std::max(potential, std::abs(g[j]));
+  }
+  const bool lost = noise || eps > size * largest_eps || potential > strength * largest_exponent;
+  if (lost && strength < smallest * size) *next = std::max(strength, smallest_eps) * growth;
+  return true;
+}
+
 void write_empty_result(const Normalised& problem, Index k, const ScalingResult& result) noexcept {
   std::fill_n(result.f + k * problem.n, problem.n, 0.0);
   std::fill_n(result.g + k * problem.m, problem.m, 0.0);
@@ -126,6 +156,10 @@ void write_empty_result(const Normalised& problem, Index k, const ScalingResult&
   result.value[k] = result.value_linear[k] = result.marginal_error[k] = result.bound[k] = 0;
 }
 
+template bool stronger(const Normalised&, GibbsPasses<float>&, double, Index, const ScalingResult&,
+                       double*) noexcept;
+template bool stronger(const Normalised&, GibbsPasses<double>&, double, Index, const ScalingResult&,
+                       double*) noexcept;
 template bool coarsen_result(const Normalised&, GibbsPasses<float>&, double*, double*, Index,
                              const ScalingResult&, bool*) noexcept;
 template bool coarsen_result(const Normalised&, GibbsPasses<double>&, double*, double*, Index,

@@ -32,6 +32,13 @@ template <class T>
 bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g,
                     Index k, const ScalingResult& result, bool* coarser) noexcept;
 
+// Where even that plan is anything: costs in units of eps left the range of numbers on the way, and the potentials
+// with them. Tells the strength to solve the problem with instead, still far below what potentials in double
+// determine a plan for; 0 where the result stands. False if it was stopped.
+template <class T>
+bool stronger(const Normalised& problem, GibbsPasses<T>& passes, double strength, Index k,
+              const ScalingResult& result, double* next) noexcept;
+
 // The result of a problem without mass: a zero plan.
 void write_empty_result(const Normalised& problem, Index k, const ScalingResult& result) noexcept;
 

@@ -66,6 +66,11 @@ struct Sinkhorn {
   template <class Form, class Cost>
   static bool solve(const ScalingProblem<T>& problem, Index k, const Cost& cost,
                     const ScalingResult& result, Arena& arena, const Cpu& exec) noexcept;
+
+ private:
+  template <class Form>
+  static bool solve_at(const ScalingProblem<T>& problem, Index k, const Normalised& normal,
+                       Workspace<Form>& work, const ScalingResult& result) noexcept;
 };
 
 template <class T>
@@ -77,7 +82,7 @@ bool Sinkhorn<T>::solve(const ScalingProblem<T>& problem, Index k, const Cost& c
   Workspace<Form> work(arena, problem);
   const double mass = normalise(problem.a[k], n, work.a),
                mass_b = normalise(problem.b[k], m, work.b);
-  const Normalised normal{n, m, work.a, work.b, mass, mass_b, problem.strength[k]};
+  Normalised normal{n, m, work.a, work.b, mass, mass_b, problem.strength[k]};
   if (!(mass > 0 && mass_b > 0)) {
     write_empty_result(normal, k, result);
     result.status[k] =
@@ -86,13 +91,27 @@ bool Sinkhorn<T>::solve(const ScalingProblem<T>& problem, Index k, const Cost& c
     return true;
   }
 
+  work.passes.bind(cost, work.a, work.b, exec);
+  for (double reg = normal.eps, next;; reg = next) {
+    normal.eps = reg;
+    if (!solve_at(problem, k, normal, work, result) ||
+        !stronger(normal, work.passes, reg, k, result, &next))
+      return false;
+    if (!(next > 0)) return true;
+  }
+}
+
+// At the regularization of `normal`.
+template <class T>
+template <class Form>
+bool Sinkhorn<T>::solve_at(const ScalingProblem<T>& problem, Index k, const Normalised& normal,
+                           Workspace<Form>& work, const ScalingResult& result) noexcept {
   const double rate = rate_of(normal.eps);
   const bool warm = problem.g_init.data != nullptr;
-  work.passes.bind(cost, work.a, work.b, exec);
   work.passes.set_rate(rate);
-  std::fill_n(work.f, n, 0.0);
-  for (Index j = 0; j < m; ++j) work.g[j] = warm ? to_units(problem.g_init[k][j], rate) : 0;
-  if (!fixed)
+  std::fill_n(work.f, normal.n, 0.0);
+  for (Index j = 0; j < normal.m; ++j) work.g[j] = warm ? to_units(problem.g_init[k][j], rate) : 0;
+  if (problem.tol > 0)
     return work.convergence.solve(normal, work.f, work.g, warm, problem.tol, problem.max_iter, k,
                                   result);
 
