@@ -58,3 +58,52 @@ def test_the_answer_is_that_of_its_own_scale():
     result = kantorch.solve(cost)
     assert float(result.value) == pytest.approx(8 / 3, rel=1e-15)
     assert abs(float(result.gap)) < 1e-12
+
+
+def masks(rng, n):
+    """Blocked cells that a plan can do without: anywhere, all but one of a row, all between two halves."""
+    anywhere = rng.random((n, n)) < 0.4
+    anywhere[np.arange(n), rng.permutation(n)] = False
+    row = np.zeros((n, n), bool)
+    row[0, 1:] = True
+    halves = np.kron(1 - np.eye(2), np.ones((n // 2, n // 2))).astype(bool)
+    return {"anywhere": anywhere, "row": row, "halves": halves}
+
+
+def regularised(cost, blocked, reg, iterations=20_000):
+    """<P, C> and the value of Sinkhorn's plan without the blocked cells, uniform weights."""
+    exponents = np.where(blocked, -np.inf, -cost / reg)
+    n = len(cost)
+    f = g = np.zeros(n)
+    for _ in range(iterations):
+        f = np.log(n) - np.logaddexp.reduce(exponents + g, axis=1)
+        g = np.log(n) - np.logaddexp.reduce(exponents + f[:, None], axis=0)
+    plan = np.exp(exponents + f[:, None] + g) / n**2
+    return (plan * cost).sum(), reg * (f.mean() + g.mean() - (plan.sum() - 1))
+
+
+@pytest.mark.parametrize("mask", ["anywhere", "row", "halves"])
+@pytest.mark.parametrize("reg", [1.0, 0.1, 0.03])
+def test_sinkhorn_goes_around_blocked_cells_of_any_height(mask, reg, dtype):
+    rng = np.random.default_rng(9)
+    cost = rng.random((6, 6)).astype(np.float32).astype(float)
+    blocked = masks(rng, 6)[mask]
+    linear, value = regularised(cost, blocked, reg)
+    heights = [1e3, 1e6, 1e9, 1e12, 1e15, 1e20, 1e30] + [1e100, 1e300] * (dtype == torch.float64)
+    for height in heights:
+        result = kantorch.solve(torch.tensor(np.where(blocked, height, cost), dtype=dtype), reg=reg)
+        assert bool(result.converged), height
+        assert float(result.value_linear) == pytest.approx(linear, rel=3e-4), height
+        assert float(result.value) == pytest.approx(value, rel=3e-5), height
+        assert float(result.plan[torch.tensor(blocked)].sum()) == 0
+
+
+def test_potentials_that_swallow_the_costs_are_no_answer_of_sinkhorn():
+    rng = np.random.default_rng(10)
+    cost = torch.tensor(np.where(masks(rng, 6)["halves"], 1e100, rng.random((6, 6))))
+    expected = kantorch.solve(cost, reg=0.01)
+    start = torch.tensor([1e14] * 3 + [-1e14] * 3, dtype=torch.float64)
+    result = kantorch.solve(cost, reg=0.01, potentials_init=(start, -start))
+    assert bool(result.converged)
+    torch.testing.assert_close(result.value, expected.value)
+    torch.testing.assert_close(result.plan, expected.plan, rtol=0, atol=1e-6)

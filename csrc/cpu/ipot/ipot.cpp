@@ -173,7 +173,7 @@ bool IpotRun<T, State>::choose_step() noexcept {
   CostRange range;
   if (!cost_range(work_.passes.cost_rows(), work_.a, work_.b, exec_, &range)) return false;
   spread_ = range.high - range.low;
-  largest_ = std::max(std::abs(range.low), std::abs(range.high));
+  largest_ = range.size();
   if (beta_ > 0) return true;
   double mean;
   if (!mean_excess(work_.passes.cost_rows(), work_.a, work_.b, range.low, exec_, &mean))

@@ -127,7 +127,7 @@ bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, doub
 
 template <class T>
 bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
-                CostRange* range) noexcept {
+                CostRange* range, double limit) noexcept {
   const auto& rows = gibbs_rows<T>();
   const RowBlocks& blocks = cost.blocks();
   CostRange parts[RowBlocks::most];
@@ -135,7 +135,7 @@ bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& 
         parts[block] = {top, -top};
         blocks.each(block, exec, [&](Index i) {
           const T* c = cost.row(i, block);
-          if (a[i] > 0) rows.range(c, b, cost.cols(), &parts[block].low, &parts[block].high);
+          if (a[i] > 0) rows.range(c, b, limit, cost.cols(), &parts[block].low, &parts[block].high);
         });
       })) {
     return false;
@@ -178,10 +178,10 @@ template bool dual_value(CostRows<double>&, const double*, const double*, const 
                          const Cpu&, double*) noexcept;
 template double below_rounded_distances(double, const float*, Index, Index) noexcept;
 template double below_rounded_distances(double, const double*, Index, Index) noexcept;
-template bool cost_range(CostRows<float>&, const double*, const double*, const Cpu&,
-                         CostRange*) noexcept;
-template bool cost_range(CostRows<double>&, const double*, const double*, const Cpu&,
-                         CostRange*) noexcept;
+template bool cost_range(CostRows<float>&, const double*, const double*, const Cpu&, CostRange*,
+                         double) noexcept;
+template bool cost_range(CostRows<double>&, const double*, const double*, const Cpu&, CostRange*,
+                         double) noexcept;
 template bool mean_excess(CostRows<float>&, const double*, const double*, double, const Cpu&,
                           double*) noexcept;
 template bool mean_excess(CostRows<double>&, const double*, const double*, double, const Cpu&,

@@ -1,6 +1,10 @@
 // Lower bounds on the unregularised optimum, and the range of a cost.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "core/exec.hpp"
 #include "core/view.hpp"
 #include "cpu/scaling/cost_rows.hpp"
@@ -23,15 +27,18 @@ bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, doub
 template <class T>
 double below_rounded_distances(double bound, const T* a, Index n, Index dims) noexcept;
 
-// The smallest and the largest cost over pairs of points with mass; 0 and 0 if there are none.
+// The smallest cost over pairs of points with mass, and the largest one below `limit`; 0 and 0 if there are no such pairs.
 // False if it was stopped, as below.
 struct CostRange {
   double low = 0;
   double high = 0;
+
+  double half() const noexcept { return high / 2 - low / 2; }  // of the spread, which may overflow
+  double size() const noexcept { return std::max(std::abs(low), std::abs(high)); }
 };
 template <class T>
 bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
-                CostRange* range) noexcept;
+                CostRange* range, double limit = std::numeric_limits<double>::infinity()) noexcept;
 
 // The mean of cost - low over the same pairs, for their smallest cost.
 template <class T>

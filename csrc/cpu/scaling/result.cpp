@@ -98,6 +98,24 @@ bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, 
   return true;
 }
 
+bool has_digits(const Normalised& problem, Index k, const ScalingResult& result) noexcept {
+  constexpr double rounding = 1e-6;
+  const double value = result.value[k] / problem.mass,
+               linear = result.value_linear[k] / problem.mass;
+  if (!std::isfinite(value) || !std::isfinite(linear)) return true;
+  double potential = 0;
+  for (Index i = 0; i < problem.n; ++i) {
+    if (problem.a[i] > 0) potential = std::max(potential, std::abs(result.f[k * problem.n + i]));
+  }
+  for (Index j = 0; j < problem.m; ++j) {
+    if (problem.b[j] > 0) potential = std::max(potential, std::abs(result.g[k * problem.m + j]));
+  }
+  const double entropy = 1 + std::log(static_cast<double>(std::min(problem.n, problem.m)));
+  const double allowed = problem.eps * entropy + result.marginal_error[k] * potential +
+                         rounding * std::max(std::abs(value), std::abs(linear));
+  return std::abs(value - linear) <= allowed;
+}
+
 template <class T>
 bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g,
                     Index k, const ScalingResult& result, bool* coarser) noexcept {
@@ -137,13 +155,13 @@ bool stronger(const Normalised& problem, GibbsPasses<T>& passes, double strength
   if (!noise && !(eps > strength)) return true;
   CostRange range;
   if (!cost_range(passes.cost_rows(), problem.a, problem.b, passes.exec(), &range)) return false;
-  const double size = std::max(std::abs(range.low), std::abs(range.high));
   double potential = 0;
   for (Index j = 0; j < problem.m; ++j) {
     if (problem.b[j] > 0) potential = std::max(potential, std::abs(g[j]));
   }
-  const bool lost = noise || eps > size * largest_eps || potential > strength * largest_exponent;
-  if (lost && strength < smallest * size) *next = std::max(strength, smallest_eps) * growth;
+  const bool lost =
+      noise || eps > range.size() * largest_eps || potential > strength * largest_exponent;
+  if (lost && strength < smallest * range.size()) *next = std::max(strength, smallest_eps) * growth;
   return true;
 }
 

@@ -24,6 +24,11 @@ template <class T>
 bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g, Index k,
                   const ScalingResult& result) noexcept;
 
+// Whether the value of a plan of these marginals is that of its potentials. It is not where they are so large, of blocked
+// cells, that the costs which the plan pays vanish beside them: <a, f> + <b, g> - <P, C> is eps times the relative entropy
+// of P to a b^T, at most log min(n, m).
+bool has_digits(const Normalised& problem, Index k, const ScalingResult& result) noexcept;
+
 // Where the rounding of the written potentials alone, in units of eps, makes the sums of the plan
 // anything: writes the result again, at the smallest eps at which they still determine a plan. What
 // `coarser` tells is then the limit of the precision. F and G are overwritten. False if it was

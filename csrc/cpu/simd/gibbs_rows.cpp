@@ -161,12 +161,13 @@ void lower(const T* c, double f, Index m, double* low) noexcept {
 }
 
 template <class T>
-void range(const T* c, const double* b, Index m, double* low, double* high) noexcept {
+void range(const T* c, const double* b, double limit, Index m, double* low, double* high) noexcept {
   P lows = P::all(*low), highs = P::all(*high);
+  const P limits = P::all(limit);
   sweep<double>(m, [&](Index j, auto lanes) {
     const P x = widen(c + j, lanes), weight = load(b + j, lanes);
     lows = min(where_positive(weight, x, lows), lows);
-    highs = max(where_positive(weight, x, highs), highs);
+    highs = max(where_positive(weight, where_positive(limits - x, x, highs), highs), highs);
   });
   *low = KANTORCH_SIMD::smallest(lows);
   *high = largest(highs);

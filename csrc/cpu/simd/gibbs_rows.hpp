@@ -53,8 +53,8 @@ struct GibbsRows {
   double (*smallest)(const T* c, const double* g, Index m);
   void (*lower)(const T* c, double f, Index m, double* low);
 
-  // Widens [low, high] to hold c_j, and the sum of share (c_j - from); both over b_j > 0.
-  void (*range)(const T* c, const double* b, Index m, double* low, double* high);
+  // Widens [low, high] to hold the c_j < limit, and the sum of share (c_j - from); both over b_j > 0.
+  void (*range)(const T* c, const double* b, double limit, Index m, double* low, double* high);
   double (*excess)(const T* c, const double* b, double from, double share, Index m);
 };
 

@@ -28,6 +28,17 @@ constexpr double level_error = 0.1;
 constexpr double fine_ratio = 3000;
 constexpr Index newton_iterations = 20;
 
+// Where eps is less than this part of the spread and a void lies in the costs, none between `gap` and `gap`^2 times
+// smaller than the largest, a first start looks at those below the void only: potentials as large as the others, of
+// blocked cells, would hide the costs that the plan pays. How many iterations show whether there is a plan without
+// these, and the error that says so.
+constexpr double far_ratio = 1e8;
+constexpr double gap = 1e3;
+constexpr Index trial_iterations = 100;
+constexpr double trial_error = 0.1;
+// What rounding keeps the error of such a plan below.
+constexpr double near_error = 1e-3;
+
 // Without Newton's method: how often a lower error is asked for than the result then shows.
 constexpr int most_attempts = 6;
 
@@ -39,11 +50,45 @@ SinkhornConvergence<T, Form>::SinkhornConvergence(Arena& arena, GibbsPasses<T>& 
     : passes_(passes), form_(form), newton_(arena, passes, n, m, weights) {}
 
 template <class T, class Form>
-bool SinkhornConvergence<T, Form>::anneal() noexcept {
-  CostRange range;
-  if (!cost_range(passes_.cost_rows(), problem_->a, problem_->b, passes_.exec(), &range))
-    return false;
-  const double half = range.high / 2 - range.low / 2;  // of the spread, which itself may overflow
+bool SinkhornConvergence<T, Form>::begin(Start start) noexcept {
+  start_ = start;
+  if (start == Start::given) return true;
+  std::fill_n(f_, problem_->n, 0.0);
+  std::fill_n(g_, problem_->m, 0.0);
+  CostRange range, below;
+  const auto measure = [&](CostRange* into, double limit) {
+    return cost_range(passes_.cost_rows(), problem_->a, problem_->b, passes_.exec(), into, limit);
+  };
+  if (!measure(&range, infinity)) return false;
+  if (start == Start::all) return anneal(range);
+  start_ = Start::all;
+  while (range.half() * passes_.rate() > far_ratio / 2) {
+    if (!measure(&below, range.low + 2 * (range.half() / gap))) return false;
+    if (!(below.half() * gap < range.half() / gap)) break;
+    range = below;
+    start_ = Start::near;
+  }
+  bool promising = true;
+  if (!anneal(range) || (start_ == Start::near && !promises(&promising))) return false;
+  return promising || begin(Start::all);
+}
+
+// Whether some iterations from here lead anywhere.
+template <class T, class Form>
+bool SinkhornConvergence<T, Form>::promises(bool* promising) noexcept {
+  form_.start(problem_->a, problem_->b, f_, g_);
+  double error = infinity;
+  for (Index t = std::min(trial_iterations, (max_iter_ - made_) / 2); t > 0; --t, ++made_) {
+    if (!form_.step(1, &error)) return false;
+  }
+  form_.finish();
+  *promising = error <= trial_error;
+  return true;
+}
+
+template <class T, class Form>
+bool SinkhornConvergence<T, Form>::anneal(const CostRange& range) noexcept {
+  const double half = range.half();
   const double rate = passes_.rate();
   const double ratio = std::min(2 * (half * rate), last_ratio);
   if (!(ratio > 2 * first_ratio)) return true;
@@ -113,7 +158,7 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
   g_ = g;
   made_ = 0;
   max_iter_ = max_iter;
-  if (!warm && !anneal()) return false;
+  if (!begin(warm ? Start::given : Start::near)) return false;
 
   bool promising = true, stalled = false;
   // A start may be the solution already: its error is then anything up to tol.
@@ -132,16 +177,17 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
       stalled |= made == 0;
     }
     if (!write_result(problem, passes_, f, g, k, result)) return false;
-    const bool reached = result.marginal_error[k] <= tol;
-    if (stalled && !reached && warm && made_ < max_iter_) {
-      // The warm start led nowhere.
-      warm = stalled = false;
+    const double error = result.marginal_error[k];
+    const bool reached = error <= tol && has_digits(problem, k, result);
+    stalled |= error <= tol && !reached;
+    const bool elsewhere =
+        start_ == Start::given || (start_ == Start::near && !(error <= near_error));
+    if (stalled && !reached && elsewhere && made_ < max_iter_) {
+      stalled = false;
       promising = true;
       attempt = -1;
       target = 0.7 * tol;
-      std::fill_n(f, problem.n, 0.0);
-      std::fill_n(g, problem.m, 0.0);
-      if (!anneal()) return false;
+      if (!begin(start_ == Start::given ? Start::near : Start::all)) return false;
       continue;
     }
     if (reached || stalled || made_ >= max_iter_) {
@@ -154,7 +200,7 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
                                                              : Status::max_iterations);
       return true;
     }
-    target = attempt == 0 && warm ? 0.7 * tol : target / 4;
+    target = attempt == 0 && start_ == Start::given ? 0.7 * tol : target / 4;
   }
 }
 

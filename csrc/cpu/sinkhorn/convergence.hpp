@@ -5,6 +5,7 @@
 // rest.
 #pragma once
 
+#include "cpu/scaling/bound.hpp"
 #include "cpu/scaling/log_form.hpp"
 #include "cpu/scaling/newton.hpp"
 #include "cpu/scaling/result.hpp"
@@ -29,7 +30,13 @@ class SinkhornConvergence {
              Index k, const ScalingResult& result) noexcept;
 
  private:
-  bool anneal() noexcept;
+  // Where the iterations start: where the caller says, or from eps lowered over the range of the costs, of all or of
+  // those near the smallest.
+  enum class Start { given, near, all };
+
+  bool begin(Start start) noexcept;
+  bool anneal(const CostRange& range) noexcept;
+  bool promises(bool* promising) noexcept;
   bool relax(double target, bool refined, bool* promising) noexcept;
 
   GibbsPasses<T>& passes_;
@@ -40,6 +47,7 @@ class SinkhornConvergence {
   double* g_ = nullptr;
   Index made_ = 0;
   Index max_iter_ = 0;
+  Start start_ = Start::given;
 };
 
 }  // namespace kantorch::cpu
