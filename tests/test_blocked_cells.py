@@ -107,3 +107,33 @@ def test_potentials_that_swallow_the_costs_are_no_answer_of_sinkhorn():
     assert bool(result.converged)
     torch.testing.assert_close(result.value, expected.value)
     torch.testing.assert_close(result.plan, expected.plan, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mask", ["anywhere", "row", "halves"])
+@pytest.mark.parametrize("beta", [None, 0.1, 1e-3])
+def test_ipot_goes_around_blocked_cells_of_any_height(mask, beta, dtype):
+    rng = np.random.default_rng(11)
+    cost = rng.random((6, 6)).astype(np.float32).astype(float)
+    blocked = masks(rng, 6)[mask]
+    best = best_around(blocked, cost, np.ones(6), np.ones(6)) / 6
+    heights = [1e7, 1e9, 1e12, 1e20, 1e30] + [1e100, 1e300] * (dtype == torch.float64)
+    for height in heights:
+        matrix = torch.tensor(np.where(blocked, height, cost), dtype=dtype)
+        result = kantorch.solve(matrix, method="ipot", beta=beta)
+        assert bool(result.converged), height
+        accuracy = 3e-7 if dtype == torch.float64 else 1e-4
+        assert float(result.value) == pytest.approx(best, rel=accuracy), height
+        assert abs(float(result.gap)) <= accuracy * best, height
+
+
+@pytest.mark.parametrize("height", [1e7, 1e9, 1e20, 1e100])
+def test_ipot_pays_blocked_cells_where_there_is_no_way_around(height):
+    rng = np.random.default_rng(12)
+    forced = rng.random((9, 9))
+    forced[2] = height * (1 + rng.random(9))  # a whole row
+    narrow = rng.random((40, 40))
+    narrow[:2, 1:] = height  # two rows for one column
+    for cost in map(torch.from_numpy, (forced, narrow)):
+        result = kantorch.solve(cost, method="ipot")
+        assert bool(result.converged)
+        assert float(result.value) == pytest.approx(float(kantorch.solve(cost).value), rel=1e-6)

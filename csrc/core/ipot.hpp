@@ -19,7 +19,8 @@ namespace kantorch {
 
 // The strength is beta; without one, and where it is not positive, beta = 0.1 * mean(cost - min cost)
 // over the points with mass. tol is on the marginal error, and on the gap relative to the spread of
-// the cost.
+// the cost. Costs beyond a void in it, such as blocked cells, count for the spread, and with a tolerance
+// for beta, only where a plan has to pay them.
 template <class T>
 Index ipot_workspace(const ScalingProblem<T>& problem, int threads) noexcept;
 

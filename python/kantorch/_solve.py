@@ -51,13 +51,16 @@ def solve(
         method: "exact" (network simplex, or a faster exact algorithm where one applies), "sinkhorn",
             "ipot" (proximal point), or "auto": exact if reg is None, else sinkhorn.
         beta: IPOT's proximal step, a float > 0 or a Tensor () or (B,), in the unit of the cost. None means
-            0.1 * mean(cost - min cost) over the points with mass.
+            0.1 * mean(cost - min cost) over the points with mass; with a tolerance, without
+            blocked cells, see there.
         max_iter: full iterations of Sinkhorn, outer steps of IPOT (default 10 000 each), pivots or
             augmentations of the exact solver (default unlimited).
         tol: L1 error of both marginals relative to the mass, for IPOT also the gap relative to the
-            spread of the cost. None means 1e-5 in float32, 1e-8 in float64. 0.0 means exactly
-            `max_iter` plain iterations; otherwise slowly converging problems end with Newton's method, each
-            step of which counts as an iteration. The exact solver is exact and ignores it.
+            spread of the cost; costs beyond a void in it, a factor of 1e6 or more above the others, such
+            as blocked cells, count only if a plan has to pay them. None means 1e-5 in float32, 1e-8 in
+            float64. 0.0 means exactly `max_iter` plain iterations; otherwise slowly converging problems end
+            with Newton's method, each step of which counts as an iteration. The exact solver is exact and
+            ignores it.
         potentials_init: (f, g) to start from, (n,) and (m,) or batched, for instance the potentials of
             the previous training step.
         num_threads: at least 1; None means `torch.get_num_threads()`. It never changes a result.

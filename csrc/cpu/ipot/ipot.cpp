@@ -16,8 +16,16 @@
 namespace kantorch::cpu {
 namespace {
 
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
 // Newton's matrix of larger problems would be more than 2.1 MiB.
 constexpr Index most_newton = 512;
+
+// A void in the costs counts where more than this share of them lies below it: distances of nearly equal points that are
+// nothing but rounding are fewer.
+constexpr double least_share = 1.0 / 32;
+// Of a plan of the costs below the void the error times the steps stays below this, after a first check.
+constexpr double most_error_steps = 12.8;
 
 // Plain steps come first, as many as cost what Newton's method takes to the end this often.
 constexpr double patience = 2;
@@ -131,12 +139,14 @@ class IpotRun {
   bool write(bool last, double* worst) noexcept;
   const double* start() noexcept;
   bool beyond(double error) const noexcept;
+  bool leaves_near() const noexcept;
   bool best_bound(double sufficient, double* bound) noexcept;
 
   Index made() const noexcept { return work_.state.steps() + newton_made_; }
 
   // Also where the potentials determine a plan at a larger eps only.
   bool end(Status status) noexcept {
+    if (near_ && converged_) status = Status::converged;
     bool coarser = false;
     if (status != Status::converged &&
         !coarsen_result(normal_, work_.passes, work_.f, work_.g, k_, result_, &coarser))
@@ -161,25 +171,49 @@ class IpotRun {
   Workspace<T, State> work_;
   Normalised normal_{};
   double beta_ = 0;
+  // Costs below a void alone make beta and the spread, which the gap is measured by; the others are above `limit_`.
+  bool near_ = true;
+  double limit_ = infinity;
   double spread_ = 0;
-  double largest_ = 0;  // the size of the largest cost
+  double whole_spread_ = 0;
+  double largest_ = 0;      // the size of the largest cost
+  bool converged_ = false;  // by the whole spread, as far as the last result tells
   Index newton_made_ = 0;
 };
 
 template <class T, class State>
 bool IpotRun<T, State>::choose_step() noexcept {
   beta_ = problem_.strength == nullptr ? 0 : problem_.strength[k_];
-  if (fixed_ && beta_ > 0) return true;
+  const bool given = beta_ > 0;
+  if (fixed_ && given) return true;
+  CostRows<T>& cost = work_.passes.cost_rows();
   CostRange range;
-  if (!cost_range(work_.passes.cost_rows(), work_.a, work_.b, exec_, &range)) return false;
-  spread_ = range.high - range.low;
+  if (!cost_range(cost, work_.a, work_.b, exec_, &range)) return false;
+  spread_ = whole_spread_ = range.high - range.low;
   largest_ = range.size();
-  if (beta_ > 0) return true;
-  double mean;
-  if (!mean_excess(work_.passes.cost_rows(), work_.a, work_.b, range.low, exec_, &mean))
+  limit_ = infinity;
+  near_ = near_ && !fixed_ && spread_ > 0;
+  if (near_ && !narrow_below_void(cost, work_.a, work_.b, exec_, &range, &limit_)) return false;
+  near_ = limit_ < infinity && range.half() > 0;
+  if (given && !near_) return true;
+  CostExcess excess;
+  if (!cost_excess(cost, work_.a, work_.b, range.low, near_ ? limit_ : infinity, exec_, &excess))
     return false;
-  beta_ = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
+  if (near_ && !(excess.share > least_share)) {
+    near_ = false;
+    return given || choose_step();
+  }
+  if (near_) spread_ = range.high - range.low;
+  if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
   return true;
+}
+
+// Whether the costs below the void have no plan, or not by themselves.
+template <class T, class State>
+bool IpotRun<T, State>::leaves_near() const noexcept {
+  const double error = result_.marginal_error[k_];
+  return !(result_.value_linear[k_] <= normal_.mass * limit_) ||
+         error * static_cast<double>(std::max<Index>(work_.state.steps(), 128)) > most_error_steps;
 }
 
 // A constant that the caller's g is larger by, and f smaller, means nothing and would cost digits.
@@ -225,7 +259,7 @@ bool IpotRun<T, State>::step_to(Index t) noexcept {
 // while that of the second, the mean of all steps, falls like 1 / t.
 template <class T, class State>
 bool IpotRun<T, State>::best_bound(double sufficient, double* bound) noexcept {
-  *bound = -std::numeric_limits<double>::infinity();
+  *bound = -infinity;
   for (const double* dual :
        {static_cast<const double*>(work_.price), static_cast<const double*>(result_.f + k_ * n_)}) {
     double value;
@@ -245,6 +279,7 @@ bool IpotRun<T, State>::write(bool last, double* worst) noexcept {
   if (!write_result(normal_, work_.passes, work_.f, work_.g, k_, result_)) return false;
   result_.value[k_] = result_.value_linear[k_];
   const double error = *worst = result_.marginal_error[k_];
+  converged_ = false;
   // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
   if (fixed_ || !(spread_ > 0) || !(error <= problem_.tol || last)) return true;
   constexpr double top = std::numeric_limits<double>::max();
@@ -253,8 +288,9 @@ bool IpotRun<T, State>::write(bool last, double* worst) noexcept {
   if (!best_bound(linear - problem_.tol * scale, &bound)) return false;
   // Also below 0, where mass that the plan lacks or has too much pays a large constant of the costs.
   const double gap = std::abs(linear - bound);
+  converged_ = error <= problem_.tol && gap <= problem_.tol * (normal_.mass * whole_spread_);
   if (!(gap <= problem_.tol * scale)) *worst = std::max(error, gap / scale);
-  if (!(scale <= top && *worst <= top)) *worst = std::numeric_limits<double>::infinity();
+  if (!(scale <= top && *worst <= top)) *worst = infinity;
   const Index dims = problem_.cost.points.dims;
   result_.bound[k_] = dims > 0 ? below_rounded_distances(bound, problem_.a[k_], n_, dims) : bound;
   return true;
@@ -344,6 +380,10 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
     if (fixed_) return end(Status::fixed_iterations);
     if (worst <= problem_.tol) return end(Status::converged);
     if (made() >= max_iter) return end(Status::max_iterations);
+    if (near_ && leaves_near()) {
+      near_ = false;
+      return choose_step() && iterate(cost);
+    }
     if (progress.stalled(worst, work_.state.steps(), largest_ / normal_.eps) ||
         beyond(result_.marginal_error[k_]))
       return end(Status::precision_limit);

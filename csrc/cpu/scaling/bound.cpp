@@ -150,25 +150,46 @@ bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& 
 }
 
 template <class T>
-bool mean_excess(CostRows<T>& cost, const double* a, const double* b, double low, const Cpu& exec,
-                 double* mean) noexcept {
+bool narrow_below_void(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
+                       CostRange* range, double* limit) noexcept {
+  constexpr double gap = 1e3;
+  CostRange below;
+  const double end = range->low + 2 * (range->half() / gap);
+  if (!(end > range->low)) return true;
+  if (!cost_range(cost, a, b, exec, &below, end)) return false;
+  if (below.half() < range->half() / gap / gap) {
+    *range = below;
+    *limit = end;
+  }
+  return true;
+}
+
+template <class T>
+bool cost_excess(CostRows<T>& cost, const double* a, const double* b, double low, double limit,
+                 const Cpu& exec, CostExcess* excess) noexcept {
   const auto& rows = gibbs_rows<T>();
   const RowBlocks& blocks = cost.blocks();
   const Index n = std::count_if(a, a + cost.rows(), [](double x) { return x > 0; });
   const Index m = std::count_if(b, b + cost.cols(), [](double x) { return x > 0; });
-  *mean = 0;
+  *excess = {};
   if (n == 0 || m == 0) return true;
   const double share = 1 / (static_cast<double>(n) * static_cast<double>(m));
-  double parts[RowBlocks::most] = {};
+  CostExcess parts[RowBlocks::most];
   if (!parallel_for(blocks.count, exec, [&](Index block) {
         blocks.each(block, exec, [&](Index i) {
-          const T* c = cost.row(i, block);
-          if (a[i] > 0) parts[block] += rows.excess(c, b, low, share, cost.cols());
+          if (!(a[i] > 0)) return;
+          const RowSums sums = rows.excess(cost.row(i, block), b, limit, low, share, cost.cols());
+          parts[block].share += sums.mass;
+          parts[block].mean += sums.cost;
         });
       })) {
     return false;
   }
-  for (Index block = 0; block < blocks.count; ++block) *mean += parts[block];
+  for (Index block = 0; block < blocks.count; ++block) {
+    excess->share += parts[block].share;
+    excess->mean += parts[block].mean;
+  }
+  if (limit < std::numeric_limits<double>::infinity()) excess->mean /= excess->share;
   return true;
 }
 
@@ -182,10 +203,14 @@ template bool cost_range(CostRows<float>&, const double*, const double*, const C
                          double) noexcept;
 template bool cost_range(CostRows<double>&, const double*, const double*, const Cpu&, CostRange*,
                          double) noexcept;
-template bool mean_excess(CostRows<float>&, const double*, const double*, double, const Cpu&,
-                          double*) noexcept;
-template bool mean_excess(CostRows<double>&, const double*, const double*, double, const Cpu&,
-                          double*) noexcept;
+template bool narrow_below_void(CostRows<float>&, const double*, const double*, const Cpu&,
+                                CostRange*, double*) noexcept;
+template bool narrow_below_void(CostRows<double>&, const double*, const double*, const Cpu&,
+                                CostRange*, double*) noexcept;
+template bool cost_excess(CostRows<float>&, const double*, const double*, double, double,
+                          const Cpu&, CostExcess*) noexcept;
+template bool cost_excess(CostRows<double>&, const double*, const double*, double, double,
+                          const Cpu&, CostExcess*) noexcept;
 
 namespace {
 

@@ -40,9 +40,21 @@ template <class T>
 bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
                 CostRange* range, double limit = std::numeric_limits<double>::infinity()) noexcept;
 
-// The mean of cost - low over the same pairs, for their smallest cost.
+// Narrows a range to the costs below a void in it, if there is one: none between 1e-6 and 1e-3 of the spread above the
+// smallest. So far above others are costs that no plan is meant to pay, such as blocked cells. `limit` is then where the
+// void ends, and what it was otherwise.
 template <class T>
-bool mean_excess(CostRows<T>& cost, const double* a, const double* b, double low, const Cpu& exec,
-                 double* mean) noexcept;
+bool narrow_below_void(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
+                       CostRange* range, double* limit) noexcept;
+
+// Of the same pairs those whose cost is below `limit`: their share, and the mean of their cost above `low`, the smallest
+// one.
+struct CostExcess {
+  double share = 0;
+  double mean = 0;
+};
+template <class T>
+bool cost_excess(CostRows<T>& cost, const double* a, const double* b, double low, double limit,
+                 const Cpu& exec, CostExcess* excess) noexcept;
 
 }  // namespace kantorch::cpu

@@ -174,14 +174,17 @@ void range(const T* c, const double* b, double limit, Index m, double* low, doub
 }
 
 template <class T>
-double excess(const T* c, const double* b, double from, double share, Index m) noexcept {
-  const P froms = P::all(from), shares = P::all(share);
-  P total = P::all(0);
+RowSums excess(const T* c, const double* b, double limit, double from, double share,
+               Index m) noexcept {
+  const P limits = P::all(limit), froms = P::all(from), shares = P::all(share), zero = P::all(0);
+  P mass = zero, cost = zero;
   sweep<double>(m, [&](Index j, auto lanes) {
-    const P x = (widen(c + j, lanes) - froms) * shares;
-    total = total + where_positive(load(b + j, lanes), x, P::all(0));
+    const P x = widen(c + j, lanes), weight = load(b + j, lanes);
+    const P counted = where_positive(weight, where_positive(limits - x, shares, zero), zero);
+    mass = mass + counted;
+    cost = cost + where_positive(counted, (x - froms) * shares, zero);
   });
-  return sum(total);
+  return {sum(mass), sum(cost)};
 }
 
 template <class T>

@@ -53,9 +53,10 @@ struct GibbsRows {
   double (*smallest)(const T* c, const double* g, Index m);
   void (*lower)(const T* c, double f, Index m, double* low);
 
-  // Widens [low, high] to hold the c_j < limit, and the sum of share (c_j - from); both over b_j > 0.
+  // Over b_j > 0 and c_j < limit: widens `high` to hold c_j, and the sums of share and share (c_j - from). `low` holds
+  // every c_j.
   void (*range)(const T* c, const double* b, double limit, Index m, double* low, double* high);
-  double (*excess)(const T* c, const double* b, double from, double share, Index m);
+  RowSums (*excess)(const T* c, const double* b, double limit, double from, double share, Index m);
 };
 
 struct GibbsTable {

@@ -28,12 +28,10 @@ constexpr double level_error = 0.1;
 constexpr double fine_ratio = 3000;
 constexpr Index newton_iterations = 20;
 
-// Where eps is less than this part of the spread and a void lies in the costs, none between `gap` and `gap`^2 times
-// smaller than the largest, a first start looks at those below the void only: potentials as large as the others, of
-// blocked cells, would hide the costs that the plan pays. How many iterations show whether there is a plan without
+// Where eps is less than this part of the spread, a first start looks at the costs below a void only: potentials as
+// large as the others would hide the costs that the plan pays. How many iterations show whether there is a plan without
 // these, and the error that says so.
 constexpr double far_ratio = 1e8;
-constexpr double gap = 1e3;
 constexpr Index trial_iterations = 100;
 constexpr double trial_error = 0.1;
 // What rounding keeps the error of such a plan below.
@@ -55,17 +53,16 @@ bool SinkhornConvergence<T, Form>::begin(Start start) noexcept {
   if (start == Start::given) return true;
   std::fill_n(f_, problem_->n, 0.0);
   std::fill_n(g_, problem_->m, 0.0);
-  CostRange range, below;
-  const auto measure = [&](CostRange* into, double limit) {
-    return cost_range(passes_.cost_rows(), problem_->a, problem_->b, passes_.exec(), into, limit);
-  };
-  if (!measure(&range, infinity)) return false;
+  CostRows<T>& cost = passes_.cost_rows();
+  CostRange range;
+  if (!cost_range(cost, problem_->a, problem_->b, passes_.exec(), &range)) return false;
   if (start == Start::all) return anneal(range);
   start_ = Start::all;
   while (range.half() * passes_.rate() > far_ratio / 2) {
-    if (!measure(&below, range.low + 2 * (range.half() / gap))) return false;
-    if (!(below.half() * gap < range.half() / gap)) break;
-    range = below;
+    double limit = infinity;
+    if (!narrow_below_void(cost, problem_->a, problem_->b, passes_.exec(), &range, &limit))
+      return false;
+    if (limit == infinity) break;
     start_ = Start::near;
   }
   bool promising = true;
