@@ -21,9 +21,6 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 // Newton's matrix of larger problems would be more than 2.1 MiB.
 constexpr Index most_newton = 512;
 
-// A void in the costs counts where more than this share of them lies below it: distances of nearly equal points that are
-// nothing but rounding are fewer.
-constexpr double least_share = 1.0 / 32;
 // Of a plan of the costs below the void the error times the steps stays below this, after a first check.
 constexpr double most_error_steps = 12.8;
 
@@ -199,7 +196,7 @@ bool IpotRun<T, State>::choose_step() noexcept {
   CostExcess excess;
   if (!cost_excess(cost, work_.a, work_.b, range.low, near_ ? limit_ : infinity, exec_, &excess))
     return false;
-  if (near_ && !(excess.share > least_share)) {
+  if (near_ && !(excess.share > least_share_below)) {
     near_ = false;
     return given || choose_step();
   }

@@ -152,12 +152,10 @@ bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& 
 template <class T>
 bool narrow_below_void(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
                        CostRange* range, double* limit) noexcept {
-  constexpr double gap = 1e3;
+  const double end = void_end(*range);
   CostRange below;
-  const double end = range->low + 2 * (range->half() / gap);
-  if (!(end > range->low)) return true;
   if (!cost_range(cost, a, b, exec, &below, end)) return false;
-  if (below.half() < range->half() / gap / gap) {
+  if (is_below_void(below, *range)) {
     *range = below;
     *limit = end;
   }

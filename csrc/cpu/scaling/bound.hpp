@@ -1,10 +1,9 @@
 // Lower bounds on the unregularised optimum, and the range of a cost.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <limits>
 
+#include "common/cost_range.hpp"
 #include "core/exec.hpp"
 #include "core/view.hpp"
 #include "cpu/scaling/cost_rows.hpp"
@@ -27,28 +26,18 @@ bool dual_value(CostRows<T>& cost, const W* a, const W* b, const double* f, doub
 template <class T>
 double below_rounded_distances(double bound, const T* a, Index n, Index dims) noexcept;
 
-// The smallest cost over pairs of points with mass, and the largest one below `limit`; 0 and 0 if there are no such pairs.
-// False if it was stopped, as below.
-struct CostRange {
-  double low = 0;
-  double high = 0;
-
-  double half() const noexcept { return high / 2 - low / 2; }  // of the spread, which may overflow
-  double size() const noexcept { return std::max(std::abs(low), std::abs(high)); }
-};
+// The range of the costs, with the largest one below `limit` as its end. False if it was stopped, as below.
 template <class T>
 bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
                 CostRange* range, double limit = std::numeric_limits<double>::infinity()) noexcept;
 
-// Narrows a range to the costs below a void in it, if there is one: none between 1e-6 and 1e-3 of the spread above the
-// smallest. So far above others are costs that no plan is meant to pay, such as blocked cells. `limit` is then where the
-// void ends, and what it was otherwise.
+// Narrows a range to the costs below a void in it, if there is one. `limit` is then where the void ends, and what it was
+// otherwise.
 template <class T>
 bool narrow_below_void(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
                        CostRange* range, double* limit) noexcept;
 
-// Of the same pairs those whose cost is below `limit`: their share, and the mean of their cost above `low`, the smallest
-// one.
+// Of the costs below `limit`: their share, and their mean above `low`, the smallest one.
 struct CostExcess {
   double share = 0;
   double mean = 0;

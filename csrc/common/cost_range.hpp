@@ -1,0 +1,40 @@
+// The range of a problem's costs, and voids in it.
+//
+// Costs far above all others, with nothing between, are such that no plan is meant to pay, of blocked cells. Solvers that
+// took their scale from these would lose the digits of the costs that are paid.
+#pragma once
+
+#include <cmath>
+
+#include "common/host_device.hpp"
+
+namespace kantorch {
+
+// Over pairs of points with mass; 0 and 0 if there are none.
+struct CostRange {
+  double low = 0;
+  double high = 0;
+
+  // Of the spread, which may overflow.
+  KANTORCH_BOTH double half() const noexcept { return high / 2 - low / 2; }
+  KANTORCH_BOTH double size() const noexcept { return std::fmax(std::fabs(low), std::fabs(high)); }
+};
+
+// In a void no cost is between 1e-6 and 1e-3 of the spread above the smallest one.
+constexpr double void_factor = 1e3;
+
+// Where a void in this range would end.
+KANTORCH_BOTH double void_end(const CostRange& range) noexcept {
+  return range.low + 2 * (range.half() / void_factor);
+}
+
+// Whether there is one, from the range of the costs below its end.
+KANTORCH_BOTH bool is_below_void(const CostRange& below, const CostRange& range) noexcept {
+  return below.half() < range.half() / void_factor / void_factor && void_end(range) > range.low;
+}
+
+// IPOT minds a void where more than this share of the costs lies below it: distances of nearly equal points that are
+// nothing but rounding are fewer.
+constexpr double least_share_below = 1.0 / 32;
+
+}  // namespace kantorch
