@@ -21,8 +21,9 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 // Newton's matrix of larger problems would be more than 2.1 MiB.
 constexpr Index most_newton = 512;
 
-// Of a plan of the costs below the void the error times the steps stays below this, after a first check.
+// Of a plan of the costs below the void the error times the steps stays below this, after some steps.
 constexpr double most_error_steps = 12.8;
+constexpr Index trial_steps = 128;
 
 // Plain steps come first, as many as cost what Newton's method takes to the end this often.
 constexpr double patience = 2;
@@ -208,9 +209,10 @@ bool IpotRun<T, State>::choose_step() noexcept {
 // Whether the costs below the void have no plan, or not by themselves.
 template <class T, class State>
 bool IpotRun<T, State>::leaves_near() const noexcept {
-  const double error = result_.marginal_error[k_];
+  const Index steps = work_.state.steps();
   return !(result_.value_linear[k_] <= normal_.mass * limit_) ||
-         error * static_cast<double>(std::max<Index>(work_.state.steps(), 128)) > most_error_steps;
+         (steps >= trial_steps &&
+          result_.marginal_error[k_] * static_cast<double>(steps) > most_error_steps);
 }
 
 // A constant that the caller's g is larger by, and f smaller, means nothing and would cost digits.

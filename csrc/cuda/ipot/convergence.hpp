@@ -39,22 +39,33 @@ class IpotConvergence {
   // Sets beta from the costs if it is not given: a tenth of their mean above the smallest, over points with mass.
   KANTORCH_DEVICE double choose_step() {
     beta_ = problem_.strength == nullptr ? 0 : problem_.strength[k_];
-    if (fixed_ && beta_ > 0) return beta_;
-    double low, high;
-    passes_.cost_range(&low, &high);
-    spread_ = high - low;
-    largest_ = fmax(fabs(low), fabs(high));
-    if (beta_ > 0) return beta_;
-    const double mean = passes_.mean_excess(low);
-    return beta_ = mean > 0 ? 0.1 * mean : 1;  // any beta, if the cost is constant
+    const bool given = beta_ > 0;
+    if (fixed_ && given) return beta_;
+    const CostRange whole = passes_.cost_range();
+    CostRange range = whole;
+    spread_ = whole_spread_ = whole.high - whole.low;
+    largest_ = whole.size();
+    limit_ = near_ && !fixed_ && spread_ > 0 ? passes_.narrow_below_void(&range) : infinity;
+    if (!(limit_ < infinity && range.half() > 0)) limit_ = infinity;
+    if (given && !(limit_ < infinity)) return beta_;
+    auto excess = passes_.cost_excess(whole.low, limit_);
+    if (limit_ < infinity && !(excess.share > least_share_below)) {
+      limit_ = infinity;
+      excess = passes_.cost_excess(whole.low, limit_);
+    }
+    if (limit_ < infinity) spread_ = range.high - range.low;
+    if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
+    return beta_;
   }
 
   // Writes the result but for n_iter and status; returns those. There is one place that makes steps, because they are
   // compiled into it.
-  KANTORCH_DEVICE Status solve() {
+  KANTORCH_DEVICE Status solve(const double* g_init) {
     const Index max_iter = problem_.max_iter;
-    Status status;
-    for (Index check = fixed_ || max_iter < 8 ? max_iter : 8;;) {
+    const Index first = fixed_ || max_iter < 8 ? max_iter : 8;
+    start(g_init);
+    for (Index check = first;;) {
+      Status status;
       form_.advance(check);
       const double worst = write(check == max_iter);
       if (fixed_) {
@@ -63,6 +74,12 @@ class IpotConvergence {
         status = Status::converged;
       } else if (check == max_iter) {
         status = Status::max_iterations;
+      } else if (limit_ < infinity && leaves_near()) {
+        near_ = false;
+        choose_step();
+        start(g_init);
+        check = first;
+        continue;
       } else if (stalled(worst) || beyond()) {
         status = Status::precision_limit;
       } else {
@@ -70,17 +87,39 @@ class IpotConvergence {
         check = next < max_iter ? next : max_iter;
         continue;
       }
-      break;
+      if (limit_ < infinity && converged_) status = Status::converged;
+      if (status != Status::converged && coarsen_result(passes_, masses_, eps(), k_, result_)) {
+        status = Status::precision_limit;
+        copy_value();
+      }
+      const double next = stronger(passes_, masses_, beta_, k_, result_);
+      if (!(next > 0)) return status;
+      beta_ = next;
+      start(g_init);
+      check = first;
     }
-    if (status != Status::converged && coarsen_result(passes_, masses_, eps(), k_, result_)) {
-      status = Status::precision_limit;
-      copy_value();
-    }
-    return status;
   }
 
  private:
   static constexpr Index most_steps_beyond = 1000;
+
+  // Of a plan of the costs below the void the error times the steps stays below this, after some steps.
+  static constexpr double most_error_steps = 12.8;
+  static constexpr Index trial_steps = 128;
+
+  KANTORCH_DEVICE void start(const double* g_init) {
+    iterate_.start(beta_, g_init);
+    form_.restart();
+    best_ = 1e300;
+    since_ = 0;
+  }
+
+  // Whether the costs below the void have no plan, or not by themselves.
+  KANTORCH_DEVICE bool leaves_near() const {
+    return !(result_.value_linear[k_] <= masses_.a * limit_) ||
+           (iterate_.t >= trial_steps &&
+            error_ * static_cast<double>(iterate_.t) > most_error_steps);
+  }
 
   KANTORCH_DEVICE double eps() const { return beta_ / static_cast<double>(iterate_.t); }
 
@@ -103,6 +142,7 @@ class IpotConvergence {
     team.sync();
     error_ = write_result(passes_, masses_, eps(), k_, result_);
     copy_value();
+    converged_ = false;
     // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
     if (fixed_ || !(spread_ > 0) || !(error_ <= problem_.tol || last)) return error_;
     constexpr double top = std::numeric_limits<double>::max();
@@ -110,6 +150,7 @@ class IpotConvergence {
     double bound = best_bound(linear - problem_.tol * scale);
     // Also below 0, where mass that the plan lacks or has too much pays a large constant of the costs.
     const double gap = fabs(linear - bound);
+    converged_ = error_ <= problem_.tol && gap <= problem_.tol * (masses_.a * whole_spread_);
     double worst = error_;
     if (!(gap <= problem_.tol * scale)) worst = fmax(error_, gap / scale);
     if (!(scale <= top && worst <= top)) worst = infinity;
@@ -162,9 +203,15 @@ class IpotConvergence {
   const ScalingResult& result_;
   const bool fixed_;
   double beta_ = 0;
+  // Costs below a void alone, if `near_`, make beta and the spread, which the gap is measured by; others are above
+  // `limit_`, which is infinite without a void.
+  bool near_ = true;
+  double limit_ = infinity;
   double spread_ = 0;
-  double largest_ = 0;  // the size of the largest cost
-  double error_ = 0;    // of the marginals as they were written last
+  double whole_spread_ = 0;
+  bool converged_ = false;  // by the whole spread, as far as the last result tells
+  double largest_ = 0;      // the size of the largest cost
+  double error_ = 0;        // of the marginals as they were written last
   double best_ = 1e300;
   Index since_ = 0;
 };

@@ -56,8 +56,7 @@ KANTORCH_DEVICE void solve_ipot(Team& team, const ScalingProblem<T>& problem, In
   } else {
     const double beta = convergence.choose_step();
     if (masses.a > 0 && masses.b > 0) {
-      iterate.start(beta, g_init);
-      status = convergence.solve();
+      status = convergence.solve(g_init);
       n_iter = iterate.t;
     } else {
       n_iter = fixed ? problem.max_iter : 0;

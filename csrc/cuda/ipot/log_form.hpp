@@ -15,6 +15,7 @@ class IpotLog {
   static KANTORCH_BOTH constexpr Index bytes() { return 0; }
 
   // As in IpotPower.
+  KANTORCH_DEVICE void restart() {}
   KANTORCH_DEVICE void advance(Index last) {
     while (iterate_.t < last) iterate_.log_step();
   }

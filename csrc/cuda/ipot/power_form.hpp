@@ -47,6 +47,9 @@ class IpotPower {
     return shared_bytes<T>(part_count()) + shared_bytes<T>(entries * Shape::threads);
   }
 
+  // For an iterate that starts anew.
+  KANTORCH_DEVICE void restart() { next_store_ = 0; }
+
   // Steps until t is `last`. E is only held between here and there, so that what is done elsewhere has its registers.
   KANTORCH_DEVICE void advance(Index last) {
     while (iterate_.t < last) {

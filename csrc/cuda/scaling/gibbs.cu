@@ -30,7 +30,7 @@ struct Gibbs {
     const Index k = team.block() / parts, first = team.block() % parts * rows;
     const Index last = first + rows < n ? first + rows : n;
     const CostOf<T> cost(problem.cost, k);
-    const double rate = 1 / fmax(problem.eps[k], smallest_eps);
+    const double rate = rate_of(problem.eps[k]);
     const double* const f = problem.f[k];
     const double* const g = problem.g[k];
     const T* const x = problem.x[k];
@@ -39,10 +39,10 @@ struct Gibbs {
       for (Index j = team.lane(); j < m; j += warp_size) {
         T entry = 0;
         if (x[i] != 0 && y[j] != 0) {
-          // A quarter of it, as the sum of potentials at the end of the range overflows.
-          const double quarter =
-              (0.25 * f[i] - 0.25 * static_cast<double>(cost(i, j))) + 0.25 * g[j];
-          const T power = exponential<T>(team, 4 * (quarter * rate));
+          // As the result was measured, see GibbsPasses::entry.
+          const double scaled = rate * static_cast<double>(cost(i, j));
+          const T power =
+              exponential<T>(team, (to_units(f[i], rate) + to_units(g[j], rate)) - scaled);
           // In this order, as the product of the weights alone may leave the range.
           entry = static_cast<T>(static_cast<double>(x[i]) * static_cast<double>(power) *
                                  static_cast<double>(y[j]));

@@ -6,6 +6,7 @@
 
 #include <limits>
 
+#include "common/cost_range.hpp"
 #include "cuda/runtime/block_reduce.hpp"
 #include "cuda/scaling/cost_at.hpp"
 #include "cuda/scaling/exponential.hpp"
@@ -145,13 +146,14 @@ class GibbsPasses {
     team.sync();
   }
 
-  // exp(F_i + G_j - rate C_ij)
+  // exp(F_i + G_j - rate C_ij), of costs as they are: clamped ones would make another plan.
   KANTORCH_DEVICE double entry(Index i, Index j) const {
-    return static_cast<double>(exponential<T>(team, f[i] - scaled(i, j) + g[j]));
+    const double x = rate * static_cast<double>(cost(i, j));
+    return static_cast<double>(exponential<T>(team, (f[i] + g[j]) - x));
   }
 
-  // The smallest and the largest cost over pairs of points with mass; 0 and 0 if there are none.
-  KANTORCH_DEVICE void cost_range(double* low, double* high) {
+  // With the largest cost below `limit` as its end.
+  KANTORCH_DEVICE CostRange cost_range(double limit = infinity) {
     double least = infinity, most = -infinity;
     for (Index i = team.warp(); i < n; i += team.warps()) {
       if (!(a[i] > 0)) continue;
@@ -159,27 +161,45 @@ class GibbsPasses {
         if (!(b[j] > 0)) continue;
         const double c = static_cast<double>(cost(i, j));
         least = fmin(least, c);
-        most = fmax(most, c);
+        if (c < limit) most = fmax(most, c);
       }
     }
-    *low = reduce(least, Min{});
-    *high = reduce(most, Max{});
-    if (*low > *high) *low = *high = 0;
+    const CostRange range{reduce(least, Min{}), reduce(most, Max{})};
+    return range.low > range.high ? CostRange{} : range;
   }
 
-  // The mean of the costs less `low` over the same pairs; 0 if there are none.
-  KANTORCH_DEVICE double mean_excess(double low) {
-    double sum = 0, rows = 0, cols = 0;
+  // Narrows a range to the costs below a void in it, if there is one. Returns where it ends, infinite otherwise.
+  KANTORCH_DEVICE double narrow_below_void(CostRange* range) {
+    const double end = void_end(*range);
+    const CostRange below = cost_range(end);
+    if (!is_below_void(below, *range)) return infinity;
+    *range = below;
+    return end;
+  }
+
+  // Of the costs below `limit` over the same pairs: their share, and their mean above `low`. 0 if there are none.
+  struct CostExcess {
+    double share;
+    double mean;
+  };
+  KANTORCH_DEVICE CostExcess cost_excess(double low, double limit) {
+    double sum = 0, count = 0, rows = 0, cols = 0;
     for (Index i = team.rank(); i < n; i += team.size()) rows += a[i] > 0 ? 1 : 0;
     for (Index j = team.rank(); j < m; j += team.size()) cols += b[j] > 0 ? 1 : 0;
     rows = reduce(rows, Sum{});
     const double share = 1 / (rows * reduce(cols, Sum{}));
     for (Index i = team.warp(); i < n; i += team.warps()) {
       if (!(a[i] > 0)) continue;
-      for (Index j = team.lane(); j < m; j += warp_size)
-        if (b[j] > 0) sum += (static_cast<double>(cost(i, j)) - low) * share;
+      for (Index j = team.lane(); j < m; j += warp_size) {
+        const double c = static_cast<double>(cost(i, j));
+        if (!(b[j] > 0 && c < limit)) continue;
+        sum += (c - low) * share;
+        count += share;
+      }
     }
-    return reduce(sum, Sum{});
+    sum = reduce(sum, Sum{});
+    count = reduce(count, Sum{});
+    return {count, limit < infinity ? sum / count : sum};
   }
 
   KANTORCH_DEVICE bool costs_are_finite() {

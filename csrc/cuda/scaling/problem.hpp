@@ -144,28 +144,63 @@ KANTORCH_DEVICE double write_result(GibbsPasses<Team, T>& passes, const Masses& 
   return error;
 }
 
+// A result whose columns' sums are farther off is noise: the last half of an iteration makes them right.
+constexpr double column_noise = 0.125;
+
+template <class Team, class T>
+KANTORCH_DEVICE double column_error(GibbsPasses<Team, T>& passes, const Masses& masses, Index k,
+                                    const ScalingResult& result) {
+  double error = 0;
+  for (Index j = passes.team.rank(); j < passes.m; j += passes.team.size())
+    error += fabs(result.col_sum[k * passes.m + j] / masses.a - passes.b[j]);
+  return passes.reduce(error, Sum{});
+}
+
+// The largest written potential of a point with mass.
+template <class Team, class T>
+KANTORCH_DEVICE double largest_row_potential(GibbsPasses<Team, T>& passes, Index k,
+                                             const ScalingResult& result) {
+  double largest = 0;
+  for (Index i = passes.team.rank(); i < passes.n; i += passes.team.size())
+    if (passes.a[i] > 0) largest = fmax(largest, fabs(result.f[k * passes.n + i]));
+  return passes.reduce(largest, Max{});
+}
+template <class Team, class T>
+KANTORCH_DEVICE double largest_column_potential(GibbsPasses<Team, T>& passes, Index k,
+                                                const ScalingResult& result) {
+  double largest = 0;
+  for (Index j = passes.team.rank(); j < passes.m; j += passes.team.size())
+    if (passes.b[j] > 0) largest = fmax(largest, fabs(result.g[k * passes.m + j]));
+  return passes.reduce(largest, Max{});
+}
+
+// Whether the value of a plan of these marginals is that of its potentials, as on the CPU (cpu/scaling/result.hpp).
+template <class Team, class T>
+KANTORCH_DEVICE bool has_digits(GibbsPasses<Team, T>& passes, const Masses& masses, double eps,
+                                Index k, const ScalingResult& result) {
+  constexpr double rounding = 1e-6;
+  const double value = result.value[k] / masses.a, linear = result.value_linear[k] / masses.a;
+  const double potential =
+      fmax(largest_row_potential(passes, k, result), largest_column_potential(passes, k, result));
+  const double entropy = 1 + log(static_cast<double>(passes.n < passes.m ? passes.n : passes.m));
+  const double allowed = eps * entropy + result.marginal_error[k] * potential +
+                         rounding * fmax(fabs(value), fabs(linear));
+  return !(fabs(value - linear) > allowed) || !std::isfinite(value - linear);
+}
+
 // Where the rounding of the written potentials alone, in units of eps, makes the sums of the plan anything: writes the
 // result again, at the smallest eps at which they still determine a plan, as on the CPU, and returns true. F and G of
 // the passes are overwritten.
 template <class Team, class T>
 KANTORCH_DEVICE bool coarsen_result(GibbsPasses<Team, T>& passes, const Masses& masses, double eps,
                                     Index k, const ScalingResult& result) {
-  constexpr double digits = 0x1p-40, allowed = 0.125;
+  constexpr double digits = 0x1p-40;
   constexpr int iterations = 16;
   Team& team = passes.team;
+  const double coarse = digits * largest_row_potential(passes, k, result) +
+                        digits * largest_column_potential(passes, k, result);
+  if (column_error(passes, masses, k, result) <= column_noise || !(coarse > eps)) return false;
   const double* const g_out = result.g + k * passes.m;
-  double error = 0, largest_f = 0, largest_g = 0;
-  for (Index i = team.rank(); i < passes.n; i += team.size())
-    if (passes.a[i] > 0) largest_f = fmax(largest_f, fabs(result.f[k * passes.n + i]));
-  // The last half of an iteration has made the columns' sums right, wherever it is: the rest is noise.
-  for (Index j = team.rank(); j < passes.m; j += team.size()) {
-    error += fabs(result.col_sum[k * passes.m + j] / masses.a - passes.b[j]);
-    if (passes.b[j] > 0) largest_g = fmax(largest_g, fabs(g_out[j]));
-  }
-  error = passes.reduce(error, Sum{});
-  largest_f = passes.reduce(largest_f, Max{});
-  const double coarse = digits * largest_f + digits * passes.reduce(largest_g, Max{});
-  if (error <= allowed || !(coarse > eps)) return false;
   passes.rate = rate_of(coarse);
   for (Index i = team.rank(); i < passes.n; i += team.size()) passes.f[i] = 0;
   for (Index j = team.rank(); j < passes.m; j += team.size())
@@ -173,10 +208,27 @@ KANTORCH_DEVICE bool coarsen_result(GibbsPasses<Team, T>& passes, const Masses& 
   team.sync();
   for (int t = 0; t < iterations; ++t) {
     passes.update_rows();
+    double error;
     passes.update_columns(1, &error);
   }
   write_result(passes, masses, coarse, k, result);
   return true;
+}
+
+// Where even that plan is anything: costs in units of eps left the range of numbers on the way, and the potentials with
+// them. Returns the strength to solve the problem with instead, still far below what potentials in double determine a
+// plan for; 0 where the result stands. As on the CPU.
+template <class Team, class T>
+KANTORCH_DEVICE double stronger(GibbsPasses<Team, T>& passes, const Masses& masses, double strength,
+                                Index k, const ScalingResult& result) {
+  constexpr double growth = 1e16, smallest = 1e-30, largest_exponent = 1e290, largest_eps = 1e-6;
+  const double eps = result.eps[k];
+  const bool noise = !(column_error(passes, masses, k, result) <= column_noise);
+  if (!noise && !(eps > strength)) return 0;
+  const double size = passes.cost_range().size();
+  const bool lost = noise || eps > size * largest_eps ||
+                    largest_column_potential(passes, k, result) > strength * largest_exponent;
+  return lost && strength < smallest * size ? fmax(strength, smallest_eps) * growth : 0;
 }
 
 }  // namespace kantorch::cuda

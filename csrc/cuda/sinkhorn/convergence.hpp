@@ -14,24 +14,56 @@ class SinkhornConvergence {
  public:
   using Passes = GibbsPasses<Team, T>;
 
-  KANTORCH_DEVICE SinkhornConvergence(Passes& passes, Form& form, const Masses& masses, double eps)
-      : passes_(passes), form_(form), masses_(masses), eps_(eps) {}
+  KANTORCH_DEVICE SinkhornConvergence(Passes& passes, Form& form, const Masses& masses, double reg,
+                                      const double* g_init)
+      : passes_(passes), form_(form), masses_(masses), reg_(reg), g_init_(g_init) {}
 
-  // Starts from G (`warm`) or from nothing and writes the result of problem k but for n_iter and status; returns those.
-  // A tolerance of 0 means max_iter plain iterations.
+  // Starts from g_init, if it is given, and writes the result of problem k but for n_iter and status; returns those. A
+  // tolerance of 0 means max_iter plain iterations.
   //
   // There is one loop for all iterations, because what it calls is compiled into it.
-  KANTORCH_DEVICE Status solve(bool warm, double tol, Index max_iter, Index k,
-                               const ScalingResult& result, Index* n_iter) {
-    const bool fixed = !(tol > 0);
-    const double rate = passes_.rate;
-    double by = 1, levels = fixed || warm ? 0 : anneal(max_iter, &by);
+  KANTORCH_DEVICE Status solve(double tol, Index max_iter, Index k, const ScalingResult& result,
+                               Index* n_iter) {
+    Status status;
+    double next = reg_;
+    do {
+      reg_ = next;
+      status = solve_at(tol, max_iter, k, result, n_iter);
+      next = stronger(passes_, masses_, reg_, k, result);
+    } while (next > 0);
+    return status;
+  }
+
+ private:
+  // Annealing: from eps = spread / first_ratio down by `factor`, some over-relaxed iterations at each level. Below
+  // spread / last_ratio potentials in double do not determine the plan, so no level lies there.
+  static constexpr double first_ratio = 16, factor = 4, last_ratio = 1e13;
+  static constexpr Index level_iterations = 10;
+  static constexpr double level_omega = 1.5;
+  // Where a start looks at the costs below a void only, and what shows whether there is a plan of those.
+  static constexpr double far_ratio = 1e8, trial_error = 0.1, near_error = 1e-3;
+  static constexpr Index trial_iterations = 100;
+  // How often a lower error is asked for than the result then shows.
+  static constexpr int most_attempts = 6;
+
+  // As on the CPU.
+  enum class Start { given, near, all };
+
+  KANTORCH_DEVICE Status solve_at(double tol, Index max_iter, Index k, const ScalingResult& result,
+                                  Index* n_iter) {
+    const bool fixed = !(tol > 0), warm = g_init_ != nullptr;
+    const double rate = rate_of(reg_);
+    Start start = fixed || warm ? Start::given : Start::near;
+    Index made = 0;
+    double by = 1, levels = begin(&start, max_iter, &by);
+    bool on_trial = start == Start::near;
     // A start may be the solution already: its error is then anything up to tol.
     double target = warm ? tol : 0.7 * tol;
-    Index made = 0;
     for (int attempt = 0;;) {
       const bool annealed = levels > 0;
-      const Index last = annealed ? made + level_iterations : max_iter;
+      const Index left_over = max_iter - made;
+      const Index trial = left_over / 2 < trial_iterations ? left_over / 2 : trial_iterations;
+      const Index last = annealed ? made + level_iterations : on_trial ? made + trial : max_iter;
       Relaxation relaxation;
       form_.start();
       double error = infinity, left = 0;
@@ -39,7 +71,7 @@ class SinkhornConvergence {
         form_.step(annealed && t >= 2 ? level_omega : relaxation.omega(), &error);
         if (fixed || annealed) {
           error = infinity;
-        } else {
+        } else if (!on_trial) {
           relaxation.take(error, target, &left);
         }
       }
@@ -51,30 +83,55 @@ class SinkhornConvergence {
         passes_.rate = next;
         continue;
       }
-      *n_iter = made;
-      error = write_result(passes_, masses_, eps_, k, result);
-      if (fixed) return Status::fixed_iterations;
-      if (error <= tol) return Status::converged;
-      if (made >= max_iter) return Status::max_iterations;
-      if (++attempt == most_attempts) return Status::precision_limit;
-      target = attempt == 1 && warm ? 0.7 * tol : target / 4;
+      bool elsewhere = false, stalled = false, reached = false;
+      if (on_trial) {
+        on_trial = false;
+        elsewhere = !(error <= trial_error);
+        if (!elsewhere) continue;
+      } else {
+        error = write_result(passes_, masses_, reg_, k, result);
+        reached = !fixed && error <= tol && has_digits(passes_, masses_, reg_, k, result);
+        stalled = !fixed && (++attempt == most_attempts || (error <= tol && !reached));
+        elsewhere = stalled && !reached && made < max_iter &&
+                    (start == Start::given || (start == Start::near && !(error <= near_error)));
+      }
+      if (elsewhere) {
+        start = start == Start::given ? Start::near : Start::all;
+        levels = begin(&start, max_iter - made, &by);
+        on_trial = start == Start::near;
+        target = 0.7 * tol;
+        attempt = 0;
+      } else if (fixed || reached || stalled || made >= max_iter) {
+        *n_iter = made;
+        if (reached) return Status::converged;
+        stalled |= coarsen_result(passes_, masses_, reg_, k, result);
+        return stalled ? Status::precision_limit
+               : fixed ? Status::fixed_iterations
+                       : Status::max_iterations;
+      } else {
+        target = attempt == 1 && start == Start::given ? 0.7 * tol : target / 4;
+      }
     }
   }
 
- private:
-  // Annealing: from eps = spread / first_ratio down by `factor`, some over-relaxed iterations at each level. Below
-  // spread / last_ratio potentials in double do not determine the plan, so no level lies there.
-  static constexpr double first_ratio = 16, factor = 4, last_ratio = 1e13;
-  static constexpr Index level_iterations = 10;
-  static constexpr double level_omega = 1.5;
-  // How often a lower error is asked for than the result then shows.
-  static constexpr int most_attempts = 6;
-
-  // Returns the number of levels and sets the rate of the first one and the factor between two.
-  KANTORCH_DEVICE double anneal(Index max_iter, double* by) {
-    double low, high;
-    passes_.cost_range(&low, &high);
-    const double half = high / 2 - low / 2;  // of the spread, which itself may overflow
+  // Sets F and G, the rate of the first level and the factor between two; returns the number of levels.
+  KANTORCH_DEVICE double begin(Start* start, Index max_iter, double* by) {
+    Team& team = passes_.team;
+    passes_.rate = rate_of(reg_);
+    for (Index i = team.rank(); i < passes_.n; i += team.size()) passes_.f[i] = 0;
+    for (Index j = team.rank(); j < passes_.m; j += team.size())
+      passes_.g[j] =
+          *start == Start::given && g_init_ != nullptr ? to_units(g_init_[j], passes_.rate) : 0;
+    team.sync();
+    if (*start == Start::given) return 0;
+    CostRange range = passes_.cost_range();
+    if (*start == Start::near) {
+      *start = Start::all;
+      while (range.half() * passes_.rate > far_ratio / 2 &&
+             passes_.narrow_below_void(&range) < infinity)
+        *start = Start::near;
+    }
+    const double half = range.half();
     const double ratio = fmin(2 * (half * passes_.rate), last_ratio);
     if (!(ratio > 2 * first_ratio)) return 0;
     // At most a third of the iterations: the rest is for the end.
@@ -89,7 +146,8 @@ class SinkhornConvergence {
   Passes& passes_;
   Form& form_;
   const Masses masses_;
-  const double eps_;
+  double reg_;
+  const double* const g_init_;  // or null
 };
 
 }  // namespace kantorch::cuda

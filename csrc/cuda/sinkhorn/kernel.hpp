@@ -22,18 +22,13 @@ KANTORCH_DEVICE void solve(Team& team, const ScalingProblem<T>& problem, Index k
   Form form(passes);
   const double eps = problem.strength[k];
   const double* const start = problem.g_init[k];
-  passes.rate = 1 / fmax(eps, smallest_eps);
 
   const Masses masses = read_weights(passes, problem.a[k], problem.b[k]);
   bool bad = !masses.good || !(eps > 0 && eps < infinity);
-  for (Index i = team.rank(); i < n; i += team.size()) {
-    passes.f[i] = 0;
-    if (start != nullptr) bad |= !std::isfinite(problem.f_init[k][i]);
-  }
-  for (Index j = team.rank(); j < m; j += team.size()) {
-    passes.g[j] = start == nullptr ? 0 : to_units(start[j], passes.rate);
-    if (start != nullptr) bad |= !std::isfinite(start[j]);
-  }
+  for (Index i = team.rank(); i < n && start != nullptr; i += team.size())
+    bad |= !std::isfinite(problem.f_init[k][i]);
+  for (Index j = team.rank(); j < m && start != nullptr; j += team.size())
+    bad |= !std::isfinite(start[j]);
   bad |= !passes.costs_are_finite();
   bad = reduce.any(bad);
   team.sync();  // the vectors are there
@@ -48,8 +43,8 @@ KANTORCH_DEVICE void solve(Team& team, const ScalingProblem<T>& problem, Index k
   } else if (!(masses.a > 0 && masses.b > 0)) {
     write_all(passes, 0, eps, k, result);
   } else {
-    SinkhornConvergence<Team, T, Form> convergence(passes, form, masses, eps);
-    status = convergence.solve(start != nullptr, problem.tol, problem.max_iter, k, result, &n_iter);
+    SinkhornConvergence<Team, T, Form> convergence(passes, form, masses, eps, start);
+    status = convergence.solve(problem.tol, problem.max_iter, k, result, &n_iter);
   }
   if (team.rank() == 0) {
     result.n_iter[k] = n_iter;
