@@ -95,6 +95,29 @@ def test_no_bound_between_points_is_above_the_optimum(method, dims, dtype):
         assert Fraction(float(result.lower_bound)) <= optimum(cost, a, b)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dims", [1, 2, 5])
+def test_no_bound_between_clouds_that_are_far_apart_is_above_the_optimum(method, dims, dtype):
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        n, m = (int(k) for k in rng.integers(1, 8, 2))
+        x, y = (torch.tensor(rng.normal(size=(k, dims)), dtype=dtype) for k in (n, m))
+        y = y + 10.0 ** rng.integers(1, 5)
+        a, b = weights(rng, n, m, dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+            options = laws.arguments(method, 0.05) | ({} if method == "exact" else {"max_iter": 99})
+            result = kantorch.solve_sample(x, y, a, b, **options)
+        if method == "exact" and dims > 1:  # of the costs as torch computes them
+            cost = kantorch.costs.cost_matrix(x, y).double().numpy()
+        else:
+            cost = rational_squares(x, y)
+        best = optimum(cost, a, b)
+        assert Fraction(float(result.lower_bound)) <= best
+        if bool(result.converged):
+            assert float(result.lower_bound) >= float(best) * (1 - 1e-4) - 0.1
+
+
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
 def test_far_points_without_mass_lift_no_bound_on_a_line(metric):
     rng = np.random.default_rng(7)

@@ -99,7 +99,7 @@ class OTResult(abc.ABC):
         The value of a feasible dual point made from f and g by c-transforms in float64, rounded down by all
         that may be wrong with it, and then to the result's dtype: it is never above the optimum.
         """
-        bound = self._bound() + self._constant_value(rounded=True)
+        bound = self._certified_bound()
         rounded = bound.to(self._cost.dtype)
         below = torch.nextafter(rounded, torch.full_like(rounded, -torch.inf))
         return torch.where(rounded.double() > bound, below, rounded)
@@ -172,9 +172,9 @@ class OTResult(abc.ABC):
         cost = self._folded_cost().detach()
         return self._lead(ops.dual_bound(*cost.operands, f, g, a, b, 0))
 
-    def _constant_value(self, *, rounded: bool = False) -> Tensor | float:
-        """What a constant that was taken from the cost adds to the value, in float64; rounded down if asked."""
-        return 0.0
+    def _certified_bound(self) -> Tensor:
+        """`lower_bound` in float64."""
+        return self._bound()
 
     @abc.abstractmethod
     def _linear(self) -> Tensor:
@@ -432,10 +432,15 @@ class IpotResult(ScalingResult):
     _constant: Tensor | None = None
     """(..) What was taken from the user's cost before the solve; the other fields are those without it."""
 
-    def plus(self, constant: Tensor) -> Self:
-        """The result of a cost that is larger by a constant (..)."""
-        full = dataclasses.replace(self, _constant=constant.double().expand(self.status.shape))
-        whole = self._value + full._constant_value()
+    _rounding: Tensor | None = None
+    """(..) By which part of them the costs before may be above those that were meant."""
+
+    def plus(self, constant: Tensor, rounding: float) -> Self:
+        """The result of a cost that is larger by a constant (..), with costs rounded by this part of them."""
+        constant = constant.double().expand(self.status.shape)
+        parts = torch.full_like(constant, rounding)
+        full = dataclasses.replace(self, _constant=constant, _rounding=parts)
+        whole = self._value + full._of_mass(constant)
         value = whole.to(self.value.dtype, copy=True)
         held = torch.isfinite(value.detach()) | (self.status == int(Status.BAD_INPUT))
         status = torch.where(held, self.status, int(Status.PRECISION_LIMIT))
@@ -443,15 +448,23 @@ class IpotResult(ScalingResult):
             full, value=value, _value=whole, status=status.to(self.status.dtype)
         )
 
-    def _constant_value(self, *, rounded: bool = False) -> Tensor | float:
-        if self._constant is None:
-            return 0.0
+    def _of_mass(self, each: Tensor) -> Tensor:
+        """What a unit of mass costs (..), for the masses of the problems, in float64."""
         mass = self._a.detach().double().sum(-1)
-        shared = max(self._constant.ndim - mass.ndim, 0)  # dimensions of a batch of equal weights
+        shared = max(each.ndim - mass.ndim, 0)  # dimensions of a batch of equal weights
         # One dimension more, as torch cannot multiply numbers of an empty batch under vmap.
         mass = mass.reshape(mass.shape + (1,) * (shared + 1))
-        added = (self._constant[..., None] * mass).squeeze(-1)
-        return added - 2.0**-48 * added.abs() if rounded else added
+        return (each[..., None] * mass).squeeze(-1)
+
+    def _certified_bound(self) -> Tensor:
+        bound = self._bound()
+        if self._constant is None or self._rounding is None:
+            return bound
+        added = self._of_mass(self._constant)
+        # Numbers too small to be normal are rounded by a part of the smallest one that is.
+        least = 2 * torch.finfo(self._cost.dtype).smallest_normal
+        bound = bound + (added - 2.0**-48 * added.abs()) - self._of_mass(self._rounding * least)
+        return torch.where(bound > 0, bound * (1 - self._rounding), bound)
 
     @property
     def value_linear(self) -> Tensor:

@@ -170,13 +170,14 @@ def _solve(
     constant = cost.constant_part()
     if constant is not None and values_are_at_hand(constant) and not bool(constant.any()):
         constant = None
+    rounding = cost.rounding()
     if constant is not None:
         cost = cost.less(constant)
         f_init = None if f_init is None else f_init - constant[..., None]
     start = f_init, g_init, tolerance, iterations, threads
     proximal = ops.ipot(*cost.operands, a, b, strength, *start)
     result = IpotResult.of(cost.detach(), a.detach(), b.detach(), proximal, batch is not None)
-    return result if constant is None else result.plus(constant)
+    return result if constant is None else result.plus(constant, rounding)
 
 
 def solve_sample(

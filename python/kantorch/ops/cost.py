@@ -104,6 +104,10 @@ class Cost(abc.ABC):
         """
 
     @abc.abstractmethod
+    def rounding(self) -> float:
+        """By which part of them the numbers of `solved_matrix` may be above those that they stand for."""
+
+    @abc.abstractmethod
     def less(self, constant: Tensor) -> Cost:
         """The cost without a constant (..)."""
 
@@ -192,6 +196,10 @@ class Stored(Cost):
         low, high = cost.amin((-2, -1)), cost.amax((-2, -1))
         spread = high - low
         return torch.where((low.abs() >= spread + spread) & (spread < torch.inf), low, 0)
+
+    @override
+    def rounding(self) -> float:
+        return 0.0
 
     @override
     def less(self, constant: Tensor) -> Stored:
@@ -298,6 +306,12 @@ class Points(Cost):
         row = distances(x[..., :1, :], y, self.metric)
         column = distances(x, y[..., :1, :], self.metric)
         return bool((far(row) & far(column)).any())
+
+    @override
+    def rounding(self) -> float:
+        # Of sums of d products, as in csrc/cpu/scaling/bound.cpp; half precision is computed in float32.
+        dtype = torch.promote_types(self.x.dtype, torch.float32)
+        return (self.x.shape[-1] + 6) * torch.finfo(dtype).eps / 2
 
     @override
     def less(self, constant: Tensor) -> Stored:
