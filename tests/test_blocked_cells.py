@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -138,3 +140,36 @@ def test_ipot_pays_blocked_cells_where_there_is_no_way_around(height):
         result = kantorch.solve(cost, method="ipot")
         assert bool(result.converged)
         assert float(result.value) == pytest.approx(float(kantorch.solve(cost).value), rel=1e-6)
+
+
+@pytest.mark.parametrize("mask", ["anywhere", "halves"])
+@pytest.mark.parametrize("seed", range(5))
+def test_blocked_cells_may_be_of_all_heights_at_once(mask, seed):
+    rng = np.random.default_rng(seed)
+    cost = rng.random((8, 8))
+    blocked = masks(rng, 8)[mask]
+    heights = 10.0 ** rng.choice([7, 9, 12, 20, 44, 48, 200], (8, 8))
+    matrix = torch.tensor(np.where(blocked, heights, cost))
+    uniform = np.ones(8)
+    ipot = kantorch.solve(matrix, method="ipot")
+    assert bool(ipot.converged)
+    assert float(ipot.value) == pytest.approx(
+        best_around(blocked, cost, uniform, uniform) / 8, rel=3e-7
+    )
+    sinkhorn = kantorch.solve(matrix, reg=0.1)
+    assert bool(sinkhorn.converged)
+    linear, value = regularised(cost, blocked, 0.1)
+    assert float(sinkhorn.value_linear) == pytest.approx(linear, rel=3e-4)
+    assert float(sinkhorn.value) == pytest.approx(value, rel=3e-5)
+
+
+def test_sinkhorn_at_a_reg_that_left_the_range_is_not_converged():
+    # As the fuzzer found it: noise at this reg, and a plan of another reg, 1e48 times as large, that had converged.
+    rng = np.random.default_rng(357)
+    for _ in range(20):
+        cost = torch.tensor(10.0 ** rng.uniform(-300, 300, (6, 6)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+            result = kantorch.solve(cost, reg=1e-30, max_iter=500)
+        if bool(result.converged):
+            assert float(result.value - result.value_linear) <= 1e-30 * np.log(6) * 1.01

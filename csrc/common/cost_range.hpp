@@ -30,11 +30,16 @@ KANTORCH_BOTH double void_end(const CostRange& range) noexcept {
 
 // Whether there is one, from the range of the costs below its end.
 KANTORCH_BOTH bool is_below_void(const CostRange& below, const CostRange& range) noexcept {
-  return below.half() < range.half() / void_factor / void_factor && void_end(range) > range.low;
+  return below.half() < range.half() / void_factor / void_factor;
 }
 
-// IPOT minds a void where more than this share of the costs lies below it: distances of nearly equal points that are
-// nothing but rounding are fewer.
+// Voids count down to a range of costs of `half`. Where a `share` is asked for, so much of all costs has to lie below, and
+// they must not be equal, as nothing would be left to measure by.
+struct VoidSearch {
+  double half = 0;
+  double share = 0;
+};
+// Of fewer costs, distances of nearly equal points may be, which are nothing but rounding.
 constexpr double least_share_below = 1.0 / 32;
 
 }  // namespace kantorch

@@ -190,17 +190,14 @@ bool IpotRun<T, State>::choose_step() noexcept {
   spread_ = whole_spread_ = range.high - range.low;
   largest_ = range.size();
   limit_ = infinity;
-  near_ = near_ && !fixed_ && spread_ > 0;
-  if (near_ && !narrow_below_void(cost, work_.a, work_.b, exec_, &range, &limit_)) return false;
-  near_ = limit_ < infinity && range.half() > 0;
+  if (near_ && !fixed_ &&
+      !narrow_below_voids(cost, work_.a, work_.b, {0, least_share_below}, exec_, &range, &limit_))
+    return false;
+  near_ = limit_ < infinity;
   if (given && !near_) return true;
   CostExcess excess;
   if (!cost_excess(cost, work_.a, work_.b, range.low, near_ ? limit_ : infinity, exec_, &excess))
     return false;
-  if (near_ && !(excess.share > least_share_below)) {
-    near_ = false;
-    return given || choose_step();
-  }
   if (near_) spread_ = range.high - range.low;
   if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
   return true;

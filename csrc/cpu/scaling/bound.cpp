@@ -150,19 +150,6 @@ bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& 
 }
 
 template <class T>
-bool narrow_below_void(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
-                       CostRange* range, double* limit) noexcept {
-  const double end = void_end(*range);
-  CostRange below;
-  if (!cost_range(cost, a, b, exec, &below, end)) return false;
-  if (is_below_void(below, *range)) {
-    *range = below;
-    *limit = end;
-  }
-  return true;
-}
-
-template <class T>
 bool cost_excess(CostRows<T>& cost, const double* a, const double* b, double low, double limit,
                  const Cpu& exec, CostExcess* excess) noexcept {
   const auto& rows = gibbs_rows<T>();
@@ -191,6 +178,27 @@ bool cost_excess(CostRows<T>& cost, const double* a, const double* b, double low
   return true;
 }
 
+template <class T>
+bool narrow_below_voids(CostRows<T>& cost, const double* a, const double* b,
+                        const VoidSearch& search, const Cpu& exec, CostRange* range,
+                        double* limit) noexcept {
+  *limit = std::numeric_limits<double>::infinity();
+  CostRange now = *range, below;
+  for (; now.half() > search.half; now = below) {
+    const double end = void_end(now);
+    if (!(end > now.low)) break;
+    CostExcess excess;
+    if (search.share > 0 && !cost_excess(cost, a, b, now.low, end, exec, &excess)) return false;
+    if (excess.share < search.share) break;
+    if (!cost_range(cost, a, b, exec, &below, end)) return false;
+    if (search.share > 0 && !(below.half() > 0)) break;
+    if (!is_below_void(below, now)) continue;
+    *range = below;
+    *limit = end;
+  }
+  return true;
+}
+
 template bool dual_value(CostRows<float>&, const float*, const float*, const double*, double*,
                          const Cpu&, double*) noexcept;
 template bool dual_value(CostRows<double>&, const double*, const double*, const double*, double*,
@@ -201,14 +209,14 @@ template bool cost_range(CostRows<float>&, const double*, const double*, const C
                          double) noexcept;
 template bool cost_range(CostRows<double>&, const double*, const double*, const Cpu&, CostRange*,
                          double) noexcept;
-template bool narrow_below_void(CostRows<float>&, const double*, const double*, const Cpu&,
-                                CostRange*, double*) noexcept;
-template bool narrow_below_void(CostRows<double>&, const double*, const double*, const Cpu&,
-                                CostRange*, double*) noexcept;
 template bool cost_excess(CostRows<float>&, const double*, const double*, double, double,
                           const Cpu&, CostExcess*) noexcept;
 template bool cost_excess(CostRows<double>&, const double*, const double*, double, double,
                           const Cpu&, CostExcess*) noexcept;
+template bool narrow_below_voids(CostRows<float>&, const double*, const double*, const VoidSearch&,
+                                 const Cpu&, CostRange*, double*) noexcept;
+template bool narrow_below_voids(CostRows<double>&, const double*, const double*, const VoidSearch&,
+                                 const Cpu&, CostRange*, double*) noexcept;
 
 namespace {
 

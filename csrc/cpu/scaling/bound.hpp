@@ -31,12 +31,6 @@ template <class T>
 bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
                 CostRange* range, double limit = std::numeric_limits<double>::infinity()) noexcept;
 
-// Narrows a range to the costs below a void in it, if there is one. `limit` is then where the void ends, and what it was
-// otherwise.
-template <class T>
-bool narrow_below_void(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
-                       CostRange* range, double* limit) noexcept;
-
 // Of the costs below `limit`: their share, and their mean above `low`, the smallest one.
 struct CostExcess {
   double share = 0;
@@ -45,5 +39,12 @@ struct CostExcess {
 template <class T>
 bool cost_excess(CostRows<T>& cost, const double* a, const double* b, double low, double limit,
                  const Cpu& exec, CostExcess* excess) noexcept;
+
+// Narrows the range of all costs to those below the lowest void in it, if there is one. `limit` is then where the void
+// ends, and infinite otherwise.
+template <class T>
+bool narrow_below_voids(CostRows<T>& cost, const double* a, const double* b,
+                        const VoidSearch& search, const Cpu& exec, CostRange* range,
+                        double* limit) noexcept;
 
 }  // namespace kantorch::cpu

@@ -32,6 +32,7 @@ constexpr Index newton_iterations = 20;
 // large as the others would hide the costs that the plan pays. How many iterations show whether there is a plan without
 // these, and the error that says so.
 constexpr double far_ratio = 1e8;
+constexpr double near_share = 0.125;  // of the costs, that serves as well where there is no void
 constexpr Index trial_iterations = 100;
 constexpr double trial_error = 0.1;
 // What rounding keeps the error of such a plan below.
@@ -58,11 +59,22 @@ bool SinkhornConvergence<T, Form>::begin(Start start) noexcept {
   if (!cost_range(cost, problem_->a, problem_->b, passes_.exec(), &range)) return false;
   if (start == Start::all) return anneal(range);
   start_ = Start::all;
-  while (range.half() * passes_.rate() > far_ratio / 2) {
-    double limit = infinity;
-    if (!narrow_below_void(cost, problem_->a, problem_->b, passes_.exec(), &range, &limit))
+  const double far = far_ratio / passes_.rate();
+  if (range.half() > far / 2) {
+    double limit;
+    if (!narrow_below_voids(cost, problem_->a, problem_->b, {far / 2, 0}, passes_.exec(), &range,
+                            &limit))
       return false;
-    if (limit == infinity) break;
+    if (limit == infinity) {
+      if (2 * (range.half() * passes_.rate()) <= last_ratio) return anneal(range);
+      // Costs of all sizes, and many are near.
+      CostExcess near;
+      limit = range.low + far;
+      if (!cost_excess(cost, problem_->a, problem_->b, range.low, limit, passes_.exec(), &near))
+        return false;
+      if (near.share < near_share) return anneal(range);
+      if (!cost_range(cost, problem_->a, problem_->b, passes_.exec(), &range, limit)) return false;
+    }
     start_ = Start::near;
   }
   bool promising = true;

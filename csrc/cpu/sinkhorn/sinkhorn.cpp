@@ -97,8 +97,11 @@ bool Sinkhorn<T>::solve(const ScalingProblem<T>& problem, Index k, const Cost& c
     if (!solve_at(problem, k, normal, work, result) ||
         !stronger(normal, work.passes, reg, k, result, &next))
       return false;
-    if (!(next > 0)) return true;
+    if (!(next > 0)) break;
   }
+  if (normal.eps > problem.strength[k])
+    result.status[k] = static_cast<std::int32_t>(Status::precision_limit);
+  return true;
 }
 
 // At the regularization of `normal`.

@@ -45,14 +45,10 @@ class IpotConvergence {
     CostRange range = whole;
     spread_ = whole_spread_ = whole.high - whole.low;
     largest_ = whole.size();
-    limit_ = near_ && !fixed_ && spread_ > 0 ? passes_.narrow_below_void(&range) : infinity;
-    if (!(limit_ < infinity && range.half() > 0)) limit_ = infinity;
+    limit_ = infinity;
+    if (near_ && !fixed_) limit_ = passes_.narrow_below_voids({0, least_share_below}, &range);
     if (given && !(limit_ < infinity)) return beta_;
-    auto excess = passes_.cost_excess(whole.low, limit_);
-    if (limit_ < infinity && !(excess.share > least_share_below)) {
-      limit_ = infinity;
-      excess = passes_.cost_excess(whole.low, limit_);
-    }
+    const auto excess = passes_.cost_excess(whole.low, limit_);
     if (limit_ < infinity) spread_ = range.high - range.low;
     if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
     return beta_;

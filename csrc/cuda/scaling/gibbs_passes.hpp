@@ -168,15 +168,6 @@ class GibbsPasses {
     return range.low > range.high ? CostRange{} : range;
   }
 
-  // Narrows a range to the costs below a void in it, if there is one. Returns where it ends, infinite otherwise.
-  KANTORCH_DEVICE double narrow_below_void(CostRange* range) {
-    const double end = void_end(*range);
-    const CostRange below = cost_range(end);
-    if (!is_below_void(below, *range)) return infinity;
-    *range = below;
-    return end;
-  }
-
   // Of the costs below `limit` over the same pairs: their share, and their mean above `low`. 0 if there are none.
   struct CostExcess {
     double share;
@@ -200,6 +191,24 @@ class GibbsPasses {
     sum = reduce(sum, Sum{});
     count = reduce(count, Sum{});
     return {count, limit < infinity ? sum / count : sum};
+  }
+
+  // Narrows the range of all costs to those below the lowest void in it, if there is one. Returns where the void ends,
+  // infinite otherwise.
+  KANTORCH_DEVICE double narrow_below_voids(const VoidSearch& search, CostRange* range) {
+    double limit = infinity;
+    CostRange now = *range, below;
+    for (; now.half() > search.half; now = below) {
+      const double end = void_end(now);
+      if (!(end > now.low)) break;
+      if (search.share > 0 && cost_excess(now.low, end).share < search.share) break;
+      below = cost_range(end);
+      if (search.share > 0 && !(below.half() > 0)) break;
+      if (!is_below_void(below, now)) continue;
+      *range = below;
+      limit = end;
+    }
+    return limit;
   }
 
   KANTORCH_DEVICE bool costs_are_finite() {

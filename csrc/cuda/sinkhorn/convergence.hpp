@@ -24,14 +24,13 @@ class SinkhornConvergence {
   // There is one loop for all iterations, because what it calls is compiled into it.
   KANTORCH_DEVICE Status solve(double tol, Index max_iter, Index k, const ScalingResult& result,
                                Index* n_iter) {
-    Status status;
-    double next = reg_;
-    do {
+    const double reg = reg_;
+    for (;;) {
+      const Status status = solve_at(tol, max_iter, k, result, n_iter);
+      const double next = stronger(passes_, masses_, reg_, k, result);
+      if (!(next > 0)) return reg_ > reg ? Status::precision_limit : status;
       reg_ = next;
-      status = solve_at(tol, max_iter, k, result, n_iter);
-      next = stronger(passes_, masses_, reg_, k, result);
-    } while (next > 0);
-    return status;
+    }
   }
 
  private:
@@ -41,7 +40,8 @@ class SinkhornConvergence {
   static constexpr Index level_iterations = 10;
   static constexpr double level_omega = 1.5;
   // Where a start looks at the costs below a void only, and what shows whether there is a plan of those.
-  static constexpr double far_ratio = 1e8, trial_error = 0.1, near_error = 1e-3;
+  static constexpr double far_ratio = 1e8, near_share = 0.125;
+  static constexpr double trial_error = 0.1, near_error = 1e-3;
   static constexpr Index trial_iterations = 100;
   // How often a lower error is asked for than the result then shows.
   static constexpr int most_attempts = 6;
@@ -125,11 +125,20 @@ class SinkhornConvergence {
     team.sync();
     if (*start == Start::given) return 0;
     CostRange range = passes_.cost_range();
-    if (*start == Start::near) {
+    const double far = far_ratio / passes_.rate;
+    if (*start == Start::near && range.half() > far / 2) {
+      if (!(passes_.narrow_below_voids({far / 2, 0}, &range) < infinity)) {
+        // Costs of all sizes, and many are near.
+        const double limit = range.low + far;
+        if (2 * (range.half() * passes_.rate) <= last_ratio ||
+            passes_.cost_excess(range.low, limit).share < near_share) {
+          *start = Start::all;
+        } else {
+          range = passes_.cost_range(limit);
+        }
+      }
+    } else {
       *start = Start::all;
-      while (range.half() * passes_.rate > far_ratio / 2 &&
-             passes_.narrow_below_void(&range) < infinity)
-        *start = Start::near;
     }
     const double half = range.half();
     const double ratio = fmin(2 * (half * passes_.rate), last_ratio);
