@@ -47,11 +47,13 @@ def refuse(kind, words, *args, **kwargs):
     return message
 
 
+@pytest.mark.cpu  # raises
 def test_message_reads_as_documented():
     message = refuse(ValueError, [], cost_with(NAN, 1, 2))
     assert message.startswith("cost must be finite: cost[1, 2] = nan")
 
 
+@pytest.mark.cpu  # raises
 @pytest.mark.parametrize("value", [NAN, INF, -INF], ids=str)
 @pytest.mark.parametrize("method", ["exact", "sinkhorn", "ipot"])
 def test_cost_must_be_finite(value, method, dtype):
@@ -67,6 +69,7 @@ def test_cost_must_be_finite(value, method, dtype):
     refuse(ValueError, ["cost", "finite", "cost[0, 0]"], everywhere, **extra)
 
 
+@pytest.mark.cpu  # raises
 def test_first_bad_index_comes_batch_element_first():
     cost = torch.zeros(4, 2, 3, dtype=torch.float64)
     cost[3, 0, 0] = cost[1, 1, 2] = INF
@@ -75,6 +78,7 @@ def test_first_bad_index_comes_batch_element_first():
     refuse(ValueError, ["cost[1, 1, 1]", "nan"], cost.movedim(0, -1).contiguous().movedim(-1, 0))
 
 
+@pytest.mark.cpu  # raises
 def test_bad_value_is_found_at_the_end_of_a_large_batch():
     cost = torch.zeros(500, 16, 16)
     cost[499, 15, 15] = NAN
@@ -82,6 +86,7 @@ def test_bad_value_is_found_at_the_end_of_a_large_batch():
         refuse(ValueError, ["cost[499, 15, 15]"], cost, num_threads=4, **extra)
 
 
+@pytest.mark.cpu  # raises
 def test_bad_value_is_found_in_every_cell_of_a_view():
     for i in range(4):
         for j in range(3):
@@ -93,6 +98,7 @@ def test_bad_value_is_found_in_every_cell_of_a_view():
                 refuse(ValueError, [f"cost[{i}, {j}]"], cost, **extra)
 
 
+@pytest.mark.cpu  # raises
 @pytest.mark.parametrize("value", [NAN, INF, -INF], ids=str)
 def test_weights_must_be_finite(value, method):
     extra = laws.arguments(method)
@@ -105,6 +111,7 @@ def test_weights_must_be_finite(value, method):
     refuse(ValueError, ["a[1, 2]"], cost, batch, **extra)
 
 
+@pytest.mark.cpu  # raises
 @pytest.mark.parametrize("value", [-1.0, -1e-9])
 def test_weights_must_not_be_negative(value, method):
     extra = laws.arguments(method)
@@ -120,6 +127,7 @@ def test_negative_zero_is_zero():
         assert float(kantorch.solve(cost, w, w, **extra).value) == pytest.approx(1.0)
 
 
+@pytest.mark.cpu  # raises
 @pytest.mark.parametrize("factor", [2.0, 1.001, 1.0001, 0.0])
 def test_masses_must_agree(factor, method):
     cost = torch.ones(3, 3, dtype=torch.float64)
@@ -130,6 +138,7 @@ def test_masses_must_agree(factor, method):
     assert any(abs(x - 3 * factor) < 1e-3 for x in numbers), "the sum of b"
 
 
+@pytest.mark.cpu  # raises
 def test_disagreeing_masses_name_the_problem():
     cost = torch.ones(2, 2, dtype=torch.float64)
     a = torch.tensor([[1.0, 1.0]] * 3, dtype=torch.float64)
@@ -239,6 +248,7 @@ def test_half_precision_is_computed_in_float32(half, method, rng):
     laws.assert_same_bits(laws.solve(method, cost, weights, **options), want)
 
 
+@pytest.mark.cpu  # raises
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_half_precision_weights_that_do_not_sum_exactly_are_judged_in_their_precision(half):
     cost = torch.ones(3, 8, dtype=half)
@@ -248,6 +258,7 @@ def test_half_precision_weights_that_do_not_sum_exactly_are_judged_in_their_prec
     refuse(ValueError, ["mass"], cost, a, b)
 
 
+@pytest.mark.cpu  # raises
 @pytest.mark.parametrize("value", [0.0, -1.0, NAN, INF, -INF, -0.0], ids=str)
 def test_reg_must_be_positive_and_finite(value):
     cost = torch.ones(2, 2, dtype=torch.float64)
@@ -382,6 +393,7 @@ def test_contradicting_arguments_are_refused(kwargs, words):
     refuse(ValueError, words, torch.ones(2, 2), **kwargs)
 
 
+@pytest.mark.cpu  # raises
 @pytest.mark.parametrize(
     ("init", "words"),
     [

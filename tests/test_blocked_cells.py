@@ -84,6 +84,7 @@ def regularised(cost, blocked, reg, iterations=20_000):
     return (plan * cost).sum(), reg * (f.mean() + g.mean() - (plan.sum() - 1))
 
 
+@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("mask", ["anywhere", "row", "halves"])
 @pytest.mark.parametrize("reg", [1.0, 0.1, 0.03])
 def test_sinkhorn_goes_around_blocked_cells_of_any_height(mask, reg, dtype):
@@ -100,6 +101,7 @@ def test_sinkhorn_goes_around_blocked_cells_of_any_height(mask, reg, dtype):
         assert float(result.plan[torch.tensor(blocked)].sum()) == 0
 
 
+@pytest.mark.cpu  # takes Newton's method
 def test_potentials_that_swallow_the_costs_are_no_answer_of_sinkhorn():
     rng = np.random.default_rng(10)
     cost = torch.tensor(np.where(masks(rng, 6)["halves"], 1e100, rng.random((6, 6))))
@@ -129,6 +131,7 @@ def test_ipot_goes_around_blocked_cells_of_any_height(mask, beta, seed, dtype):
         assert abs(float(result.gap)) <= accuracy * best, height
 
 
+@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("height", [1e7, 1e9, 1e20, 1e100])
 def test_ipot_pays_blocked_cells_where_there_is_no_way_around(height):
     rng = np.random.default_rng(12)
@@ -142,6 +145,7 @@ def test_ipot_pays_blocked_cells_where_there_is_no_way_around(height):
         assert float(result.value) == pytest.approx(float(kantorch.solve(cost).value), rel=1e-6)
 
 
+@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("mask", ["anywhere", "halves"])
 @pytest.mark.parametrize("seed", range(5))
 def test_blocked_cells_may_be_of_all_heights_at_once(mask, seed):

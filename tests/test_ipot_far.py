@@ -17,6 +17,7 @@ def far(rng, distance, n=7, m=9, d=3):
     return x, y + distance
 
 
+@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("options", [{}, {"tol": 0.0, "max_iter": 200}], ids=["tol", "fixed"])
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_distance_between_the_clouds_takes_no_digits(metric, options, rng):
@@ -44,6 +45,7 @@ def test_gradients_reach_points_that_are_far_apart(metric, rng):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.cpu  # takes Newton's method
 def test_problems_of_a_batch_are_solved_as_alone_if_only_some_are_far_apart(rng):
     pairs = [far(rng, distance) for distance in (0.0, 1e6, 1e3)]
     x, y = (torch.stack(points) for points in zip(*pairs, strict=True))
@@ -57,6 +59,7 @@ def test_problems_of_a_batch_are_solved_as_alone_if_only_some_are_far_apart(rng)
         torch.testing.assert_close(together.gap[k], alone.gap, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.cpu  # raises
 def test_bad_points_are_named_where_others_are_far_apart(rng):
     pairs = [far(rng, distance) for distance in (0.0, 1e6)]
     x, y = (torch.stack(points) for points in zip(*pairs, strict=True))
@@ -65,6 +68,7 @@ def test_bad_points_are_named_where_others_are_far_apart(rng):
         kantorch.solve_sample(x, y, method="ipot")
 
 
+@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("distance", [0.0, 5.0, 30.0, 1e3, 1e5])
 def test_converged_means_a_gap_within_tol_on_both_sides(distance, rng):
     x, y = far(rng, distance)
@@ -76,6 +80,7 @@ def test_converged_means_a_gap_within_tol_on_both_sides(distance, rng):
         assert abs(float(result.gap)) <= (1 + 1e-6) * tol * spread
 
 
+@pytest.mark.cpu  # warns
 def test_streamed_points_that_are_far_apart_are_not_said_to_converge(rng):
     x, y = far(rng, 1e6, n=1100, m=1000, d=2)
     with pytest.warns(kantorch.ConvergenceWarning):

@@ -104,6 +104,7 @@ def test_auto_means_exact_without_reg_and_sinkhorn_with(cost):
     )
 
 
+@pytest.mark.cpu  # warns
 def test_one_iteration_is_reported_as_not_converged(method, rng):
     with pytest.warns(kantorch.ConvergenceWarning):
         result = solve_once(method, rng)
@@ -145,6 +146,7 @@ def test_fixed_iterations_go_on_after_convergence(dtype):
     assert result.status == Status.FIXED_ITERATIONS
 
 
+@pytest.mark.cpu  # warns
 def test_one_warning_per_call_whatever_the_batch(rng):
     cost = torch.stack([hard(rng).cost for _ in range(5)])
     with warnings.catch_warnings(record=True) as caught:
@@ -157,6 +159,7 @@ def test_one_warning_per_call_whatever_the_batch(rng):
     assert not bool(result.converged.any())
 
 
+@pytest.mark.cpu  # warns
 def test_check_fails_if_any_problem_of_the_batch_did(rng):
     cost = torch.stack([torch.zeros(30, 30).double(), hard(rng).cost])
     with pytest.warns(kantorch.ConvergenceWarning):
@@ -172,6 +175,7 @@ def test_success_does_not_warn(cost, method):
         assert laws.solve(method, cost, tol=1e-3, max_iter=100000) is not None
 
 
+@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_unreachable_tolerance_is_the_limit_of_precision(dtype, rng):
     problem = problems.planted_float(rng, 20, 20).to(dtype)
