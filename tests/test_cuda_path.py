@@ -79,6 +79,22 @@ def test_ipot_ends_as_on_the_cpu(where, shape, dtype, rng, monkeypatch):
 
 
 @anywhere
+@pytest.mark.parametrize("options", [{"reg": 0.2}, {"method": "ipot"}], ids=["sinkhorn", "ipot"])
+def test_blocked_cells_of_any_height_are_gone_around(where, options, dtype, rng):
+    cost = torch.from_numpy(rng.uniform(size=(6, 7))).to(dtype)
+    blocked = torch.from_numpy(rng.random((6, 7)) < 0.2)
+    expected = kantorch.solve(cost.masked_fill(blocked, 1e7).to(where), **options)
+    assert bool(expected.converged)
+    heights = [1e9, 1e20, 1e38] + [1e200, 1e300] * (dtype == torch.float64)
+    stack = torch.stack([cost.masked_fill(blocked, height) for height in heights])
+    result = kantorch.solve(stack.to(where), **options)
+    assert bool(result.converged.all())
+    tolerance = 1e-6 if dtype == torch.float64 else 1e-4
+    for plan in result.plan:
+        torch.testing.assert_close(plan, expected.plan, rtol=0, atol=tolerance)
+
+
+@anywhere
 def test_a_problem_of_ipot_that_has_not_converged_says_so(where, rng):
     cost = torch.from_numpy(rng.uniform(size=(9, 8))).to(where)
     result = kantorch.solve(cost, method="ipot", max_iter=20)
