@@ -1,9 +1,10 @@
-"""`max_iter` limits the exact solver's pivots and augmentations, and changes nothing else."""
+"""`max_iter` limits iterations, pivots and augmentations, and changes nothing else."""
 
 from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,3 +70,20 @@ def test_iterations_of_the_levels_before_the_last_are_counted(dtype):
     warm = kantorch.solve(cost, reg=1e-5, potentials_init=cold.potentials)
     assert int(cold.n_iter) >= 10 * levels
     assert int(warm.n_iter) < 10
+
+
+@pytest.mark.parametrize("max_iter", [7, 20, 37, 60, 150])
+@pytest.mark.parametrize("reg", [1e-2, 1e-3, 1e-4])
+@pytest.mark.parametrize("height", [0.0, 1e3])
+def test_sinkhorn_ends_with_the_sums_of_its_columns_right(max_iter, reg, height):
+    # Over-relaxed iterations do not, so the last one is plain.
+    rng = np.random.default_rng(3)
+    for _ in range(4):
+        cost = torch.from_numpy(rng.random((30, 40)))
+        cost[0] += height
+        b = torch.from_numpy(rng.dirichlet(np.ones(40)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+            result = kantorch.solve(cost, None, b, reg=reg, max_iter=max_iter)
+        if int(result.status) == kantorch.Status.MAX_ITERATIONS:
+            torch.testing.assert_close(result.plan.sum(0), b, rtol=0, atol=1e-8)

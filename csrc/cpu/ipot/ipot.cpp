@@ -24,6 +24,8 @@ constexpr Index most_newton = 512;
 // Of a plan of the costs below the void the error times the steps stays below this, after some steps.
 constexpr double most_error_steps = 12.8;
 constexpr Index trial_steps = 128;
+// And after half of all steps it is below this.
+constexpr double near_error = 1e-4;
 
 // Plain steps come first, as many as cost what Newton's method takes to the end this often.
 constexpr double patience = 2;
@@ -140,7 +142,7 @@ class IpotRun {
   bool leaves_near() const noexcept;
   bool best_bound(double sufficient, double* bound) noexcept;
 
-  Index made() const noexcept { return work_.state.steps() + newton_made_; }
+  Index made() const noexcept { return work_.state.steps() + other_steps_; }
 
   // Also where the potentials determine a plan at a larger eps only.
   bool end(Status status) noexcept {
@@ -169,14 +171,15 @@ class IpotRun {
   Workspace<T, State> work_;
   Normalised normal_{};
   double beta_ = 0;
-  // Costs below a void alone make beta and the spread, which the gap is measured by; the others are above `limit_`.
+  // Costs below a void alone make beta and the spread, which the gap is measured by, up to
+  // `near_high_`.
   bool near_ = true;
-  double limit_ = infinity;
+  double near_high_ = 0;
   double spread_ = 0;
   double whole_spread_ = 0;
   double largest_ = 0;      // the size of the largest cost
   bool converged_ = false;  // by the whole spread, as far as the last result tells
-  Index newton_made_ = 0;
+  Index other_steps_ = 0;   // of Newton's method, and of a start that led nowhere
 };
 
 template <class T, class State>
@@ -189,15 +192,15 @@ bool IpotRun<T, State>::choose_step() noexcept {
   if (!cost_range(cost, work_.a, work_.b, exec_, &range)) return false;
   spread_ = whole_spread_ = range.high - range.low;
   largest_ = range.size();
-  limit_ = infinity;
+  double limit = infinity;
   if (near_ && !fixed_ &&
-      !narrow_below_voids(cost, work_.a, work_.b, {0, least_share_below}, exec_, &range, &limit_))
+      !narrow_below_voids(cost, work_.a, work_.b, {0, least_share_below}, exec_, &range, &limit))
     return false;
-  near_ = limit_ < infinity;
+  near_ = limit < infinity;
   if (given && !near_) return true;
   CostExcess excess;
-  if (!cost_excess(cost, work_.a, work_.b, range.low, near_ ? limit_ : infinity, exec_, &excess))
-    return false;
+  if (!cost_excess(cost, work_.a, work_.b, range.low, limit, exec_, &excess)) return false;
+  near_high_ = range.high;
   if (near_) spread_ = range.high - range.low;
   if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
   return true;
@@ -206,10 +209,11 @@ bool IpotRun<T, State>::choose_step() noexcept {
 // Whether the costs below the void have no plan, or not by themselves.
 template <class T, class State>
 bool IpotRun<T, State>::leaves_near() const noexcept {
-  const Index steps = work_.state.steps();
-  return !(result_.value_linear[k_] <= normal_.mass * limit_) ||
-         (steps >= trial_steps &&
-          result_.marginal_error[k_] * static_cast<double>(steps) > most_error_steps);
+  const double error = result_.marginal_error[k_];
+  const Index steps = made();
+  return !(result_.value_linear[k_] <= normal_.mass * (near_high_ + spread_)) ||
+         (steps >= trial_steps && error * static_cast<double>(steps) > most_error_steps) ||
+         (steps >= std::max(trial_steps, problem_.max_iter / 2) && error > near_error);
 }
 
 // A constant that the caller's g is larger by, and f smaller, means nothing and would cost digits.
@@ -313,7 +317,7 @@ bool IpotRun<T, State>::long_steps(bool* reached) noexcept {
     if (!work_.newton.run(work_.a, work_.b, work_.f, work_.g, problem_.tol / 4,
                           problem_.max_iter - made(), &steps, &stalled))
       return false;
-    newton_made_ += std::max<Index>(steps, 1);
+    other_steps_ += std::max<Index>(steps, 1);
     for (Index i = 0; i < n_; ++i)
       work_.price[i] = beta_ * ((work_.f[i] - work_.f_from[i]) / (t - from));
     double worst;
@@ -355,6 +359,7 @@ bool IpotRun<T, State>::run(const Cost& cost) noexcept {
   for (double next;; beta_ = next) {
     if (!iterate(cost) || !stronger(normal_, work_.passes, beta_, k_, result_, &next)) return false;
     if (!(next > 0)) return true;
+    other_steps_ = 0;
   }
 }
 
@@ -363,14 +368,13 @@ template <class T, class State>
 template <class Cost>
 bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
   const Index max_iter = problem_.max_iter;
-  newton_made_ = 0;
   if (!work_.state.start(cost, work_.a, work_.b, beta_, start(), exec_)) return false;
   Progress<T> progress;
   bool long_steps_left = second_order_ && spread_ > 0;
   // Of the points with mass, so that padding does not change the plan.
   const double enough = patience * Newton<T>::cost(with_mass(work_.a, n_), with_mass(work_.b, m_));
-  for (Index check = fixed_ ? max_iter : std::min<Index>(max_iter, 8);;) {
-    if (!step_to(check - newton_made_)) return false;
+  for (Index check = fixed_ ? max_iter : std::min(max_iter, other_steps_ + 8);;) {
+    if (!step_to(check - other_steps_)) return false;
     double worst;
     if (!write(made() >= max_iter, &worst)) return false;
     if (fixed_) return end(Status::fixed_iterations);
@@ -378,6 +382,7 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
     if (made() >= max_iter) return end(Status::max_iterations);
     if (near_ && leaves_near()) {
       near_ = false;
+      other_steps_ = made();
       return choose_step() && iterate(cost);
     }
     if (progress.stalled(worst, work_.state.steps(), largest_ / normal_.eps) ||

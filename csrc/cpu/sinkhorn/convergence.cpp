@@ -78,20 +78,22 @@ bool SinkhornConvergence<T, Form>::begin(Start start) noexcept {
     start_ = Start::near;
   }
   bool promising = true;
-  if (!anneal(range) || (start_ == Start::near && !promises(&promising))) return false;
+  if (!anneal(range) || (start_ == Start::near && !promises(range, &promising))) return false;
   return promising || begin(Start::all);
 }
 
-// Whether some iterations from here lead anywhere.
+// Whether some iterations from here lead to a plan that pays costs of this range alone.
 template <class T, class Form>
-bool SinkhornConvergence<T, Form>::promises(bool* promising) noexcept {
+bool SinkhornConvergence<T, Form>::promises(const CostRange& range, bool* promising) noexcept {
   form_.start(problem_->a, problem_->b, f_, g_);
-  double error = infinity;
+  double error;
   for (Index t = std::min(trial_iterations, (max_iter_ - made_) / 2); t > 0; --t, ++made_) {
     if (!form_.step(1, &error)) return false;
   }
   form_.finish();
-  *promising = error <= trial_error;
+  if (!write_result(*problem_, passes_, f_, g_, k_, *result_)) return false;
+  *promising = result_->marginal_error[k_] <= trial_error &&
+               result_->value_linear[k_] <= problem_->mass * (range.high + 2 * range.half());
   return true;
 }
 
@@ -145,7 +147,9 @@ bool SinkhornConvergence<T, Form>::relax(double target, bool refined, bool* prom
   if (refined) form_.refine();
   *promising = true;
   for (double error = 1, left = 0; made_ < max_iter_;) {
-    if (!form_.step(relaxation.omega(), &error)) return false;
+    // The last one is plain: it makes the columns' sums right, wherever relaxed ones were on their way to.
+    const double omega = made_ + 1 < max_iter_ ? relaxation.omega() : 1;
+    if (!form_.step(omega, &error)) return false;
     ++made_;
     if (error <= target) break;
     if (error < Form::smallest_error) form_.refine();
@@ -163,6 +167,8 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
                                          double tol, Index max_iter, Index k,
                                          const ScalingResult& result) noexcept {
   problem_ = &problem;
+  result_ = &result;
+  k_ = k;
   f_ = f;
   g_ = g;
   made_ = 0;

@@ -36,13 +36,15 @@ class SinkhornConvergence {
 
   bool begin(Start start) noexcept;
   bool anneal(const CostRange& range) noexcept;
-  bool promises(bool* promising) noexcept;
+  bool promises(const CostRange& range, bool* promising) noexcept;
   bool relax(double target, bool refined, bool* promising) noexcept;
 
   GibbsPasses<T>& passes_;
   Form& form_;
   Newton<T> newton_;
   const Normalised* problem_ = nullptr;
+  const ScalingResult* result_ = nullptr;
+  Index k_ = 0;
   double* f_ = nullptr;
   double* g_ = nullptr;
   Index made_ = 0;

@@ -45,24 +45,27 @@ class IpotConvergence {
     CostRange range = whole;
     spread_ = whole_spread_ = whole.high - whole.low;
     largest_ = whole.size();
-    limit_ = infinity;
-    if (near_ && !fixed_) limit_ = passes_.narrow_below_voids({0, least_share_below}, &range);
-    if (given && !(limit_ < infinity)) return beta_;
-    const auto excess = passes_.cost_excess(whole.low, limit_);
-    if (limit_ < infinity) spread_ = range.high - range.low;
+    double limit = infinity;
+    if (near_ && !fixed_) limit = passes_.narrow_below_voids({0, least_share_below}, &range);
+    near_ = limit < infinity;
+    if (given && !near_) return beta_;
+    const auto excess = passes_.cost_excess(whole.low, limit);
+    near_high_ = range.high;
+    if (near_) spread_ = range.high - range.low;
     if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
     return beta_;
   }
 
-  // Writes the result but for n_iter and status; returns those. There is one place that makes steps, because they are
+  KANTORCH_DEVICE Index made() const { return iterate_.t + before_; }
+
+  // Writes the result but for n_iter and status; returns the status. There is one place that makes steps, because they are
   // compiled into it.
   KANTORCH_DEVICE Status solve(const double* g_init) {
     const Index max_iter = problem_.max_iter;
-    const Index first = fixed_ || max_iter < 8 ? max_iter : 8;
     start(g_init);
-    for (Index check = first;;) {
+    for (Index check = first_check();;) {
       Status status;
-      form_.advance(check);
+      form_.advance(check - before_);
       const double worst = write(check == max_iter);
       if (fixed_) {
         status = Status::fixed_iterations;
@@ -70,11 +73,12 @@ class IpotConvergence {
         status = Status::converged;
       } else if (check == max_iter) {
         status = Status::max_iterations;
-      } else if (limit_ < infinity && leaves_near()) {
+      } else if (near_ && leaves_near()) {
         near_ = false;
+        before_ = check;
         choose_step();
         start(g_init);
-        check = first;
+        check = first_check();
         continue;
       } else if (stalled(worst) || beyond()) {
         status = Status::precision_limit;
@@ -83,7 +87,7 @@ class IpotConvergence {
         check = next < max_iter ? next : max_iter;
         continue;
       }
-      if (limit_ < infinity && converged_) status = Status::converged;
+      if (near_ && converged_) status = Status::converged;
       if (status != Status::converged && coarsen_result(passes_, masses_, eps(), k_, result_)) {
         status = Status::precision_limit;
         copy_value();
@@ -91,8 +95,9 @@ class IpotConvergence {
       const double next = stronger(passes_, masses_, beta_, k_, result_);
       if (!(next > 0)) return status;
       beta_ = next;
+      before_ = 0;
       start(g_init);
-      check = first;
+      check = first_check();
     }
   }
 
@@ -102,6 +107,8 @@ class IpotConvergence {
   // Of a plan of the costs below the void the error times the steps stays below this, after some steps.
   static constexpr double most_error_steps = 12.8;
   static constexpr Index trial_steps = 128;
+  // And after half of all steps it is below this.
+  static constexpr double near_error = 1e-4;
 
   KANTORCH_DEVICE void start(const double* g_init) {
     iterate_.start(beta_, g_init);
@@ -110,11 +117,17 @@ class IpotConvergence {
     since_ = 0;
   }
 
+  KANTORCH_DEVICE Index first_check() const {
+    const Index most = problem_.max_iter;
+    return fixed_ || most < before_ + 8 ? most : before_ + 8;
+  }
+
   // Whether the costs below the void have no plan, or not by themselves.
   KANTORCH_DEVICE bool leaves_near() const {
-    return !(result_.value_linear[k_] <= masses_.a * limit_) ||
-           (iterate_.t >= trial_steps &&
-            error_ * static_cast<double>(iterate_.t) > most_error_steps);
+    const Index steps = made(), half = problem_.max_iter / 2;
+    return !(result_.value_linear[k_] <= masses_.a * (near_high_ + spread_)) ||
+           (steps >= trial_steps && error_ * static_cast<double>(steps) > most_error_steps) ||
+           (steps >= (half < trial_steps ? trial_steps : half) && error_ > near_error);
   }
 
   KANTORCH_DEVICE double eps() const { return beta_ / static_cast<double>(iterate_.t); }
@@ -199,10 +212,10 @@ class IpotConvergence {
   const ScalingResult& result_;
   const bool fixed_;
   double beta_ = 0;
-  // Costs below a void alone, if `near_`, make beta and the spread, which the gap is measured by; others are above
-  // `limit_`, which is infinite without a void.
+  // Costs below a void alone make beta and the spread, which the gap is measured by, up to `near_high_`.
   bool near_ = true;
-  double limit_ = infinity;
+  double near_high_ = 0;
+  Index before_ = 0;  // steps of a start that led nowhere
   double spread_ = 0;
   double whole_spread_ = 0;
   bool converged_ = false;  // by the whole spread, as far as the last result tells

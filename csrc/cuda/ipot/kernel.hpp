@@ -57,7 +57,7 @@ KANTORCH_DEVICE void solve_ipot(Team& team, const ScalingProblem<T>& problem, In
     const double beta = convergence.choose_step();
     if (masses.a > 0 && masses.b > 0) {
       status = convergence.solve(g_init);
-      n_iter = iterate.t;
+      n_iter = convergence.made();
     } else {
       n_iter = fixed ? problem.max_iter : 0;
       write_all(passes, 0, fixed ? beta / static_cast<double>(n_iter) : beta, k, result);

@@ -68,7 +68,9 @@ class SinkhornConvergence {
       form_.start();
       double error = infinity, left = 0;
       for (Index t = 0; made < last && !(error <= target); ++t, ++made) {
-        form_.step(annealed && t >= 2 ? level_omega : relaxation.omega(), &error);
+        // The last one is plain: it makes the columns' sums right, wherever relaxed ones were on their way to.
+        const double omega = made + 1 < max_iter ? relaxation.omega() : 1;
+        form_.step(annealed && t >= 2 ? level_omega : omega, &error);
         if (fixed || annealed) {
           error = infinity;
         } else if (!on_trial) {
@@ -86,7 +88,8 @@ class SinkhornConvergence {
       bool elsewhere = false, stalled = false, reached = false;
       if (on_trial) {
         on_trial = false;
-        elsewhere = !(error <= trial_error);
+        error = write_result(passes_, masses_, reg_, k, result);
+        elsewhere = !(error <= trial_error && result.value_linear[k] <= masses_.a * most_paid_);
         if (!elsewhere) continue;
       } else {
         error = write_result(passes_, masses_, reg_, k, result);
@@ -141,6 +144,7 @@ class SinkhornConvergence {
       *start = Start::all;
     }
     const double half = range.half();
+    most_paid_ = range.high + 2 * half;
     const double ratio = fmin(2 * (half * passes_.rate), last_ratio);
     if (!(ratio > 2 * first_ratio)) return 0;
     // At most a third of the iterations: the rest is for the end.
@@ -157,6 +161,7 @@ class SinkhornConvergence {
   const Masses masses_;
   double reg_;
   const double* const g_init_;  // or null
+  double most_paid_ = 0;        // on average, by a plan of the costs that the start looks at
 };
 
 }  // namespace kantorch::cuda
