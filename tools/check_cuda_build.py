@@ -14,8 +14,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
-# What a lane may hold: the largest blocks, of 256 lanes, then fit into the 65536 registers of a multiprocessor.
-MOST_REGISTERS = 240
+# What a lane may hold, given out in eights: the largest blocks, of 256 lanes, fit into the 65536 registers of a
+# multiprocessor, with a step to go before values are spilled.
+MOST_REGISTERS = 248
 KERNELS = (
     "OnChipSinkhorn",
     "StreamedSinkhorn",
