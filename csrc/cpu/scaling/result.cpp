@@ -24,6 +24,15 @@ double column_error(const Normalised& problem, Index k, const ScalingResult& res
   return error;
 }
 
+// The largest potential of a point with mass.
+double largest(const double* potentials, const double* weights, Index size) noexcept {
+  double x = 0;
+  for (Index i = 0; i < size; ++i) {
+    if (weights[i] > 0) x = std::max(x, std::abs(potentials[i]));
+  }
+  return x;
+}
+
 }  // namespace
 
 double to_units(double x, double rate) noexcept { return std::clamp(x * rate, -1e300, 1e300); }
@@ -103,13 +112,8 @@ bool has_digits(const Normalised& problem, Index k, const ScalingResult& result)
   const double value = result.value[k] / problem.mass,
                linear = result.value_linear[k] / problem.mass;
   if (!std::isfinite(value) || !std::isfinite(linear)) return true;
-  double potential = 0;
-  for (Index i = 0; i < problem.n; ++i) {
-    if (problem.a[i] > 0) potential = std::max(potential, std::abs(result.f[k * problem.n + i]));
-  }
-  for (Index j = 0; j < problem.m; ++j) {
-    if (problem.b[j] > 0) potential = std::max(potential, std::abs(result.g[k * problem.m + j]));
-  }
+  const double potential = std::max(largest(result.f + k * problem.n, problem.a, problem.n),
+                                    largest(result.g + k * problem.m, problem.b, problem.m));
   const double entropy = 1 + std::log(static_cast<double>(std::min(problem.n, problem.m)));
   const double allowed = problem.eps * entropy + result.marginal_error[k] * potential +
                          rounding * std::max(std::abs(value), std::abs(linear));
@@ -121,17 +125,10 @@ bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f
                     Index k, const ScalingResult& result, bool* coarser) noexcept {
   constexpr double digits = 0x1p-40;
   constexpr int iterations = 16;
-  const double* f_out = result.f + k * problem.n;
   const double* g_out = result.g + k * problem.m;
-  double largest_f = 0, largest_g = 0;
-  for (Index i = 0; i < problem.n; ++i) {
-    if (problem.a[i] > 0) largest_f = std::max(largest_f, std::abs(f_out[i]));
-  }
-  for (Index j = 0; j < problem.m; ++j) {
-    if (problem.b[j] > 0) largest_g = std::max(largest_g, std::abs(g_out[j]));
-  }
   Normalised coarse = problem;
-  coarse.eps = digits * largest_f + digits * largest_g;
+  coarse.eps = digits * largest(result.f + k * problem.n, problem.a, problem.n) +
+               digits * largest(g_out, problem.b, problem.m);
   *coarser = !(column_error(problem, k, result) <= column_noise) && coarse.eps > problem.eps;
   if (!*coarser) return true;
   const double rate = rate_of(coarse.eps);
@@ -149,16 +146,12 @@ bool stronger(const Normalised& problem, GibbsPasses<T>& passes, double strength
               const ScalingResult& result, double* next) noexcept {
   constexpr double growth = 1e16, smallest = 1e-30, largest_exponent = 1e290, largest_eps = 1e-6;
   *next = 0;
-  const double* g = result.g + k * problem.m;
   const double eps = result.eps[k];
   const bool noise = !(column_error(problem, k, result) <= column_noise);
   if (!noise && !(eps > strength)) return true;
   CostRange range;
   if (!cost_range(passes.cost_rows(), problem.a, problem.b, passes.exec(), &range)) return false;
-  double potential = 0;
-  for (Index j = 0; j < problem.m; ++j) {
-    if (problem.b[j] > 0) potential = std::max(potential, std::abs(g[j]));
-  }
+  const double potential = largest(result.g + k * problem.m, problem.b, problem.m);
   const bool lost =
       noise || eps > range.size() * largest_eps || potential > strength * largest_exponent;
   if (lost && strength < smallest * range.size()) *next = std::max(strength, smallest_eps) * growth;
