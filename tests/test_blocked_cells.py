@@ -183,3 +183,19 @@ def test_sinkhorn_at_a_reg_that_left_the_range_is_not_converged():
             result = kantorch.solve(cost, reg=1e-30, max_iter=500)
         if bool(result.converged):
             assert float(result.value - result.value_linear) <= 1e-30 * np.log(6) * 1.01
+
+
+def test_discouraged_cells_are_paid_where_others_are_blocked():
+    rng = np.random.default_rng(13)
+    cost = rng.random((6, 8))
+    cost[2] = 1e9 * (1 + rng.random(8))  # has to be paid
+    cost[rng.random((6, 8)) < 0.2] = 1e30
+    cost[2, 0] = 1e9
+    matrix = torch.from_numpy(cost)
+    best = float(kantorch.solve(matrix).value)
+    ipot = kantorch.solve(matrix, method="ipot")
+    sinkhorn = kantorch.solve(matrix, reg=1e7)
+    for result, accuracy in ((ipot, 1e-7), (sinkhorn, 0.5)):
+        assert bool(result.converged)
+        assert float(result.value_linear) == pytest.approx(best, rel=accuracy)
+        assert float(result.plan[matrix == 1e30].sum()) == 0

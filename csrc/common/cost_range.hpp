@@ -34,10 +34,12 @@ KANTORCH_BOTH bool is_below_void(const CostRange& below, const CostRange& range)
 }
 
 // Voids count down to a range of costs of `half`. Where a `share` is asked for, so much of all costs has to lie below, and
-// they must not be equal, as nothing would be left to measure by.
+// they must not be equal, as nothing would be left to measure by. Below a void there is more than a range of `tried`,
+// which had no plan.
 struct VoidSearch {
   double half = 0;
   double share = 0;
+  double tried = -1;
 };
 // Of fewer costs, distances of nearly equal points may be, which are nothing but rounding.
 constexpr double least_share_below = 1.0 / 32;

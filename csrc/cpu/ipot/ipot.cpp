@@ -174,7 +174,9 @@ class IpotRun {
   // Costs below a void alone make beta and the spread, which the gap is measured by, up to
   // `near_high_`.
   bool near_ = true;
-  double near_high_ = 0;
+  double near_high_ = 0, near_half_ = 0;
+  // Half the range below the last void, if there was no plan of those costs alone.
+  double tried_ = -1;
   double spread_ = 0;
   double whole_spread_ = 0;
   double largest_ = 0;      // the size of the largest cost
@@ -193,14 +195,15 @@ bool IpotRun<T, State>::choose_step() noexcept {
   spread_ = whole_spread_ = range.high - range.low;
   largest_ = range.size();
   double limit = infinity;
-  if (near_ && !fixed_ &&
-      !narrow_below_voids(cost, work_.a, work_.b, {0, least_share_below}, exec_, &range, &limit))
+  if (!fixed_ && !narrow_below_voids(cost, work_.a, work_.b, {0, least_share_below, tried_}, exec_,
+                                     &range, &limit))
     return false;
   near_ = limit < infinity;
   if (given && !near_) return true;
   CostExcess excess;
   if (!cost_excess(cost, work_.a, work_.b, range.low, limit, exec_, &excess)) return false;
   near_high_ = range.high;
+  near_half_ = range.half();
   if (near_) spread_ = range.high - range.low;
   if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
   return true;
@@ -381,7 +384,7 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
     if (worst <= problem_.tol) return end(Status::converged);
     if (made() >= max_iter) return end(Status::max_iterations);
     if (near_ && leaves_near()) {
-      near_ = false;
+      tried_ = near_half_;
       other_steps_ = made();
       return choose_step() && iterate(cost);
     }

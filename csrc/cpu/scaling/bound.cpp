@@ -192,6 +192,7 @@ bool narrow_below_voids(CostRows<T>& cost, const double* a, const double* b,
     if (excess.share < search.share) break;
     if (!cost_range(cost, a, b, exec, &below, end)) return false;
     if (search.share > 0 && !(below.half() > 0)) break;
+    if (!(below.half() > search.tried)) break;
     if (!is_below_void(below, now)) continue;
     *range = below;
     *limit = end;

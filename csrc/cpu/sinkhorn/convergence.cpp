@@ -57,16 +57,15 @@ bool SinkhornConvergence<T, Form>::begin(Start start) noexcept {
   CostRows<T>& cost = passes_.cost_rows();
   CostRange range;
   if (!cost_range(cost, problem_->a, problem_->b, passes_.exec(), &range)) return false;
-  if (start == Start::all) return anneal(range);
   start_ = Start::all;
   const double far = far_ratio / passes_.rate();
   if (range.half() > far / 2) {
     double limit;
-    if (!narrow_below_voids(cost, problem_->a, problem_->b, {far / 2, 0}, passes_.exec(), &range,
-                            &limit))
+    if (!narrow_below_voids(cost, problem_->a, problem_->b, {far / 2, 0, tried_}, passes_.exec(),
+                            &range, &limit))
       return false;
     if (limit == infinity) {
-      if (2 * (range.half() * passes_.rate()) <= last_ratio) return anneal(range);
+      if (tried_ >= 0 || 2 * (range.half() * passes_.rate()) <= last_ratio) return anneal(range);
       // Costs of all sizes, and many are near.
       CostExcess near;
       limit = range.low + far;
@@ -79,7 +78,8 @@ bool SinkhornConvergence<T, Form>::begin(Start start) noexcept {
   }
   bool promising = true;
   if (!anneal(range) || (start_ == Start::near && !promises(range, &promising))) return false;
-  return promising || begin(Start::all);
+  tried_ = range.half();
+  return promising || begin(Start::near);
 }
 
 // Whether some iterations from here lead to a plan that pays costs of this range alone.
@@ -172,6 +172,7 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
   f_ = f;
   g_ = g;
   made_ = 0;
+  tried_ = -1;
   max_iter_ = max_iter;
   if (!begin(warm ? Start::given : Start::near)) return false;
 
@@ -202,7 +203,7 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
       promising = true;
       attempt = -1;
       target = 0.7 * tol;
-      if (!begin(start_ == Start::given ? Start::near : Start::all)) return false;
+      if (!begin(Start::near)) return false;
       continue;
     }
     if (reached || stalled || made_ >= max_iter_) {

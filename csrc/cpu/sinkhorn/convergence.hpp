@@ -30,8 +30,8 @@ class SinkhornConvergence {
              Index k, const ScalingResult& result) noexcept;
 
  private:
-  // Where the iterations start: where the caller says, or from eps lowered over the range of the costs, of all or of
-  // those near the smallest.
+  // Where the iterations start: where the caller says, or from eps lowered over the range of the costs, of those near the
+  // smallest, as long as more and more of them have no plan, or of all.
   enum class Start { given, near, all };
 
   bool begin(Start start) noexcept;
@@ -50,6 +50,7 @@ class SinkhornConvergence {
   Index made_ = 0;
   Index max_iter_ = 0;
   Start start_ = Start::given;
+  double tried_ = -1;  // half the range of the costs that the last start looked at
 };
 
 }  // namespace kantorch::cpu

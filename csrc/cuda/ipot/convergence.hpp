@@ -46,11 +46,12 @@ class IpotConvergence {
     spread_ = whole_spread_ = whole.high - whole.low;
     largest_ = whole.size();
     double limit = infinity;
-    if (near_ && !fixed_) limit = passes_.narrow_below_voids({0, least_share_below}, &range);
+    if (!fixed_) limit = passes_.narrow_below_voids({0, least_share_below, tried_}, &range);
     near_ = limit < infinity;
     if (given && !near_) return beta_;
     const auto excess = passes_.cost_excess(whole.low, limit);
     near_high_ = range.high;
+    near_half_ = range.half();
     if (near_) spread_ = range.high - range.low;
     if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
     return beta_;
@@ -74,7 +75,7 @@ class IpotConvergence {
       } else if (check == max_iter) {
         status = Status::max_iterations;
       } else if (near_ && leaves_near()) {
-        near_ = false;
+        tried_ = near_half_;
         before_ = check;
         choose_step();
         start(g_init);
@@ -214,7 +215,9 @@ class IpotConvergence {
   double beta_ = 0;
   // Costs below a void alone make beta and the spread, which the gap is measured by, up to `near_high_`.
   bool near_ = true;
-  double near_high_ = 0;
+  double near_high_ = 0, near_half_ = 0;
+  // Half the range below the last void, if there was no plan of those costs alone.
+  double tried_ = -1;
   Index before_ = 0;  // steps of a start that led nowhere
   double spread_ = 0;
   double whole_spread_ = 0;

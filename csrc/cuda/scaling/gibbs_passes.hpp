@@ -204,6 +204,7 @@ class GibbsPasses {
       if (search.share > 0 && cost_excess(now.low, end).share < search.share) break;
       below = cost_range(end);
       if (search.share > 0 && !(below.half() > 0)) break;
+      if (!(below.half() > search.tried)) break;
       if (!is_below_void(below, now)) continue;
       *range = below;
       limit = end;

@@ -55,6 +55,7 @@ class SinkhornConvergence {
     const double rate = rate_of(reg_);
     Start start = fixed || warm ? Start::given : Start::near;
     Index made = 0;
+    tried_ = -1;
     double by = 1, levels = begin(&start, max_iter, &by);
     bool on_trial = start == Start::near;
     // A start may be the solution already: its error is then anything up to tol.
@@ -99,7 +100,7 @@ class SinkhornConvergence {
                     (start == Start::given || (start == Start::near && !(error <= near_error)));
       }
       if (elsewhere) {
-        start = start == Start::given ? Start::near : Start::all;
+        start = Start::near;
         levels = begin(&start, max_iter - made, &by);
         on_trial = start == Start::near;
         target = 0.7 * tol;
@@ -130,10 +131,10 @@ class SinkhornConvergence {
     CostRange range = passes_.cost_range();
     const double far = far_ratio / passes_.rate;
     if (*start == Start::near && range.half() > far / 2) {
-      if (!(passes_.narrow_below_voids({far / 2, 0}, &range) < infinity)) {
+      if (!(passes_.narrow_below_voids({far / 2, 0, tried_}, &range) < infinity)) {
         // Costs of all sizes, and many are near.
         const double limit = range.low + far;
-        if (2 * (range.half() * passes_.rate) <= last_ratio ||
+        if (tried_ >= 0 || 2 * (range.half() * passes_.rate) <= last_ratio ||
             passes_.cost_excess(range.low, limit).share < near_share) {
           *start = Start::all;
         } else {
@@ -145,6 +146,7 @@ class SinkhornConvergence {
     }
     const double half = range.half();
     most_paid_ = range.high + 2 * half;
+    tried_ = half;
     const double ratio = fmin(2 * (half * passes_.rate), last_ratio);
     if (!(ratio > 2 * first_ratio)) return 0;
     // At most a third of the iterations: the rest is for the end.
@@ -161,6 +163,7 @@ class SinkhornConvergence {
   const Masses masses_;
   double reg_;
   const double* const g_init_;  // or null
+  double tried_ = -1;           // half the range of the costs that the last start looked at
   double most_paid_ = 0;        // on average, by a plan of the costs that the start looks at
 };
 
