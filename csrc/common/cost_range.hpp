@@ -20,6 +20,12 @@ struct CostRange {
   KANTORCH_BOTH double size() const noexcept { return std::fmax(std::fabs(low), std::fabs(high)); }
 };
 
+// Of the costs below some limit: their share, and their mean above the smallest one.
+struct CostExcess {
+  double share = 0;
+  double mean = 0;
+};
+
 // In a void no cost is between 1e-6 and 1e-3 of the spread above the smallest one.
 constexpr double void_factor = 1e3;
 

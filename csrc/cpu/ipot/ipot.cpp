@@ -21,12 +21,6 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 // Newton's matrix of larger problems would be more than 2.1 MiB.
 constexpr Index most_newton = 512;
 
-// Of a plan of the costs below the void the error times the steps stays below this, after some steps.
-constexpr double most_error_steps = 12.8;
-constexpr Index trial_steps = 128;
-// And after half of all steps it is below this.
-constexpr double near_error = 1e-4;
-
 // Plain steps come first, as many as cost what Newton's method takes to the end this often.
 constexpr double patience = 2;
 
@@ -139,7 +133,6 @@ class IpotRun {
   bool write(bool last, double* worst) noexcept;
   const double* start() noexcept;
   bool beyond(double error) const noexcept;
-  bool leaves_near() const noexcept;
   bool best_bound(double sufficient, double* bound) noexcept;
 
   Index made() const noexcept { return work_.state.steps() + other_steps_; }
@@ -207,16 +200,6 @@ bool IpotRun<T, State>::choose_step() noexcept {
   if (near_) spread_ = range.high - range.low;
   if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
   return true;
-}
-
-// Whether the costs below the void have no plan, or not by themselves.
-template <class T, class State>
-bool IpotRun<T, State>::leaves_near() const noexcept {
-  const double error = result_.marginal_error[k_];
-  const Index steps = made();
-  return !(result_.value_linear[k_] <= normal_.mass * (near_high_ + spread_)) ||
-         (steps >= trial_steps && error * static_cast<double>(steps) > most_error_steps) ||
-         (steps >= std::max(trial_steps, problem_.max_iter / 2) && error > near_error);
 }
 
 // A constant that the caller's g is larger by, and f smaller, means nothing and would cost digits.
@@ -360,7 +343,8 @@ bool IpotRun<T, State>::run(const Cost& cost) noexcept {
     return end(fixed_ ? Status::fixed_iterations : Status::converged, steps);
   }
   for (double next;; beta_ = next) {
-    if (!iterate(cost) || !stronger(normal_, work_.passes, beta_, k_, result_, &next)) return false;
+    if (!iterate(cost) || !raise_strength(normal_, work_.passes, beta_, k_, result_, &next))
+      return false;
     if (!(next > 0)) return true;
     other_steps_ = 0;
   }
@@ -383,7 +367,8 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
     if (fixed_) return end(Status::fixed_iterations);
     if (worst <= problem_.tol) return end(Status::converged);
     if (made() >= max_iter) return end(Status::max_iterations);
-    if (near_ && leaves_near()) {
+    if (near_ && has_no_plan(result_.value_linear[k_], normal_.mass * (near_high_ + spread_),
+                             result_.marginal_error[k_], made(), max_iter)) {
       tried_ = near_half_;
       other_steps_ = made();
       return choose_step() && iterate(cost);

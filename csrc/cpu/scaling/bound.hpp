@@ -31,11 +31,7 @@ template <class T>
 bool cost_range(CostRows<T>& cost, const double* a, const double* b, const Cpu& exec,
                 CostRange* range, double limit = std::numeric_limits<double>::infinity()) noexcept;
 
-// Of the costs below `limit`: their share, and their mean above `low`, the smallest one.
-struct CostExcess {
-  double share = 0;
-  double mean = 0;
-};
+// Of the costs below `limit`, above `low`, the smallest one.
 template <class T>
 bool cost_excess(CostRows<T>& cost, const double* a, const double* b, double low, double limit,
                  const Cpu& exec, CostExcess* excess) noexcept;

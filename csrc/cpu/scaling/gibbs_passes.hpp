@@ -7,6 +7,7 @@
 
 #include <limits>
 
+#include "common/scaling_rules.hpp"
 #include "core/exec.hpp"
 #include "core/view.hpp"
 #include "cpu/runtime/arena.hpp"
@@ -20,9 +21,6 @@ struct PlanSums {
   double mass = 0;
   double cost = 0;
 };
-
-// The smallest normal number has a finite reciprocal; smaller strengths are taken for it.
-constexpr double smallest_eps = std::numeric_limits<double>::min();
 
 constexpr double rate_of(double eps) noexcept {
   return 1 / (eps < smallest_eps ? smallest_eps : eps);

@@ -14,9 +14,6 @@ double finite(double x) noexcept {
   return std::clamp(x, -top, top);
 }
 
-// A result whose columns' sums are farther off is noise: the last half of an iteration makes them right.
-constexpr double column_noise = 0.125;
-
 double column_error(const Normalised& problem, Index k, const ScalingResult& result) noexcept {
   double error = 0;
   for (Index j = 0; j < problem.m; ++j)
@@ -108,27 +105,21 @@ bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, 
 }
 
 bool has_digits(const Normalised& problem, Index k, const ScalingResult& result) noexcept {
-  constexpr double rounding = 1e-6;
-  const double value = result.value[k] / problem.mass,
-               linear = result.value_linear[k] / problem.mass;
-  if (!std::isfinite(value) || !std::isfinite(linear)) return true;
   const double potential = std::max(largest(result.f + k * problem.n, problem.a, problem.n),
                                     largest(result.g + k * problem.m, problem.b, problem.m));
-  const double entropy = 1 + std::log(static_cast<double>(std::min(problem.n, problem.m)));
-  const double allowed = problem.eps * entropy + result.marginal_error[k] * potential +
-                         rounding * std::max(std::abs(value), std::abs(linear));
-  return std::abs(value - linear) <= allowed;
+  return value_has_digits(result.value[k] / problem.mass, result.value_linear[k] / problem.mass,
+                          problem.eps, std::min(problem.n, problem.m), result.marginal_error[k],
+                          potential);
 }
 
 template <class T>
 bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g,
                     Index k, const ScalingResult& result, bool* coarser) noexcept {
-  constexpr double digits = 0x1p-40;
   constexpr int iterations = 16;
   const double* g_out = result.g + k * problem.m;
   Normalised coarse = problem;
-  coarse.eps = digits * largest(result.f + k * problem.n, problem.a, problem.n) +
-               digits * largest(g_out, problem.b, problem.m);
+  coarse.eps = potential_digits * largest(result.f + k * problem.n, problem.a, problem.n) +
+               potential_digits * largest(g_out, problem.b, problem.m);
   *coarser = !(column_error(problem, k, result) <= column_noise) && coarse.eps > problem.eps;
   if (!*coarser) return true;
   const double rate = rate_of(coarse.eps);
@@ -142,19 +133,15 @@ bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f
 }
 
 template <class T>
-bool stronger(const Normalised& problem, GibbsPasses<T>& passes, double strength, Index k,
-              const ScalingResult& result, double* next) noexcept {
-  constexpr double growth = 1e16, smallest = 1e-30, largest_exponent = 1e290, largest_eps = 1e-6;
-  *next = 0;
-  const double eps = result.eps[k];
+bool raise_strength(const Normalised& problem, GibbsPasses<T>& passes, double strength, Index k,
+                    const ScalingResult& result, double* raised) noexcept {
+  *raised = 0;
   const bool noise = !(column_error(problem, k, result) <= column_noise);
-  if (!noise && !(eps > strength)) return true;
+  if (!noise && !(result.eps[k] > strength)) return true;
   CostRange range;
   if (!cost_range(passes.cost_rows(), problem.a, problem.b, passes.exec(), &range)) return false;
   const double potential = largest(result.g + k * problem.m, problem.b, problem.m);
-  const bool lost =
-      noise || eps > range.size() * largest_eps || potential > strength * largest_exponent;
-  if (lost && strength < smallest * range.size()) *next = std::max(strength, smallest_eps) * growth;
+  *raised = raised_strength(strength, result.eps[k], noise, range.size(), potential);
   return true;
 }
 
@@ -167,10 +154,10 @@ void write_empty_result(const Normalised& problem, Index k, const ScalingResult&
   result.value[k] = result.value_linear[k] = result.marginal_error[k] = result.bound[k] = 0;
 }
 
-template bool stronger(const Normalised&, GibbsPasses<float>&, double, Index, const ScalingResult&,
-                       double*) noexcept;
-template bool stronger(const Normalised&, GibbsPasses<double>&, double, Index, const ScalingResult&,
-                       double*) noexcept;
+template bool raise_strength(const Normalised&, GibbsPasses<float>&, double, Index,
+                             const ScalingResult&, double*) noexcept;
+template bool raise_strength(const Normalised&, GibbsPasses<double>&, double, Index,
+                             const ScalingResult&, double*) noexcept;
 template bool coarsen_result(const Normalised&, GibbsPasses<float>&, double*, double*, Index,
                              const ScalingResult&, bool*) noexcept;
 template bool coarsen_result(const Normalised&, GibbsPasses<double>&, double*, double*, Index,

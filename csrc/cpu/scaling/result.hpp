@@ -24,9 +24,7 @@ template <class T>
 bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g, Index k,
                   const ScalingResult& result) noexcept;
 
-// Whether the value of a plan of these marginals is that of its potentials. It is not where they are so large, of blocked
-// cells, that the costs which the plan pays vanish beside them: <a, f> + <b, g> - <P, C> is eps times the relative entropy
-// of P to a b^T, at most log min(n, m).
+// Whether the value that was written is that of the potentials, see common/scaling_rules.hpp.
 bool has_digits(const Normalised& problem, Index k, const ScalingResult& result) noexcept;
 
 // Where the rounding of the written potentials alone, in units of eps, makes the sums of the plan
@@ -37,12 +35,11 @@ template <class T>
 bool coarsen_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, double* g,
                     Index k, const ScalingResult& result, bool* coarser) noexcept;
 
-// Where even that plan is anything: costs in units of eps left the range of numbers on the way, and the potentials
-// with them. Tells the strength to solve the problem with instead, still far below what potentials in double
-// determine a plan for; 0 where the result stands. False if it was stopped.
+// Where even that plan is anything: tells the strength to solve the problem with instead, see common/scaling_rules.hpp; 0
+// where the result stands. False if it was stopped.
 template <class T>
-bool stronger(const Normalised& problem, GibbsPasses<T>& passes, double strength, Index k,
-              const ScalingResult& result, double* next) noexcept;
+bool raise_strength(const Normalised& problem, GibbsPasses<T>& passes, double strength, Index k,
+                    const ScalingResult& result, double* raised) noexcept;
 
 // The result of a problem without mass: a zero plan.
 void write_empty_result(const Normalised& problem, Index k, const ScalingResult& result) noexcept;

@@ -95,7 +95,7 @@ bool Sinkhorn<T>::solve(const ScalingProblem<T>& problem, Index k, const Cost& c
   for (double reg = normal.eps, next;; reg = next) {
     normal.eps = reg;
     if (!solve_at(problem, k, normal, work, result) ||
-        !stronger(normal, work.passes, reg, k, result, &next))
+        !raise_strength(normal, work.passes, reg, k, result, &next))
       return false;
     if (!(next > 0)) break;
   }

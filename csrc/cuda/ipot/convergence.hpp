@@ -74,7 +74,8 @@ class IpotConvergence {
         status = Status::converged;
       } else if (check == max_iter) {
         status = Status::max_iterations;
-      } else if (near_ && leaves_near()) {
+      } else if (near_ && has_no_plan(result_.value_linear[k_], masses_.a * (near_high_ + spread_),
+                                      error_, check, max_iter)) {
         tried_ = near_half_;
         before_ = check;
         choose_step();
@@ -93,7 +94,7 @@ class IpotConvergence {
         status = Status::precision_limit;
         copy_value();
       }
-      const double next = stronger(passes_, masses_, beta_, k_, result_);
+      const double next = raise_strength(passes_, masses_, beta_, k_, result_);
       if (!(next > 0)) return status;
       beta_ = next;
       before_ = 0;
@@ -105,12 +106,6 @@ class IpotConvergence {
  private:
   static constexpr Index most_steps_beyond = 1000;
 
-  // Of a plan of the costs below the void the error times the steps stays below this, after some steps.
-  static constexpr double most_error_steps = 12.8;
-  static constexpr Index trial_steps = 128;
-  // And after half of all steps it is below this.
-  static constexpr double near_error = 1e-4;
-
   KANTORCH_DEVICE void start(const double* g_init) {
     iterate_.start(beta_, g_init);
     form_.restart();
@@ -121,14 +116,6 @@ class IpotConvergence {
   KANTORCH_DEVICE Index first_check() const {
     const Index most = problem_.max_iter;
     return fixed_ || most < before_ + 8 ? most : before_ + 8;
-  }
-
-  // Whether the costs below the void have no plan, or not by themselves.
-  KANTORCH_DEVICE bool leaves_near() const {
-    const Index steps = made(), half = problem_.max_iter / 2;
-    return !(result_.value_linear[k_] <= masses_.a * (near_high_ + spread_)) ||
-           (steps >= trial_steps && error_ * static_cast<double>(steps) > most_error_steps) ||
-           (steps >= (half < trial_steps ? trial_steps : half) && error_ > near_error);
   }
 
   KANTORCH_DEVICE double eps() const { return beta_ / static_cast<double>(iterate_.t); }

@@ -168,11 +168,7 @@ class GibbsPasses {
     return range.low > range.high ? CostRange{} : range;
   }
 
-  // Of the costs below `limit` over the same pairs: their share, and their mean above `low`. 0 if there are none.
-  struct CostExcess {
-    double share;
-    double mean;
-  };
+  // Of the costs below `limit` over the same pairs, above `low`; 0 if there are none.
   KANTORCH_DEVICE CostExcess cost_excess(double low, double limit) {
     double sum = 0, count = 0, rows = 0, cols = 0;
     for (Index i = team.rank(); i < n; i += team.size()) rows += a[i] > 0 ? 1 : 0;

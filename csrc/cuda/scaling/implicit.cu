@@ -51,7 +51,7 @@ class ImplicitSolve {
       for (Index j = team_.rank(); j < m_; j += team_.size()) mu[j] = problem.y[k][j];
       return;
     }
-    passes_.rate = 1 / fmax(problem.eps[k], smallest_eps);
+    passes_.rate = rate_of(problem.eps[k]);
     const double log_mass = log(mass_b);
     for (Index i = team_.rank(); i < n_; i += team_.size()) {
       passes_.f[i] = to_units(problem.f[k][i], passes_.rate) + log_mass;

@@ -24,7 +24,7 @@ struct PointGradient {
     const Index i = team.block() % parts * rows + team.warp();
     if (i >= n) return;
     const PointsView<T> points = problem.cost.points[k];
-    const double rate = 1 / fmax(problem.eps[k], smallest_eps);
+    const double rate = rate_of(problem.eps[k]);
     const double f = problem.f[k][i], weight = static_cast<double>(problem.a[k][i]);
     const double* const g = problem.g[k];
     const T* const b = problem.b[k];

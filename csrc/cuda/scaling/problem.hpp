@@ -1,15 +1,13 @@
 // A problem's weights, scaled to mass 1, and whether its values may be computed with.
 #pragma once
 
+#include "common/scaling_rules.hpp"
 #include "core/check.hpp"
 #include "core/scaling.hpp"
 #include "core/status.hpp"
 #include "cuda/scaling/gibbs_passes.hpp"
 
 namespace kantorch::cuda {
-
-// The smallest normal number has a finite reciprocal; smaller strengths are taken for it.
-constexpr double smallest_eps = std::numeric_limits<double>::min();
 
 struct Masses {
   double a;  // as given
@@ -144,9 +142,6 @@ KANTORCH_DEVICE double write_result(GibbsPasses<Team, T>& passes, const Masses& 
   return error;
 }
 
-// A result whose columns' sums are farther off is noise: the last half of an iteration makes them right.
-constexpr double column_noise = 0.125;
-
 template <class Team, class T>
 KANTORCH_DEVICE double column_error(GibbsPasses<Team, T>& passes, const Masses& masses, Index k,
                                     const ScalingResult& result) {
@@ -156,36 +151,24 @@ KANTORCH_DEVICE double column_error(GibbsPasses<Team, T>& passes, const Masses& 
   return passes.reduce(error, Sum{});
 }
 
-// The largest written potential of a point with mass.
+// The largest potential of a point with mass.
 template <class Team, class T>
-KANTORCH_DEVICE double largest_row_potential(GibbsPasses<Team, T>& passes, Index k,
-                                             const ScalingResult& result) {
-  double largest = 0;
-  for (Index i = passes.team.rank(); i < passes.n; i += passes.team.size())
-    if (passes.a[i] > 0) largest = fmax(largest, fabs(result.f[k * passes.n + i]));
-  return passes.reduce(largest, Max{});
-}
-template <class Team, class T>
-KANTORCH_DEVICE double largest_column_potential(GibbsPasses<Team, T>& passes, Index k,
-                                                const ScalingResult& result) {
-  double largest = 0;
-  for (Index j = passes.team.rank(); j < passes.m; j += passes.team.size())
-    if (passes.b[j] > 0) largest = fmax(largest, fabs(result.g[k * passes.m + j]));
-  return passes.reduce(largest, Max{});
+KANTORCH_DEVICE double largest(GibbsPasses<Team, T>& passes, const double* potentials,
+                               const double* weights, Index size) {
+  double x = 0;
+  for (Index i = passes.team.rank(); i < size; i += passes.team.size())
+    if (weights[i] > 0) x = fmax(x, fabs(potentials[i]));
+  return passes.reduce(x, Max{});
 }
 
-// Whether the value of a plan of these marginals is that of its potentials, as on the CPU (cpu/scaling/result.hpp).
 template <class Team, class T>
 KANTORCH_DEVICE bool has_digits(GibbsPasses<Team, T>& passes, const Masses& masses, double eps,
                                 Index k, const ScalingResult& result) {
-  constexpr double rounding = 1e-6;
-  const double value = result.value[k] / masses.a, linear = result.value_linear[k] / masses.a;
-  const double potential =
-      fmax(largest_row_potential(passes, k, result), largest_column_potential(passes, k, result));
-  const double entropy = 1 + log(static_cast<double>(passes.n < passes.m ? passes.n : passes.m));
-  const double allowed = eps * entropy + result.marginal_error[k] * potential +
-                         rounding * fmax(fabs(value), fabs(linear));
-  return !(fabs(value - linear) > allowed) || !std::isfinite(value - linear);
+  const Index n = passes.n, m = passes.m;
+  const double potential = fmax(largest(passes, result.f + k * n, passes.a, n),
+                                largest(passes, result.g + k * m, passes.b, m));
+  return value_has_digits(result.value[k] / masses.a, result.value_linear[k] / masses.a, eps,
+                          n < m ? n : m, result.marginal_error[k], potential);
 }
 
 // Where the rounding of the written potentials alone, in units of eps, makes the sums of the plan anything: writes the
@@ -194,13 +177,13 @@ KANTORCH_DEVICE bool has_digits(GibbsPasses<Team, T>& passes, const Masses& mass
 template <class Team, class T>
 KANTORCH_DEVICE bool coarsen_result(GibbsPasses<Team, T>& passes, const Masses& masses, double eps,
                                     Index k, const ScalingResult& result) {
-  constexpr double digits = 0x1p-40;
   constexpr int iterations = 16;
   Team& team = passes.team;
-  const double coarse = digits * largest_row_potential(passes, k, result) +
-                        digits * largest_column_potential(passes, k, result);
+  const Index n = passes.n, m = passes.m;
+  const double* const g_out = result.g + k * m;
+  const double coarse = potential_digits * largest(passes, result.f + k * n, passes.a, n) +
+                        potential_digits * largest(passes, g_out, passes.b, m);
   if (column_error(passes, masses, k, result) <= column_noise || !(coarse > eps)) return false;
-  const double* const g_out = result.g + k * passes.m;
   passes.rate = rate_of(coarse);
   for (Index i = team.rank(); i < passes.n; i += team.size()) passes.f[i] = 0;
   for (Index j = team.rank(); j < passes.m; j += team.size())
@@ -215,20 +198,14 @@ KANTORCH_DEVICE bool coarsen_result(GibbsPasses<Team, T>& passes, const Masses& 
   return true;
 }
 
-// Where even that plan is anything: costs in units of eps left the range of numbers on the way, and the potentials with
-// them. Returns the strength to solve the problem with instead, still far below what potentials in double determine a
-// plan for; 0 where the result stands. As on the CPU.
+// Where even that plan is anything: the strength to solve the problem with instead; 0 where the result stands.
 template <class Team, class T>
-KANTORCH_DEVICE double stronger(GibbsPasses<Team, T>& passes, const Masses& masses, double strength,
-                                Index k, const ScalingResult& result) {
-  constexpr double growth = 1e16, smallest = 1e-30, largest_exponent = 1e290, largest_eps = 1e-6;
-  const double eps = result.eps[k];
+KANTORCH_DEVICE double raise_strength(GibbsPasses<Team, T>& passes, const Masses& masses,
+                                      double strength, Index k, const ScalingResult& result) {
   const bool noise = !(column_error(passes, masses, k, result) <= column_noise);
-  if (!noise && !(eps > strength)) return 0;
-  const double size = passes.cost_range().size();
-  const bool lost = noise || eps > size * largest_eps ||
-                    largest_column_potential(passes, k, result) > strength * largest_exponent;
-  return lost && strength < smallest * size ? fmax(strength, smallest_eps) * growth : 0;
+  if (!noise && !(result.eps[k] > strength)) return 0;
+  const double potential = largest(passes, result.g + k * passes.m, passes.b, passes.m);
+  return raised_strength(strength, result.eps[k], noise, passes.cost_range().size(), potential);
 }
 
 }  // namespace kantorch::cuda

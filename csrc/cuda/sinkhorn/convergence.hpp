@@ -27,7 +27,7 @@ class SinkhornConvergence {
     const double reg = reg_;
     for (;;) {
       const Status status = solve_at(tol, max_iter, k, result, n_iter);
-      const double next = stronger(passes_, masses_, reg_, k, result);
+      const double next = raise_strength(passes_, masses_, reg_, k, result);
       if (!(next > 0)) return reg_ > reg ? Status::precision_limit : status;
       reg_ = next;
     }
@@ -86,14 +86,13 @@ class SinkhornConvergence {
         passes_.rate = next;
         continue;
       }
+      error = write_result(passes_, masses_, reg_, k, result);
       bool elsewhere = false, stalled = false, reached = false;
       if (on_trial) {
         on_trial = false;
-        error = write_result(passes_, masses_, reg_, k, result);
         elsewhere = !(error <= trial_error && result.value_linear[k] <= masses_.a * most_paid_);
         if (!elsewhere) continue;
       } else {
-        error = write_result(passes_, masses_, reg_, k, result);
         reached = !fixed && error <= tol && has_digits(passes_, masses_, reg_, k, result);
         stalled = !fixed && (++attempt == most_attempts || (error <= tol && !reached));
         elsewhere = stalled && !reached && made < max_iter &&
