@@ -19,17 +19,20 @@ constexpr double column_noise = 0.125;
 // Potentials of size 1 determine a plan at an eps of this size.
 constexpr double potential_digits = 0x1p-40;
 
-// Whether the value of a plan, of mass 1, is that of its potentials, of size `potential`. It is not where they are so
-// large, of blocked cells, that the costs which the plan pays vanish beside them: <a, f> + <b, g> - <P, C> is eps times
-// the relative entropy of P to a b^T, at most log min(n, m).
-KANTORCH_BOTH bool value_has_digits(double value, double linear, double eps, Index fewer_points,
-                                    double marginal_error, double potential) noexcept {
+// Whether the value of a plan is that of its potentials, of size `potential`. It is not where they are so large, of
+// blocked cells, that the costs which the plan pays vanish beside them: <a, f> + <b, g> - <P, C> is eps times the relative
+// entropy of P to a b^T: at most log min(n, m) at mass 1, and log(mass) less at others.
+KANTORCH_BOTH bool value_has_digits(double value, double linear, double mass, double eps,
+                                    Index fewer_points, double marginal_error,
+                                    double potential) noexcept {
   constexpr double rounding = 1e-6;
   if (!std::isfinite(value) || !std::isfinite(linear)) return true;
+  value /= mass;
+  linear /= mass;
   const double entropy = 1 + std::log(static_cast<double>(fewer_points));
   const double allowed = eps * entropy + marginal_error * potential +
                          rounding * std::fmax(std::fabs(value), std::fabs(linear));
-  return std::fabs(value - linear) <= allowed;
+  return std::fabs(value + eps * std::log(mass) - linear) <= allowed;
 }
 
 // Costs in units of eps may leave the range of numbers on the way, and the potentials with them. The strength to solve

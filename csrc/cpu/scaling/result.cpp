@@ -107,9 +107,8 @@ bool write_result(const Normalised& problem, GibbsPasses<T>& passes, double* f, 
 bool has_digits(const Normalised& problem, Index k, const ScalingResult& result) noexcept {
   const double potential = std::max(largest(result.f + k * problem.n, problem.a, problem.n),
                                     largest(result.g + k * problem.m, problem.b, problem.m));
-  return value_has_digits(result.value[k] / problem.mass, result.value_linear[k] / problem.mass,
-                          problem.eps, std::min(problem.n, problem.m), result.marginal_error[k],
-                          potential);
+  return value_has_digits(result.value[k], result.value_linear[k], problem.mass, problem.eps,
+                          std::min(problem.n, problem.m), result.marginal_error[k], potential);
 }
 
 template <class T>

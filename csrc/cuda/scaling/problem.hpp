@@ -167,8 +167,8 @@ KANTORCH_DEVICE bool has_digits(GibbsPasses<Team, T>& passes, const Masses& mass
   const Index n = passes.n, m = passes.m;
   const double potential = fmax(largest(passes, result.f + k * n, passes.a, n),
                                 largest(passes, result.g + k * m, passes.b, m));
-  return value_has_digits(result.value[k] / masses.a, result.value_linear[k] / masses.a, eps,
-                          n < m ? n : m, result.marginal_error[k], potential);
+  return value_has_digits(result.value[k], result.value_linear[k], masses.a, eps, n < m ? n : m,
+                          result.marginal_error[k], potential);
 }
 
 // Where the rounding of the written potentials alone, in units of eps, makes the sums of the plan anything: writes the
