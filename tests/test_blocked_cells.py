@@ -199,3 +199,33 @@ def test_discouraged_cells_are_paid_where_others_are_blocked():
         assert bool(result.converged)
         assert float(result.value_linear) == pytest.approx(best, rel=accuracy)
         assert float(result.plan[matrix == 1e30].sum()) == 0
+
+
+@pytest.mark.cpu  # takes Newton's method
+@pytest.mark.parametrize("height", [1e7, 1e12])
+@pytest.mark.parametrize("constant", [-(2.0**14), 2.0**10, 2.0**14])
+def test_a_constant_beside_blocked_cells_moves_the_value_alone(method, dtype, height, constant):
+    rng = np.random.default_rng(11)
+    # Multiples of 2^-8, which a constant leaves as they are.
+    cost = torch.tensor(np.floor(256 * rng.random((3, 9, 14))) / 256, dtype=dtype)
+    blocked = torch.tensor(rng.random((3, 9, 14)) < 0.3)
+    blocked[:, :, 0], blocked[:, 0] = False, False
+    a = torch.tensor(rng.random((3, 9)) + 0.2, dtype=dtype)
+    b = torch.tensor(rng.random((3, 14)) + 0.2, dtype=dtype)
+    a[:, 0] += 3
+    b[:, 0] += 3
+    a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
+    options = {"method": method, "reg": 0.05} if method == "sinkhorn" else {"method": method}
+    plain = kantorch.solve(cost.masked_fill(blocked, height), a, b, **options)
+    moved = kantorch.solve((cost + constant).masked_fill(blocked, height), a, b, **options)
+    assert moved.status.tolist() == plain.status.tolist()
+    assert int(plain.status.max()) in (Status.OPTIMAL, Status.CONVERGED)
+    rounding = {torch.float32: 3e-4, torch.float64: 1e-7}[dtype]
+    mass = moved.marginal_a.double().sum(-1)
+    value = moved.value_linear.double() - constant * mass
+    size = abs(constant) * torch.finfo(dtype).eps * 4
+    torch.testing.assert_close(value, plain.value_linear.double(), rtol=0, atol=rounding + size)
+    torch.testing.assert_close(moved.plan, plain.plan, rtol=0, atol=2 * rounding)
+    best = [best_around(*map(np.asarray, of)) for of in zip(blocked, cost, a, b, strict=True)]
+    best = torch.tensor(best, dtype=torch.float64)
+    assert bool((moved.lower_bound.double() - constant <= best + size).all())

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-import kantorch
 import laws
 
 REG = 0.05

@@ -460,6 +460,8 @@ class IpotResult(ScalingResult):
         bound = self._bound()
         if self._constant is None or self._rounding is None:
             return bound
+        # The numbers that are left may have been rounded up, by their last digit.
+        bound = bound - torch.finfo(self._cost.dtype).eps / 2 * bound.abs()
         added = self._of_mass(self._constant)
         # Numbers too small to be normal are rounded by a part of the smallest one that is.
         least = 2 * torch.finfo(self._cost.dtype).smallest_normal

@@ -27,6 +27,10 @@ OWN_DIMS = (2, 2, 2, None)
 _STORED = 2**20
 # What a constant of so many times the spread takes from the digits of the costs is worth storing them.
 _FAR = 16
+# Above the smallest cost, no cost between these parts of the spread and of that is a void, as in csrc/common/cost_range.hpp;
+# unless all costs below it are equal; so many heights of blocked cells are looked below.
+_VOID = 1e3
+_HEIGHTS = 3
 
 Operands = tuple[Tensor | None, Tensor | None, Tensor | None, str]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, None]  # of the operands
@@ -98,7 +102,7 @@ class Cost(abc.ABC):
 
     @abc.abstractmethod
     def constant_part(self) -> Tensor | None:
-        """What can be taken from all costs of a problem (..) without rounding, if it would take digits, else 0.
+        """What can be taken from all costs of a problem (..) if it would take digits, else 0; it rounds blocked cells alone.
 
         None if nothing is ever taken.
         """
@@ -192,10 +196,20 @@ class Stored(Cost):
     @override
     def constant_part(self) -> Tensor | None:
         # Where the smallest cost is at least twice the spread, its difference to each cost is exact (Sterbenz).
+        # Blocked cells do not count: theirs is rounded by a part of itself.
+        # Numbers are kept as matrices, as torch takes no number and a constant of an empty batch under vmap.
         cost = self.cost.detach()
-        low, high = cost.amin((-2, -1)), cost.amax((-2, -1))
-        spread = high - low
-        return torch.where((low.abs() >= spread + spread) & (spread < torch.inf), low, 0)
+        low, high = cost.amin((-2, -1), keepdim=True), cost.amax((-2, -1), keepdim=True)
+        spread = near = high - low
+        for _ in range(_HEIGHTS):
+            is_near = cost <= low + near / _VOID
+            below = torch.where(is_near, cost, low).amax((-2, -1), keepdim=True) - low
+            is_void = (below > 0) & (below < near / _VOID**2)
+            if values_are_at_hand(is_void) and not bool(is_void.any()):
+                break
+            near = torch.where(is_void, below, near)
+        takes_digits = (low.abs() >= 2 * near) & (spread < torch.inf)
+        return torch.where(takes_digits, low, 0)[..., 0, 0]
 
     @override
     def rounding(self) -> float:
