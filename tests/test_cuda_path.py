@@ -32,7 +32,7 @@ anywhere = pytest.mark.parametrize("where", [ON_GPU, ON_HOST])
 
 
 @anywhere
-@pytest.mark.parametrize("shape", [(3, 4), (20, 31), (66, 9), (2, 130)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 4), (20, 31), (66, 9), (2, 130), (40, 140)], ids=str)
 def test_fixed_iterations_are_the_plain_ones(where, shape, dtype, rng):
     cost = torch.from_numpy(rng.uniform(size=shape)).to(dtype)
     result = kantorch.solve(cost.to(where), reg=0.1, max_iter=5, tol=0.0)
@@ -47,7 +47,9 @@ def test_fixed_iterations_are_the_plain_ones(where, shape, dtype, rng):
 
 @anywhere
 @pytest.mark.parametrize("steps", [1, 2, 7, 70])
-@pytest.mark.parametrize("shape", [(3, 4), (20, 31), (34, 20), (66, 9), (2, 130)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(3, 4), (20, 31), (34, 20), (66, 9), (2, 130), (40, 140)], ids=str
+)
 def test_fixed_steps_of_ipot_are_the_plain_ones(where, shape, steps, dtype, rng):
     cost = torch.from_numpy(rng.uniform(size=shape)).to(dtype)
     result = kantorch.solve(cost.to(where), method="ipot", beta=0.2, max_iter=steps, tol=0.0)
@@ -174,14 +176,15 @@ def test_a_launch_is_bounded(where, options):
         ),
     ],
 )
-def test_a_first_call_can_be_captured(where, options):
+@pytest.mark.parametrize("side", [20, 700])
+def test_a_first_call_can_be_captured(where, options, side):
     code = f"""
 import torch, kantorch
-cost = torch.rand(4, 20, 20, device="cuda")
+cost = torch.rand(4, {side}, {side}, device="cuda")
 graph = torch.cuda.CUDAGraph()
 with torch.cuda.graph(graph):
     value = kantorch.solve(cost, {options}).value
-cost.copy_(torch.rand(4, 20, 20))
+cost.copy_(torch.rand(4, {side}, {side}))
 graph.replay()
 torch.testing.assert_close(value, kantorch.solve(cost, {options}).value, rtol=0, atol=0)
 """
@@ -197,6 +200,20 @@ def test_the_current_stream_is_used_and_bits_repeat(where):
         got = kantorch.solve(moved, reg=0.05).value
         torch.cuda.current_stream().synchronize()
     assert torch.equal(got, want)
+
+
+@anywhere
+@pytest.mark.parametrize("options", [{"reg": 0.05}, {"method": "ipot", "tol": 1e-2}], ids=str)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_problems_of_several_blocks_are_solved_in_a_batch_as_alone(where, options, batch):
+    draw = torch.Generator().manual_seed(3)
+    cost = torch.rand(batch, 70, 150, generator=draw).to(where)
+    together = kantorch.solve(cost, **options)
+    assert bool((together.status == int(kantorch.Status.CONVERGED)).all())
+    for k in {0, batch - 1}:
+        alone = kantorch.solve(cost[k], **options)
+        for name in ("value", "potential_a", "potential_b", "marginal_error", "n_iter"):
+            assert torch.equal(getattr(together, name)[k], getattr(alone, name)), name
 
 
 @anywhere

@@ -6,7 +6,7 @@
 
 #include "common/ordered.hpp"
 #include "common/wide.hpp"
-#include "cuda/runtime/block_reduce.hpp"
+#include "cuda/runtime/team_reduce.hpp"
 
 namespace kantorch::cuda::network {
 
@@ -36,7 +36,7 @@ KANTORCH_DEVICE double of_bits(std::uint64_t bits) {
 template <class Team>
 class Block {
  public:
-  static constexpr int most_warps = BlockReduce<Team>::most_warps;
+  static constexpr int most_warps = TeamReduce<Team>::most_warps;
 
   KANTORCH_DEVICE explicit Block(Team& team_)
       : team(team_),
@@ -44,7 +44,7 @@ class Block {
         keys_(team_.template shared<std::uint64_t>(2 * most_warps)),
         parts_(team_.template shared<double>(4 * most_warps)) {}
   static KANTORCH_BOTH constexpr Index bytes() {
-    return BlockReduce<Team>::bytes() + shared_bytes<std::uint64_t>(2 * most_warps) +
+    return TeamReduce<Team>::bytes() + shared_bytes<std::uint64_t>(2 * most_warps) +
            shared_bytes<double>(4 * most_warps);
   }
 
@@ -88,7 +88,7 @@ class Block {
   }
 
   Team& team;
-  BlockReduce<Team> reduce;
+  TeamReduce<Team> reduce;
 
  private:
   std::uint64_t* keys_;

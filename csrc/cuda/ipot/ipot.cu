@@ -3,6 +3,7 @@
 #include "cuda/ipot/kernel.hpp"
 #include "cuda/runtime/launch.hpp"
 #include "cuda/scaling/launch_bound.hpp"
+#include "cuda/scaling/launch_streamed.hpp"
 
 namespace kantorch {
 namespace cuda {
@@ -24,12 +25,12 @@ bool fits(const CostBatch<T>& cost) {
 }  // namespace cuda
 
 template <class T>
-Index ipot_workspace(const ScalingProblem<T>& problem, const Cuda&) {
+Index ipot_workspace(const ScalingProblem<T>& problem, const Cuda& exec) {
   const CostBatch<T>& cost = problem.cost;
   using Tiles = cuda::IpotTiles<T>;
   if (cuda::fits<typename Tiles::Small>(cost) || cuda::fits<typename Tiles::Medium>(cost)) return 0;
-  return cost.batch * cuda::ipot_vector_count(cost.rows, cost.cols) *
-         static_cast<Index>(sizeof(double));
+  return cuda::streamed_workspace<cuda::StreamedIpot<T>>(
+      cost, cuda::ipot_vector_count(cost.rows, cost.cols), exec);
 }
 
 template <class T>
@@ -43,8 +44,7 @@ void ipot(const ScalingProblem<T>& given, const ScalingResult& result, void* wor
   } else if (cuda::fits<typename Tiles::Medium>(cost)) {
     cuda::launch(exec, cost.batch, cuda::OnChipIpot<T, typename Tiles::Medium>{problem, result});
   } else {
-    cuda::launch(exec, cost.batch,
-                 cuda::StreamedIpot<T>{problem, result, static_cast<double*>(workspace)});
+    cuda::launch_streamed<cuda::StreamedIpot<T>>(exec, problem, result, workspace);
   }
 }
 

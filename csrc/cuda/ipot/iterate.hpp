@@ -1,4 +1,4 @@
-// The iterates of IPOT on the problem of a block, and its step in the log domain, which is safe for any cost and beta.
+// The iterates of IPOT on the problem of a team, and its step in the log domain, which is safe for any cost and beta.
 //
 // At step t the plan is a_i b_j exp(F_i + G_j - t C_ij / beta), and the step is Sinkhorn's iteration at eps = beta / t
 // from 2 G_{t-1} - G_{t-2} (see core/ipot.hpp).
@@ -45,15 +45,44 @@ class IpotIterate {
   }
 
   KANTORCH_DEVICE void log_step() {
-    Team& team = passes.team;
-    ++t;
-    passes.rate = fmin(static_cast<double>(t) * rate, rate_of(0));
-    for (Index j = team.rank(); j < passes.m; j += team.size())
-      passes.g[j] = clamp(2 * g[j] - g_last[j]);
-    team.sync();
+    extrapolate();
     passes.update_rows();
     double error;
     passes.update_columns(1, &error);
+    accept();
+  }
+
+  // The same by one way through the cost.
+  KANTORCH_DEVICE void streamed_step() {
+    extrapolate();
+    double error;
+    passes.iterate(1, &error);
+    accept();
+  }
+
+  Passes& passes;
+  double* const f;       // F_t
+  double* const f_last;  // F_{t-1}, 0 for t = 1
+  double* const g;
+  double* const g_last;  // before the first step, what makes the extrapolation the start
+  double rate = 1;       // 1 / beta
+  Index t = 0;
+
+ private:
+  // F of the passes is where the step's is likely to be; its result does not depend on it.
+  KANTORCH_DEVICE void extrapolate() {
+    Team& team = passes.team;
+    ++t;
+    passes.rate = fmin(static_cast<double>(t) * rate, rate_of(0));
+    for (Index i = team.rank(); i < passes.n; i += team.size())
+      passes.f[i] = clamp(2 * f[i] - f_last[i]);
+    for (Index j = team.rank(); j < passes.m; j += team.size())
+      passes.g[j] = clamp(2 * g[j] - g_last[j]);
+    team.sync();
+  }
+
+  KANTORCH_DEVICE void accept() {
+    Team& team = passes.team;
     for (Index i = team.rank(); i < passes.n; i += team.size()) {
       f_last[i] = f[i];
       f[i] = passes.f[i];
@@ -64,14 +93,6 @@ class IpotIterate {
     }
     team.sync();
   }
-
-  Passes& passes;
-  double* const f;       // F_t
-  double* const f_last;  // F_{t-1}, 0 for t = 1
-  double* const g;
-  double* const g_last;  // before the first step, what makes the extrapolation the start
-  double rate = 1;       // 1 / beta
-  Index t = 0;
 };
 
 }  // namespace kantorch::cuda

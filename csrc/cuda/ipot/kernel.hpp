@@ -1,4 +1,4 @@
-// IPOT, one problem a block.
+// IPOT: problems that fit on chip by a block each, others by a team of blocks.
 #pragma once
 
 #include "core/ipot.hpp"
@@ -12,18 +12,20 @@ namespace kantorch::cuda {
 // The vectors of a problem: a, b and scratch of the passes, the iterate, and those of the convergence.
 KANTORCH_BOTH constexpr Index ipot_vector_count(Index n, Index m) { return 5 * (n + m); }
 
-// With the problem in `vectors`, and Form::bytes() of shared memory left for the form.
+// With the problem in `vectors`, the `parts` of GibbsPasses::iterate where the form uses it, and Form::bytes() of shared
+// memory left for the form.
 template <class Form, class Team, class T>
-KANTORCH_DEVICE void solve_ipot(Team& team, const ScalingProblem<T>& problem, Index k,
-                                double* vectors, const ScalingResult& result) {
+KANTORCH_DEVICE void solve_ipot(Team& team, TeamReduce<Team>& reduce,
+                                const ScalingProblem<T>& problem, Index k, double* vectors,
+                                double* parts, const ScalingResult& result) {
   using Iterate = IpotIterate<Team, T>;
   using Convergence = IpotConvergence<Team, T, Form>;
   const Index n = problem.cost.rows, m = problem.cost.cols, points = n + m;
   static_assert(2 + Iterate::vector_count(1, 0) + Convergence::vector_count(1, 0) ==
                 ipot_vector_count(1, 0));
-  BlockReduce<Team> reduce(team);
   GibbsPasses<Team, T> passes(team, reduce, CostOf<T>(problem.cost, k), n, m, vectors, vectors + n,
                               vectors + points, vectors + points + n);
+  passes.parts = parts;
   Iterate iterate(passes, vectors + 2 * points);
   Form form(iterate);
   double* const rest = vectors + 2 * points + Iterate::vector_count(n, m);
@@ -82,33 +84,39 @@ struct OnChipIpot {
   template <class Team>
   KANTORCH_DEVICE void operator()(Team& team) const {
     auto* const vectors = team.template shared<double>(ipot_vector_count(Shape::rows, Shape::cols));
-    solve_ipot<IpotPower<Team, T, Shape>>(team, problem, team.block(), vectors, result);
+    TeamReduce<Team> reduce(team);
+    solve_ipot<IpotPower<Team, T, Shape>>(team, reduce, problem, team.block(), vectors, nullptr,
+                                          result);
   }
   template <class Team>
   static constexpr Index bytes() {
     return shared_bytes<double>(ipot_vector_count(Shape::rows, Shape::cols)) +
-           BlockReduce<Team>::bytes() + IpotPower<Team, T, Shape>::bytes();
+           TeamReduce<Team>::bytes() + IpotPower<Team, T, Shape>::bytes();
   }
 };
 
-// For problems of any size. `vectors` has room for those of all problems.
+// For problems of any size.
 template <class T>
 struct StreamedIpot {
-  static constexpr int threads = 256;
+  static constexpr int threads = streamed_threads;
 
   ScalingProblem<T> problem;
   ScalingResult result;
-  double* vectors;
+  double* scratch;
 
   template <class Team>
   KANTORCH_DEVICE void operator()(Team& team) const {
-    const Index count = ipot_vector_count(problem.cost.rows, problem.cost.cols);
-    solve_ipot<IpotLog<Team, T>>(team, problem, team.block(), vectors + team.block() * count,
-                                 result);
+    TeamReduce<Team> reduce(team);
+    const Index n = problem.cost.rows, m = problem.cost.cols;
+    TeamProblems mine = problems_of(team, scratch, ipot_vector_count(n, m), n, m);
+    for (; mine.k < problem.cost.batch; mine.k += mine.step) {
+      solve_ipot<IpotLog<Team, T>>(team, reduce, problem, mine.k, mine.vectors, mine.parts, result);
+      team.sync();  // before the scratch is used again
+    }
   }
   template <class Team>
   static constexpr Index bytes() {
-    return BlockReduce<Team>::bytes() + IpotLog<Team, T>::bytes();
+    return TeamReduce<Team>::bytes() + IpotLog<Team, T>::bytes();
   }
 };
 

@@ -1,5 +1,5 @@
-// IPOT's steps in the log domain alone, for problems that do not fit on chip: the cost is read, or computed from the
-// points, in every step, and nothing of its size is stored.
+// IPOT's steps in the log domain alone, for problems that do not fit on chip: the cost is gone through once, or
+// computed from the points, in every step, and nothing of its size is stored.
 #pragma once
 
 #include "cuda/ipot/iterate.hpp"
@@ -17,7 +17,7 @@ class IpotLog {
   // As in IpotPower.
   KANTORCH_DEVICE void restart() {}
   KANTORCH_DEVICE void advance(Index last) {
-    while (iterate_.t < last) iterate_.log_step();
+    while (iterate_.t < last) iterate_.streamed_step();
   }
 
  private:

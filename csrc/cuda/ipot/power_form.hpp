@@ -77,7 +77,7 @@ class IpotPower {
   static constexpr int entries = Shape::lane_rows * Shape::lane_cols;
   static constexpr int fewest_steps = 4;  // a build for fewer does not pay
   static constexpr int worth_storing = 6;
-  // In turns, as in BlockReduce: the columns' sums of each warp, and how far its rows' sums are out of range.
+  // In turns, as in TeamReduce: the columns' sums of each warp, and how far its rows' sums are out of range.
   static constexpr int part = Shape::cols + 1;
   static KANTORCH_BOTH constexpr Index part_count() {
     return Shape::warps == 1 ? 0 : 2 * Shape::warps * part;

@@ -39,7 +39,7 @@ struct Line {
   template <class Team>
   KANTORCH_DEVICE void operator()(Team& team) const {
     const Index n = problem.rows, m = problem.cols, k = team.block(), cells = n + m - 1;
-    BlockReduce<Team> reduce(team);
+    TeamReduce<Team> reduce(team);
     auto* const walked = team.template shared<line_plan::Walked>(1);
     double* const own = memory + 2 * k * (n + m);
     LineSide rows{own, own + n, problem.x_order[k], n, 0};
@@ -93,12 +93,12 @@ struct Line {
   }
   template <class Team>
   static constexpr Index bytes() {
-    return BlockReduce<Team>::bytes() + shared_bytes<line_plan::Walked>(1);
+    return TeamReduce<Team>::bytes() + shared_bytes<line_plan::Walked>(1);
   }
 
  private:
   template <class Team>
-  KANTORCH_DEVICE static Weights read(Team& team, BlockReduce<Team>& reduce, const T* places,
+  KANTORCH_DEVICE static Weights read(Team& team, TeamReduce<Team>& reduce, const T* places,
                                       const T* weights, const LineSide& to, bool* bad) {
     Weights found{0, infinity, 0};
     for (Index k = team.rank(); k < to.count; k += team.size()) {
@@ -128,7 +128,7 @@ struct Line {
 
   // Multiplies the weights, or makes all of them equal to the factor; returns their sum.
   template <class Team>
-  KANTORCH_DEVICE static double scale(Team& team, BlockReduce<Team>& reduce, const LineSide& side,
+  KANTORCH_DEVICE static double scale(Team& team, TeamReduce<Team>& reduce, const LineSide& side,
                                       double factor, bool equal) {
     if (equal) {
       for (Index k = team.rank(); k < side.count; k += team.size()) side.weights[k] = factor;

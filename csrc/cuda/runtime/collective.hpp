@@ -2,23 +2,29 @@
 // additions depends on sizes alone.
 #pragma once
 
+#include <limits>
+
 #include "cuda/runtime/team.hpp"
 
 namespace kantorch::cuda {
 
+// `nothing` is what changes no double.
 struct Sum {
+  static constexpr double nothing = 0;
   template <class T>
   KANTORCH_DEVICE T operator()(T x, T y) const {
     return x + y;
   }
 };
 struct Min {
+  static constexpr double nothing = std::numeric_limits<double>::infinity();
   template <class T>
   KANTORCH_DEVICE T operator()(T x, T y) const {
     return y < x ? y : x;
   }
 };
 struct Max {
+  static constexpr double nothing = -std::numeric_limits<double>::infinity();
   template <class T>
   KANTORCH_DEVICE T operator()(T x, T y) const {
     return x < y ? y : x;
@@ -38,11 +44,11 @@ KANTORCH_DEVICE T reduce_lanes(Team& team, T x, Op op, int lanes = warp_size, in
 template <class Team, class T, class Op>
 KANTORCH_DEVICE T reduce_block(Team& team, T x, Op op, T* parts) {
   x = reduce_lanes(team, x, op);
-  if (team.warps() == 1) return x;
-  if (team.lane() == 0) parts[team.warp()] = x;
-  team.sync();
+  if (team.block_warps() == 1) return x;
+  if (team.lane() == 0) parts[team.block_warp()] = x;
+  team.sync_block();
   x = parts[0];
-  for (int warp = 1; warp < team.warps(); ++warp) x = op(x, parts[warp]);
+  for (int warp = 1; warp < team.block_warps(); ++warp) x = op(x, parts[warp]);
   return x;
 }
 

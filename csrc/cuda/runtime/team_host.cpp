@@ -11,14 +11,15 @@
 namespace kantorch::cuda {
 namespace {
 
-enum class Call { sync, sync_warp, shuffle, ballot, min_warp };
+enum class Call { sync, sync_block, sync_warp, shuffle, ballot, min_warp };
 
 const char* name(Call call) {
-  constexpr const char* names[] = {"sync", "sync_warp", "shuffle", "ballot", "min_warp"};
+  constexpr const char* names[] = {"sync",    "sync_block", "sync_warp",
+                                   "shuffle", "ballot",     "min_warp"};
   return names[static_cast<int>(call)];
 }
 
-// Lanes that wait for each other, a block or a warp.
+// Lanes that wait for each other, a team, a block or a warp.
 struct Meeting {
   int first = 0;  // of its lanes
   int count = 0;
@@ -54,7 +55,7 @@ void fill_with_nan(void* memory, Index bytes) {
 
 }  // namespace
 
-// One block at a time.
+// One team at a time.
 class HostRun {
  public:
   HostRun(const Grid& grid, const Schedule& schedule, LaneBody body, void* context)
@@ -62,20 +63,24 @@ class HostRun {
     if (grid.threads < warp_size || grid.threads % warp_size != 0)
       throw TeamFault("a block must have a multiple of 32 lanes, got " +
                       std::to_string(grid.threads));
+    if (grid.width < 1 || grid.blocks % grid.width != 0)
+      throw TeamFault(std::to_string(grid.blocks) + " blocks are no teams of " +
+                      std::to_string(grid.width));
   }
 
   void run() {
-    for (Index k = 0; k < grid_.blocks && fault_.empty(); ++k)
-      run_block(schedule_.order == Order::descending ? grid_.blocks - 1 - k : k);
-    // Not between blocks, which are no more ordered than lanes. Every lane released it whenever it stopped.
+    const Index teams = grid_.blocks / grid_.width;
+    for (Index k = 0; k < teams && fault_.empty(); ++k)
+      run_team(schedule_.order == Order::descending ? teams - 1 - k : k);
+    // Not between teams, which are no more ordered than lanes. Every lane released it whenever it stopped.
     acquire(this);
     if (!fault_.empty()) throw TeamFault(fault_);
   }
 
   std::uint64_t meet(const HostTeam& team, Call call, Site site, std::uint64_t bits, int from) {
     Lane& self = *lanes_[team.rank_];
-    const bool of_block = call == Call::sync, orders = of_block || call == Call::sync_warp;
-    Meeting& meeting = meetings_[of_block ? 0 : 1 + team.rank_ / warp_size];
+    const bool orders = call == Call::sync || call == Call::sync_block || call == Call::sync_warp;
+    Meeting& meeting = meeting_of(team, call);
     void* const tag = &meeting.tags[meeting.turn];
     if (orders) release(tag);
     self.call = call;
@@ -101,7 +106,8 @@ class HostRun {
       too_much(team.taken_ + padded_bytes);
       leave();
     }
-    char* const piece = shared_ + team.taken_ + team.pieces_ * red_zone;
+    char* const piece =
+        shared_ + team.place() * block_bytes() + team.taken_ + team.pieces_ * red_zone;
     team.taken_ += padded_bytes;
     ++team.pieces_;
 #if defined(__SANITIZE_ADDRESS__)
@@ -114,32 +120,52 @@ class HostRun {
   }
 
  private:
-  void run_block(Index block) {
-    const Index bytes = padded(grid_.shared_bytes + most_pieces * red_zone, 8);
-    const Pages shared(static_cast<std::size_t>(bytes));
-    const Pages stacks(static_cast<std::size_t>(grid_.threads) * Fiber::stack_size);
-    fill_with_nan(shared.get(), bytes);
-    shared_ = shared.get();
-    block_ = block;
-    meetings_.assign(static_cast<std::size_t>(1 + grid_.threads / warp_size), {});
-    meetings_[0].count = grid_.threads;
-    for (std::size_t warp = 1; warp < meetings_.size(); ++warp) {
-      meetings_[warp].first = static_cast<int>(warp - 1) * warp_size;
-      meetings_[warp].count = warp_size;
+  int size() const { return grid_.width * grid_.threads; }
+  Index block_bytes() const { return padded(grid_.shared_bytes + most_pieces * red_zone, 16); }
+
+  // The team's, then the blocks', then the warps'.
+  Meeting& meeting_of(const HostTeam& team, Call call) {
+    int k = 0;
+    if (call == Call::sync_block) {
+      k = 1 + team.place();
+    } else if (call != Call::sync) {
+      k = 1 + grid_.width + team.warp();
     }
+    return meetings_[static_cast<std::size_t>(k)];
+  }
+
+  void add_meetings(int count) {
+    for (int first = 0; first < size(); first += count) {
+      Meeting meeting;
+      meeting.first = first;
+      meeting.count = count;
+      meetings_.push_back(meeting);
+    }
+  }
+
+  void run_team(Index team) {
+    const Pages shared(static_cast<std::size_t>(grid_.width * block_bytes()));
+    const Pages stacks(static_cast<std::size_t>(size()) * Fiber::stack_size);
+    fill_with_nan(shared.get(), grid_.width * block_bytes());
+    shared_ = shared.get();
+    team_ = team;
+    meetings_.clear();
+    add_meetings(size());
+    add_meetings(grid_.threads);
+    add_meetings(warp_size);
     std::vector<std::unique_ptr<Lane>> lanes;
     lanes_.clear();
-    for (int rank = 0; rank < grid_.threads; ++rank) {
+    for (int rank = 0; rank < size(); ++rank) {
       char* const stack = stacks.get() + static_cast<std::size_t>(rank) * Fiber::stack_size;
       lanes.emplace_back(new Lane{rank, {stack, &HostRun::enter}});
       lanes_.push_back(lanes.back().get());
     }
-    left_ = grid_.threads;
+    left_ = size();
     Fiber caller;
     caller_ = &caller;
     HostRun* const outer = current;
     current = this;
-    running_ = schedule_.order == Order::descending ? grid_.threads : -1;
+    running_ = schedule_.order == Order::descending ? size() : -1;
     running_ = next();
     caller.switch_to(lanes_[running_]->fiber);
     current = outer;
@@ -149,7 +175,7 @@ class HostRun {
     HostRun& run = *current;
     Lane& self = *run.lanes_[run.running_];
     self.fiber.arrived(run.caller_);
-    HostTeam team(&run, self.rank, run.grid_.threads, run.block_, run.grid_.blocks);
+    HostTeam team(&run, &run.grid_, self.rank, run.team_ * run.grid_.width);
     run.body_(team, run.context_);
     self.state = State::ended;
     if (--run.left_ == 0) run.leave();
@@ -158,7 +184,7 @@ class HostRun {
 
   // The next lane that is ready, from the running one on; -1: none.
   int next() {
-    const int size = grid_.threads;
+    const int size = this->size();
     const int step = schedule_.order == Order::descending ? size - 1 : 1;
     int at = running_ + step;
     if (schedule_.order == Order::random) {
@@ -196,7 +222,7 @@ class HostRun {
       std::fill_n(result, warp_size, result[0]);
     }
     for (int k = 0; k < meeting.count; ++k) {
-      lanes[k]->bits = meeting.call == Call::sync ? 0 : result[k];
+      lanes[k]->bits = meeting.count == warp_size ? result[k] : 0;
       lanes[k]->state = State::ready;
     }
     meeting.arrived = 0;
@@ -210,7 +236,7 @@ class HostRun {
 
   // Where the lanes are, those of a kind together.
   std::string whereabouts() const {
-    std::string all = "divergent barrier in block " + std::to_string(block_) + ":";
+    std::string all = "divergent barrier in team " + std::to_string(team_) + ":";
     std::string last;
     for (const Lane* lane : lanes_) {
       std::string where = " is running";
@@ -246,9 +272,9 @@ class HostRun {
   const LaneBody body_;
   void* const context_;
   std::uint64_t random_;
-  Index block_ = 0;
+  Index team_ = 0;
   char* shared_ = nullptr;
-  std::vector<Meeting> meetings_;  // the block's, then the warps'
+  std::vector<Meeting> meetings_;
   std::vector<Lane*> lanes_;
   int running_ = 0;
   int left_ = 0;
@@ -259,6 +285,8 @@ class HostRun {
 thread_local HostRun* HostRun::current = nullptr;
 
 void HostTeam::sync(Site site) { run_->meet(*this, Call::sync, site, 0, 0); }
+
+void HostTeam::sync_block(Site site) { run_->meet(*this, Call::sync_block, site, 0, 0); }
 
 void HostTeam::sync_warp(Site site) { run_->meet(*this, Call::sync_warp, site, 0, 0); }
 

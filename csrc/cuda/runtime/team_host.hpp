@@ -1,9 +1,9 @@
-// Team on the CPU, to test kernels: every lane is a fiber, all fibers of a launch run on the calling thread, and a
-// schedule says in which order.
+// Team on the CPU, to test kernels: every lane is a fiber, all fibers of a launch run on the calling thread, team after
+// team, and a schedule says in which order.
 //
 // - Lanes that wait for each other in different places, or for one that has ended, are a TeamFault.
-// - Under ThreadSanitizer a switch between lanes orders nothing, only sync and sync_warp do: two lanes, of one block or
-//   of two, that touch the same memory without a barrier between them are a race, whatever the schedule.
+// - Under ThreadSanitizer a switch between lanes orders nothing, only sync, sync_block and sync_warp do: two lanes, of one
+//   block or of two, that touch the same memory without a barrier between them are a race, whatever the schedule.
 // - Shared memory starts as NaN, and ends of its pieces are watched by AddressSanitizer.
 #pragma once
 
@@ -50,14 +50,24 @@ class HostRun;
 class HostTeam {
  public:
   int rank() const { return rank_; }
-  int size() const { return size_; }
+  int size() const { return block_size() * width(); }
   int lane() const { return rank_ % warp_size; }
   int warp() const { return rank_ / warp_size; }
-  int warps() const { return size_ / warp_size; }
-  Index block() const { return block_; }
-  Index blocks() const { return blocks_; }
+  int warps() const { return size() / warp_size; }
+  int width() const { return grid_->width; }
+  int place() const { return rank_ / block_size(); }
+  int block_rank() const { return rank_ % block_size(); }
+  int block_size() const { return grid_->threads; }
+  int block_warp() const { return block_rank() / warp_size; }
+  int block_warps() const { return block_size() / warp_size; }
+  Index block() const { return first_block_ + place(); }
+  Index blocks() const { return grid_->blocks; }
+  double* parts(int turn) const {
+    return parts_of(grid_->memory, width(), first_block_ / width(), turn);
+  }
 
   void sync(Site site = Site::here());
+  void sync_block(Site site = Site::here());
   void sync_warp(Site site = Site::here());
 
   template <class T>
@@ -81,8 +91,8 @@ class HostTeam {
  private:
   friend class HostRun;
 
-  HostTeam(HostRun* run, int rank, int size, Index block, Index blocks)
-      : run_(run), rank_(rank), size_(size), block_(block), blocks_(blocks) {}
+  HostTeam(HostRun* run, const Grid* grid, int rank, Index first_block)
+      : run_(run), grid_(grid), rank_(rank), first_block_(first_block) {}
 
   template <class T>
   static std::uint64_t to_bits(T x) {
@@ -102,11 +112,10 @@ class HostTeam {
   void* take(Index padded_bytes, Index bytes);
 
   HostRun* run_;
-  int rank_;
-  int size_;
-  Index block_;
-  Index blocks_;
-  Index taken_ = 0;  // of the shared memory
+  const Grid* grid_;
+  int rank_;           // in the team
+  Index first_block_;  // of the team
+  Index taken_ = 0;    // of the shared memory
   Index pieces_ = 0;
 };
 
@@ -115,7 +124,7 @@ using LaneBody = void (*)(HostTeam& team, void* context);
 
 void run_on_host(const Grid& grid, const Schedule& schedule, LaneBody body, void* context);
 
-// Runs kernel(team) in every lane of a grid, block after block.
+// Runs kernel(team) in every lane of a grid.
 template <class Kernel>
 void run_on_host(const Grid& grid, const Schedule& schedule, const Kernel& kernel) {
   run_on_host(

@@ -24,7 +24,7 @@ struct DualBound {
     const CostOf<T> cost(problem.cost, k);
     const double* const f = problem.f[k];
     const T* const a = problem.a[k];
-    BlockReduce<Team> reduce(team);
+    TeamReduce<Team> reduce(team);
     double mass = 0;
     bool known = true;
     for (Index i = team.rank(); i < n; i += team.size()) {
@@ -42,7 +42,7 @@ struct DualBound {
   }
   template <class Team>
   static constexpr Index bytes() {
-    return BlockReduce<Team>::bytes();
+    return TeamReduce<Team>::bytes();
   }
 };
 

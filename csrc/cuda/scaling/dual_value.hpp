@@ -12,7 +12,7 @@ namespace kantorch::cuda {
 template <class Team, class T>
 class DualValue {
  public:
-  KANTORCH_DEVICE DualValue(Team& team, BlockReduce<Team>& reduce, const CostOf<T>& cost, Index n,
+  KANTORCH_DEVICE DualValue(Team& team, TeamReduce<Team>& reduce, const CostOf<T>& cost, Index n,
                             Index m, const T* a, const T* b, double* g_new)
       : team_(team), reduce_(reduce), cost_(cost), n_(n), m_(m), a_(a), b_(b), g_new_(g_new) {}
 
@@ -78,7 +78,7 @@ class DualValue {
   }
 
   Team& team_;
-  BlockReduce<Team>& reduce_;
+  TeamReduce<Team>& reduce_;
   const CostOf<T>& cost_;
   const Index n_, m_;
   const T* const a_;

@@ -1,4 +1,4 @@
-// Passes of a block over the cost of its problem that stay in the log domain: safe for any cost, eps and weights.
+// Passes of a team over the cost of its problem that stay in the log domain: safe for any cost, eps and weights.
 //
 // As on the CPU, potentials F, G are in units of eps and the weights have mass 1: P_ij = a_i b_j exp(F_i + G_j - rate
 // C_ij). A warp takes a row, its lanes side by side in it; a lane takes a column. Sums are added up in double.
@@ -7,9 +7,10 @@
 #include <limits>
 
 #include "common/cost_range.hpp"
-#include "cuda/runtime/block_reduce.hpp"
+#include "cuda/runtime/team_reduce.hpp"
 #include "cuda/scaling/cost_at.hpp"
 #include "cuda/scaling/exponential.hpp"
+#include "cuda/scaling/streamed.hpp"
 
 namespace kantorch::cuda {
 
@@ -28,8 +29,8 @@ KANTORCH_DEVICE double clamp(double x) {
 template <class Team, class T>
 class GibbsPasses {
  public:
-  // The vectors are the block's: a, f of n and b, g of m numbers.
-  KANTORCH_DEVICE GibbsPasses(Team& team_, BlockReduce<Team>& reduce_, const CostOf<T>& cost_,
+  // The vectors are the team's: a, f of n and b, g of m numbers.
+  KANTORCH_DEVICE GibbsPasses(Team& team_, TeamReduce<Team>& reduce_, const CostOf<T>& cost_,
                               Index n_, Index m_, double* a_, double* b_, double* f_, double* g_)
       : team(team_), reduce(reduce_), cost(cost_), n(n_), m(m_), a(a_), b(b_), f(f_), g(g_) {}
 
@@ -41,15 +42,8 @@ class GibbsPasses {
   KANTORCH_DEVICE void update_rows(double omega = 1) {
     error_ = 0;
     for (Index i = team.warp(); i < n; i += team.warps()) {
-      double top = -infinity;
-      for (Index j = team.lane(); j < m; j += warp_size)
-        if (b[j] > 0) top = fmax(top, g[j] - scaled(i, j));
-      top = reduce_lanes(team, top, Max{});
-      double sum = 0;
-      for (Index j = team.lane(); j < m; j += warp_size)
-        if (b[j] > 0) sum += b[j] * exponential<T>(team, g[j] - scaled(i, j) - top);
-      sum = reduce_lanes(team, sum, Sum{});
-      if (team.lane() == 0) update(a[i], f[i], -(top + log(sum)), omega);
+      const double plain = row_potential(i);
+      if (team.lane() == 0) update(a[i], f[i], plain, omega);
     }
     team.sync();
   }
@@ -58,18 +52,42 @@ class GibbsPasses {
   // the plan before the iteration, columns after the row update.
   KANTORCH_DEVICE double update_columns(double omega, double* error) {
     double moved = 0;
-    for (Index j = team.rank(); j < m; j += team.size()) {
-      double top = -infinity;
-      for (Index i = 0; i < n; ++i)
-        if (a[i] > 0) top = fmax(top, f[i] - scaled(i, j));
-      double sum = 0;
-      for (Index i = 0; i < n; ++i)
-        if (a[i] > 0) sum += a[i] * exponential<T>(team, f[i] - scaled(i, j) - top);
-      moved = fmax(moved, update(b[j], g[j], -(top + log(sum)), omega));
-    }
+    for (Index j = team.rank(); j < m; j += team.size())
+      moved = fmax(moved, update(b[j], g[j], column_potential(j), omega));
     team.sync();
     *error = reduce(error_, Sum{});
     return reduce(moved, Max{});
+  }
+
+  // update_rows and update_columns by one way through the cost: sums are those of the plan's entries at the potentials
+  // as they are, each of which is read twice at most, by one block and shortly after each other. Where they leave the
+  // range of exponentials, as they may at first, the potential is made as in those. `parts` has room for
+  // chunk_count(n) * m numbers.
+  KANTORCH_DEVICE void iterate(double omega, double* error) {
+    error_ = 0;
+    const Index height = chunk_rows(n), chunks = chunk_count(n);
+    for (Index chunk = team.place(); chunk < chunks; chunk += team.width()) {
+      const Index first = chunk * height, last = first + height < n ? first + height : n;
+      for (Index row = first; row < last; row += rows_together) {
+        const Index left = last - row, i = row + team.block_warp();
+        if (i < last) {
+          const double plain = moved_row_potential(i);
+          team.sync_warp();  // all of its lanes have read F_i
+          if (team.lane() == 0) update(a[i], f[i], plain, omega);
+        }
+        team.sync_block();
+        add_rows(row, left < rows_together ? static_cast<int>(left) : rows_together,
+                 parts + chunk * m, row == first);
+      }
+    }
+    team.sync();
+    for (Index j = team.rank(); j < m; j += team.size()) {
+      double sum = 0;
+      for (Index chunk = 0; chunk < chunks; ++chunk) sum += parts[chunk * m + j];
+      update(b[j], g[j], is_in_range(sum) ? g[j] - log(sum) : column_potential(j), omega);
+    }
+    team.sync();
+    *error = reduce(error_, Sum{});
   }
 
   // The limit of update_rows for small eps, F_i = min_j rate C_ij - G_j over b_j > 0: no exponent is above 0 then.
@@ -217,16 +235,64 @@ class GibbsPasses {
   }
 
   Team& team;
-  BlockReduce<Team>& reduce;
+  TeamReduce<Team>& reduce;
   const CostOf<T> cost;
   const Index n, m;
   double* const a;
   double* const b;
   double* const f;
   double* const g;
+  double* parts = nullptr;  // for iterate
   double rate = 1;
 
  private:
+  // Sums in which what exponentials of float have lost below 2^-126 does not show.
+  KANTORCH_DEVICE static bool is_in_range(double sum) { return sum > 1e-20 && sum < 1e30; }
+
+  KANTORCH_DEVICE double row_potential(Index i) {
+    double top = -infinity;
+    for (Index j = team.lane(); j < m; j += warp_size)
+      if (b[j] > 0) top = fmax(top, g[j] - scaled(i, j));
+    top = reduce_lanes(team, top, Max{});
+    double sum = 0;
+    for (Index j = team.lane(); j < m; j += warp_size)
+      if (b[j] > 0) sum += b[j] * exponential<T>(team, g[j] - scaled(i, j) - top);
+    return -(top + log(reduce_lanes(team, sum, Sum{})));
+  }
+
+  KANTORCH_DEVICE double column_potential(Index j) {
+    double top = -infinity;
+    for (Index i = 0; i < n; ++i)
+      if (a[i] > 0) top = fmax(top, f[i] - scaled(i, j));
+    double sum = 0;
+    for (Index i = 0; i < n; ++i)
+      if (a[i] > 0) sum += a[i] * exponential<T>(team, f[i] - scaled(i, j) - top);
+    return -(top + log(sum));
+  }
+
+  // row_potential from the F that it is near to.
+  KANTORCH_DEVICE double moved_row_potential(Index i) {
+    const double before = f[i];
+    double sum = 0;
+    for (Index j = team.lane(); j < m; j += warp_size)
+      if (b[j] > 0) sum += b[j] * exponential<T>(team, (before + g[j]) - scaled(i, j));
+    sum = reduce_lanes(team, sum, Sum{});
+    return is_in_range(sum) ? before - log(sum) : row_potential(i);
+  }
+
+  // Adds a_i exp(F_i + G_j - rate C_ij) of `count` rows to sums, of this block, or writes them there.
+  KANTORCH_DEVICE void add_rows(Index row, int count, double* sums, bool are_new) {
+    for (Index j = team.block_rank(); j < m; j += team.block_size()) {
+      double sum = are_new ? 0 : sums[j];
+      KANTORCH_UNROLL
+      for (int r = 0; r < rows_together; ++r) {
+        if (r < count && a[row + r] > 0)
+          sum += a[row + r] * exponential<T>(team, (f[row + r] + g[j]) - scaled(row + r, j));
+      }
+      sums[j] = sum;
+    }
+  }
+
   // exp of a potential's change is the sum of its row or column before, relative to the weight. Returns |change|.
   KANTORCH_DEVICE double update(double weight, double& potential, double plain, double omega) {
     const double change = omega * (clamp(plain) - potential), before = potential;

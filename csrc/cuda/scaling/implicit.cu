@@ -177,7 +177,7 @@ struct Implicit {
   KANTORCH_DEVICE void operator()(Team& team) const {
     const Index n = problem.cost.rows, m = problem.cost.cols;
     double* const own = memory + team.block() * doubles;
-    BlockReduce<Team> reduce(team);
+    TeamReduce<Team> reduce(team);
     for (Index k = team.block(); k < problem.cost.batch; k += team.blocks()) {
       GibbsPasses<Team, T> passes(team, reduce, CostOf<T>(problem.cost, k), n, m, own, own + n,
                                   own + n + m, own + 2 * n + m);
@@ -188,7 +188,7 @@ struct Implicit {
   }
   template <class Team>
   static constexpr Index bytes() {
-    return BlockReduce<Team>::bytes();
+    return TeamReduce<Team>::bytes();
   }
 };
 

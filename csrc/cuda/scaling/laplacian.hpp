@@ -6,7 +6,7 @@
 
 #include <limits>
 
-#include "cuda/runtime/block_reduce.hpp"
+#include "cuda/runtime/team_reduce.hpp"
 
 namespace kantorch::cuda {
 
@@ -20,7 +20,7 @@ class Laplacian {
     return size * (size + 2 + panel_depth);
   }
 
-  KANTORCH_DEVICE Laplacian(Team& team, BlockReduce<Team>& reduce, Index size, double* memory)
+  KANTORCH_DEVICE Laplacian(Team& team, TeamReduce<Team>& reduce, Index size, double* memory)
       : team_(team),
         reduce_(reduce),
         size_(size),
@@ -154,7 +154,7 @@ class Laplacian {
   KANTORCH_DEVICE Index inside(Index k) const { return k < size_ ? k : size_ - 1; }
 
   Team& team_;
-  BlockReduce<Team>& reduce_;
+  TeamReduce<Team>& reduce_;
   const Index size_;
   double* const weights_;  // size x size, of which only the part above the diagonal is used
   double* const floor_;

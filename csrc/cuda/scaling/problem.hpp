@@ -17,8 +17,8 @@ struct Masses {
 
 // Writes weights / mass; a vector without mass is copied.
 template <class Team, class T>
-KANTORCH_DEVICE double normalise(Team& team, BlockReduce<Team>& reduce, const T* weights,
-                                 Index size, double* out, bool* bad) {
+KANTORCH_DEVICE double normalise(Team& team, TeamReduce<Team>& reduce, const T* weights, Index size,
+                                 double* out, bool* bad) {
   double mass = 0;
   for (Index i = team.rank(); i < size; i += team.size()) {
     const double weight = static_cast<double>(weights[i]);

@@ -1,4 +1,4 @@
-// Sinkhorn, one problem a block.
+// Sinkhorn: problems that fit on chip by a block each, others by a team of blocks.
 #pragma once
 
 #include "core/sinkhorn.hpp"
@@ -11,14 +11,15 @@ namespace kantorch::cuda {
 // The vectors a, b, f, g of a problem.
 KANTORCH_BOTH constexpr Index vector_count(Index n, Index m) { return 2 * (n + m); }
 
-// With the problem in `vectors`, and Form::bytes() of shared memory left for the form.
+// With the problem in `vectors`, the `parts` of GibbsPasses::iterate where the form uses it, and Form::bytes() of shared
+// memory left for the form.
 template <class Form, class Team, class T>
-KANTORCH_DEVICE void solve(Team& team, const ScalingProblem<T>& problem, Index k, double* vectors,
-                           const ScalingResult& result) {
+KANTORCH_DEVICE void solve(Team& team, TeamReduce<Team>& reduce, const ScalingProblem<T>& problem,
+                           Index k, double* vectors, double* parts, const ScalingResult& result) {
   const Index n = problem.cost.rows, m = problem.cost.cols;
-  BlockReduce<Team> reduce(team);
   GibbsPasses<Team, T> passes(team, reduce, CostOf<T>(problem.cost, k), n, m, vectors, vectors + n,
                               vectors + n + m, vectors + 2 * n + m);
+  passes.parts = parts;
   Form form(passes);
   const double eps = problem.strength[k];
   const double* const start = problem.g_init[k];
@@ -63,32 +64,39 @@ struct OnChipSinkhorn {
   template <class Team>
   KANTORCH_DEVICE void operator()(Team& team) const {
     auto* const vectors = team.template shared<double>(vector_count(Shape::rows, Shape::cols));
-    solve<ScalingForm<Team, T, Shape>>(team, problem, team.block(), vectors, result);
+    TeamReduce<Team> reduce(team);
+    solve<ScalingForm<Team, T, Shape>>(team, reduce, problem, team.block(), vectors, nullptr,
+                                       result);
   }
   template <class Team>
   static constexpr Index bytes() {
     return shared_bytes<double>(vector_count(Shape::rows, Shape::cols)) +
-           BlockReduce<Team>::bytes() + ScalingForm<Team, T, Shape>::bytes();
+           TeamReduce<Team>::bytes() + ScalingForm<Team, T, Shape>::bytes();
   }
 };
 
-// For problems of any size. `vectors` has room for those of all problems.
+// For problems of any size.
 template <class T>
 struct StreamedSinkhorn {
-  static constexpr int threads = 256;
+  static constexpr int threads = streamed_threads;
 
   ScalingProblem<T> problem;
   ScalingResult result;
-  double* vectors;
+  double* scratch;
 
   template <class Team>
   KANTORCH_DEVICE void operator()(Team& team) const {
-    const Index count = vector_count(problem.cost.rows, problem.cost.cols);
-    solve<LogForm<Team, T>>(team, problem, team.block(), vectors + team.block() * count, result);
+    TeamReduce<Team> reduce(team);
+    const Index n = problem.cost.rows, m = problem.cost.cols;
+    TeamProblems mine = problems_of(team, scratch, vector_count(n, m), n, m);
+    for (; mine.k < problem.cost.batch; mine.k += mine.step) {
+      solve<LogForm<Team, T>>(team, reduce, problem, mine.k, mine.vectors, mine.parts, result);
+      team.sync();  // before the scratch is used again
+    }
   }
   template <class Team>
   static constexpr Index bytes() {
-    return BlockReduce<Team>::bytes() + LogForm<Team, T>::bytes();
+    return TeamReduce<Team>::bytes() + LogForm<Team, T>::bytes();
   }
 };
 

@@ -1,5 +1,5 @@
 // Sinkhorn's iteration in the log domain, for problems whose kernel does not fit into the registers of a block: the cost
-// is read, or computed from the points, in every iteration, and nothing of its size is stored.
+// is gone through once, or computed from the points, in every iteration, and nothing of its size is stored.
 #pragma once
 
 #include "cuda/scaling/gibbs_passes.hpp"
@@ -20,8 +20,7 @@ class LogForm {
 
   KANTORCH_DEVICE void step(double omega, double* error) {
     if (fresh_) omega = 1;
-    passes_.update_rows(omega);
-    passes_.update_columns(omega, error);
+    passes_.iterate(omega, error);
     if (fresh_) *error = infinity;
     fresh_ = false;
   }

@@ -77,7 +77,7 @@ class ScalingForm {
   }
 
  private:
-  // In turns, as in BlockReduce: the columns' sums of each warp, its rows' error, and whether its scalings are in range.
+  // In turns, as in TeamReduce: the columns' sums of each warp, its rows' error, and whether its scalings are in range.
   static constexpr int part = Shape::cols + 2;
   static constexpr Index stage_count = Shape::threads * Shape::lane_cols;
   static KANTORCH_BOTH constexpr Index part_count() {

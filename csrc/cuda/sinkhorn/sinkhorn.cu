@@ -2,6 +2,7 @@
 
 #include "cuda/runtime/launch.hpp"
 #include "cuda/scaling/launch_bound.hpp"
+#include "cuda/scaling/launch_streamed.hpp"
 #include "cuda/sinkhorn/kernel.hpp"
 
 namespace kantorch {
@@ -38,10 +39,11 @@ bool is_on_chip(const CostBatch<T>& cost) {
 }  // namespace cuda
 
 template <class T>
-Index sinkhorn_workspace(const ScalingProblem<T>& problem, const Cuda&) {
+Index sinkhorn_workspace(const ScalingProblem<T>& problem, const Cuda& exec) {
   const CostBatch<T>& cost = problem.cost;
   if (cuda::is_on_chip(cost)) return 0;
-  return cost.batch * cuda::vector_count(cost.rows, cost.cols) * static_cast<Index>(sizeof(double));
+  return cuda::streamed_workspace<cuda::StreamedSinkhorn<T>>(
+      cost, cuda::vector_count(cost.rows, cost.cols), exec);
 }
 
 template <class T>
@@ -58,8 +60,7 @@ void sinkhorn(const ScalingProblem<T>& given, const ScalingResult& result, void*
   } else if (cuda::fits<typename Tiles::Large>(cost)) {
     cuda::launch(exec, cost.batch, cuda::OnChipSinkhorn<T, typename Tiles::Large>{problem, result});
   } else {
-    cuda::launch(exec, cost.batch,
-                 cuda::StreamedSinkhorn<T>{problem, result, static_cast<double*>(workspace)});
+    cuda::launch_streamed<cuda::StreamedSinkhorn<T>>(exec, problem, result, workspace);
   }
 }
 

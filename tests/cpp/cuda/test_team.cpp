@@ -9,6 +9,7 @@
 #include "cuda/planted.hpp"
 #include "cuda/runtime/collective.hpp"
 #include "cuda/runtime/team_host.hpp"
+#include "cuda/runtime/team_reduce.hpp"
 #include "cuda/schedules.hpp"
 
 using namespace kantorch::cuda;
@@ -45,6 +46,37 @@ std::vector<double> passed_on(const Schedule& schedule, bool waits, Index blocks
   return out;
 }
 
+// Teams of several blocks.
+class TeamMemory {
+ public:
+  explicit TeamMemory(int width)
+      : width_(width), memory_(static_cast<std::size_t>(2 * team_bytes(width))) {}
+
+  Grid grid(Index teams) {
+    return {teams * width_, threads, TeamReduce<HostTeam>::bytes(), width_, memory_.data()};
+  }
+
+ private:
+  int width_;
+  std::vector<char> memory_;
+};
+
+// What the lanes of the next block of the same team have left, after `wait`.
+template <class Wait>
+std::vector<double> numbers_of_next_block(const Schedule& schedule, const Wait& wait) {
+  constexpr int width = 3, teams = 2;
+  TeamMemory memory(width);
+  std::vector<double> box(teams * width * threads, -1), out = box;
+  run_on_host(memory.grid(teams), schedule, [&](HostTeam& team) {
+    double* const mine = box.data() + team.block() / width * team.size();
+    mine[team.rank()] = team.rank();
+    wait(team);
+    out[static_cast<std::size_t>(team.block() * threads + team.block_rank())] =
+        mine[(team.rank() + threads) % team.size()];
+  });
+  return out;
+}
+
 std::string fault_of(const Schedule& schedule, void (*kernel)(HostTeam&)) {
   try {
     run_on_host({1, threads, 64}, schedule, kernel);
@@ -65,6 +97,38 @@ TEST_CASE("a correct kernel has one answer and is silent, whatever the schedule"
     const std::vector<double> out = passed_on(schedule, true);
     for (int k = 0; k < 2 * threads; ++k)
       REQUIRE(out[static_cast<std::size_t>(k)] == (k + 1) % threads);
+  }
+}
+
+TEST_CASE("the blocks of a team see what each has written before their barrier") {
+  for (const Schedule& schedule : schedules) {
+    const std::vector<double> out =
+        numbers_of_next_block(schedule, [](HostTeam& team) { team.sync(); });
+    for (int k = 0; k < 2 * 3 * threads; ++k)
+      REQUIRE(out[static_cast<std::size_t>(k)] == (k + threads) % (3 * threads));
+  }
+}
+
+TEST_CASE("a sum over a team is that of all lanes of all its blocks, of no other team") {
+  for (const Schedule& schedule : schedules) {
+    for (const int width : {2, 3, 34}) {
+      if (width > 3 && schedule.order != Order::descending) continue;  // takes long
+      TeamMemory memory(width);
+      std::vector<int> right(static_cast<std::size_t>(2 * width * threads), 0);
+      run_on_host(memory.grid(2), schedule, [&](HostTeam& team) {
+        TeamReduce<HostTeam> reduce(team);
+        const double lanes = team.size(), number = static_cast<double>(team.block() / width);
+        int& mine = right[static_cast<std::size_t>(team.block() * threads + team.block_rank())];
+        for (int turn = 0; turn < 5; ++turn) {
+          const bool sum =
+              reduce(team.rank() + number, Sum{}) == lanes * ((lanes - 1) / 2 + number);
+          const bool high = reduce(team.rank() + number, Max{}) == lanes - 1 + number;
+          const bool low = reduce(team.rank() + number, Min{}) == number;
+          mine += sum && high && low ? 1 : 0;
+        }
+      });
+      for (const int count : right) REQUIRE(count == 5);
+    }
   }
 }
 
@@ -104,8 +168,15 @@ TEST_CASE("planted: a shuffle taken for a barrier" * doctest::skip()) {
   });
 }
 
+TEST_CASE("planted: the barrier of a block taken for that of a team" * doctest::skip()) {
+  numbers_of_next_block({}, [](HostTeam& team) { team.sync_block(); });
+}
+
 TEST_CASE("planted: a correct kernel" * doctest::skip()) {
-  for (const Schedule& schedule : schedules) passed_on(schedule, true);
+  for (const Schedule& schedule : schedules) {
+    passed_on(schedule, true);
+    numbers_of_next_block(schedule, [](HostTeam& team) { team.sync(); });
+  }
 }
 
 TEST_CASE("planted: a write behind shared memory" * doctest::skip()) {
@@ -119,7 +190,8 @@ TEST_CASE("ThreadSanitizer reports planted races and nothing else") {
   if (!threads_are_watched) return;
   for (const char* test_case :
        {"planted: a missing barrier", "planted: two lanes write one word",
-        "planted: two blocks write one word", "planted: a shuffle taken for a barrier"}) {
+        "planted: two blocks write one word", "planted: a shuffle taken for a barrier",
+        "planted: the barrier of a block taken for that of a team"}) {
     CAPTURE(test_case);
     const Report report = run_planted(test_case);
     CHECK_MESSAGE(contains(report.text, "WARNING: ThreadSanitizer: data race"), report.text);
@@ -145,7 +217,7 @@ TEST_CASE("barriers that not all lanes reach are reported, with where the lanes 
         team.sync();
       }
     });
-    CHECK_MESSAGE(contains(fault, "divergent barrier in block 0"), fault);
+    CHECK_MESSAGE(contains(fault, "divergent barrier in team 0"), fault);
     CHECK_MESSAGE(contains(fault, "from lane 37 on: waits in sync at"), fault);
     // One lane ends.
     fault = fault_of(schedule, [](HostTeam& team) {
@@ -163,6 +235,17 @@ TEST_CASE("barriers that not all lanes reach are reported, with where the lanes 
       for (int k = 0; k < 2 + (team.rank() == 1); ++k) team.shuffle(k, 0);
     });
     CHECK_MESSAGE(contains(fault, "from lane 1 on: waits in shuffle"), fault);
+    // One block of a team ends.
+    TeamMemory memory(2);
+    try {
+      run_on_host(memory.grid(1), schedule, [](HostTeam& team) {
+        if (team.place() == 0) team.sync();
+      });
+      fault = "";
+    } catch (const TeamFault& thrown) {
+      fault = thrown.what();
+    }
+    CHECK_MESSAGE(contains(fault, "from lane 64 on: has ended"), fault);
     // A lane that no warp has.
     fault = fault_of(schedule, [](HostTeam& team) { team.shuffle(1, 32); });
     CHECK_MESSAGE(contains(fault, "for lane 32"), fault);
