@@ -84,7 +84,6 @@ def regularised(cost, blocked, reg, iterations=20_000):
     return (plan * cost).sum(), reg * (f.mean() + g.mean() - (plan.sum() - 1))
 
 
-@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("mask", ["anywhere", "row", "halves"])
 @pytest.mark.parametrize("reg", [1.0, 0.1, 0.03])
 def test_sinkhorn_goes_around_blocked_cells_of_any_height(mask, reg, dtype):
@@ -101,7 +100,6 @@ def test_sinkhorn_goes_around_blocked_cells_of_any_height(mask, reg, dtype):
         assert float(result.plan[torch.tensor(blocked)].sum()) == 0
 
 
-@pytest.mark.cpu  # takes Newton's method
 def test_potentials_that_swallow_the_costs_are_no_answer_of_sinkhorn():
     rng = np.random.default_rng(10)
     cost = torch.tensor(np.where(masks(rng, 6)["halves"], 1e100, rng.random((6, 6))))
@@ -151,7 +149,6 @@ def test_ipot_pays_blocked_cells_where_there_is_no_way_around(height):
         assert float(result.value) == pytest.approx(float(best), rel=0, abs=2e-8 * height)
 
 
-@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("mask", ["anywhere", "halves"])
 @pytest.mark.parametrize("seed", range(5))
 def test_blocked_cells_may_be_of_all_heights_at_once(mask, seed):

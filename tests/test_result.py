@@ -175,7 +175,6 @@ def test_success_does_not_warn(cost, method):
         assert laws.solve(method, cost, tol=1e-3, max_iter=100000) is not None
 
 
-@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_unreachable_tolerance_is_the_limit_of_precision(dtype, rng):
     problem = problems.planted_float(rng, 20, 20).to(dtype)

@@ -119,7 +119,6 @@ HARD = {
 }
 
 
-@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("name", HARD)
 @pytest.mark.parametrize("relative", [1e-1, 1e-2, 1e-3])
 def test_tolerance_is_reached_on_slow_problems(name, relative, rng):
@@ -130,7 +129,6 @@ def test_tolerance_is_reached_on_slow_problems(name, relative, rng):
     assert result.status == kantorch.Status.CONVERGED
 
 
-@pytest.mark.cpu  # takes Newton's method
 @pytest.mark.parametrize("name", HARD)
 def test_float32_converges_or_tells_at_tiny_reg(name, rng):
     problem = HARD[name](rng).to(torch.float32)
@@ -140,6 +138,7 @@ def test_float32_converges_or_tells_at_tiny_reg(name, rng):
     assert result.status == kantorch.Status.CONVERGED
 
 
+@pytest.mark.cpu  # warns
 @pytest.mark.parametrize("relative", [1e-5, 1e-7, 1e-10])
 def test_vanishing_reg_ends_with_a_true_status(relative, dtype, rng):
     problem = problems.planted_float(rng, 12, 15).to(dtype)

@@ -65,7 +65,7 @@ class ImplicitSolve {
     passes_.measure(row_, col_);
     team_.sync();
     // As on the CPU: the balance of right-hand sides between parts that share less mass is rounding.
-    schur_.factor(4.0 * static_cast<double>(std::numeric_limits<T>::epsilon()));
+    schur_.factor(0, 4.0 * static_cast<double>(std::numeric_limits<T>::epsilon()));
     if (problem.transposed) {
       transposed(lambda, mu);
     } else {

@@ -1,4 +1,5 @@
-// Solves (D - W) x = y, where W >= 0 is symmetric and D is the diagonal of W's row sums, by the lanes of a block.
+// Solves (D + G - W) x = y, where W >= 0 is symmetric, D is the diagonal of W's row sums, and G >= 0 is diagonal, by the
+// lanes of a block.
 //
 // As on the CPU (cpu/scaling/laplacian.hpp), elimination only adds to W and recomputes each pivot as a sum (Grassmann,
 // Taksar, Heyman, Oper. Res. 33, 1985), so the factors have small relative errors however weakly parts are coupled.
@@ -17,7 +18,7 @@ class Laplacian {
 
   // Of the memory of one.
   static KANTORCH_BOTH constexpr Index doubles(Index size) {
-    return size * (size + 2 + panel_depth);
+    return size * (size + 3 + panel_depth);
   }
 
   KANTORCH_DEVICE Laplacian(Team& team, TeamReduce<Team>& reduce, Index size, double* memory)
@@ -25,9 +26,13 @@ class Laplacian {
         reduce_(reduce),
         size_(size),
         weights_(memory),
-        floor_(weights_ + size * size),
+        ground_(weights_ + size * size),
+        floor_(ground_ + size),
         pivot_(floor_ + size),
         panel_(pivot_ + size) {}
+
+  // G.
+  KANTORCH_DEVICE double* ground() { return ground_; }
 
   // What a pivot must exceed to count, by the point that it belongs to; of parts of the graph it is the sum over their
   // points. Below it, right-hand sides are rounding noise there.
@@ -56,13 +61,15 @@ class Laplacian {
       for (Index p = start; p < end; ++p) eliminate(p, end);
       if (end == size_) return;
       for (Index k = end + team_.rank(); k < size_; k += team_.size()) {
-        double more = 0;
+        double more = 0, deeper = 0;
         for (Index p = start; p < end; ++p) {
           const double share = weights_[p * size_ + k] * reciprocal(pivot_[p]);
           panel_[(p - start) * size_ + k] = share;
           more += share * floor_[p];
+          deeper += share * ground_[p];
         }
         floor_[k] += more;
+        ground_[k] += deeper;
       }
       team_.sync();
       rank_update(end, end - start, panel_, weights_ + start * size_);
@@ -104,7 +111,7 @@ class Laplacian {
     const double* const row = weights_ + p * size_;
     double pivot = 0;
     for (Index k = p + 1 + team_.rank(); k < size_; k += team_.size()) pivot += row[k];
-    pivot = reduce_(pivot, Sum{});
+    pivot = reduce_(pivot, Sum{}) + ground_[p];
     if (!(pivot > floor_[p])) pivot = 0;
     if (team_.rank() == 0) pivot_[p] = pivot;
     const double inverse = reciprocal(pivot);
@@ -113,7 +120,10 @@ class Laplacian {
       if (share == 0) continue;
       double* const to = weights_ + q * size_;
       for (Index k = q + 1 + team_.lane(); k < size_; k += warp_size) to[k] += share * row[k];
-      if (team_.lane() == 0) floor_[q] += share * floor_[p];
+      if (team_.lane() == 0) {
+        floor_[q] += share * floor_[p];
+        ground_[q] += share * ground_[p];
+      }
     }
     team_.sync();
   }
@@ -157,6 +167,7 @@ class Laplacian {
   TeamReduce<Team>& reduce_;
   const Index size_;
   double* const weights_;  // size x size, of which only the part above the diagonal is used
+  double* const ground_;
   double* const floor_;
   double* const pivot_;
   double* const panel_;

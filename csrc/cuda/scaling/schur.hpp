@@ -29,14 +29,17 @@ class Schur {
         weighted_(memory + Laplacian<Team>::doubles(n_ <= m_ ? n_ : m_)),
         rest_(weighted_ + (n_ <= m_ ? m_ : n_)) {}
 
-  // Parts of the plan that share less than `apart` of their mass count as having nothing in common.
-  KANTORCH_DEVICE void factor(double apart) {
+  // Each point of the smaller side is grounded by `ground` times its sum. Parts of the plan that share less than `apart` of
+  // their mass count as having nothing in common.
+  KANTORCH_DEVICE void factor(double ground, double apart) {
     constexpr Index depth = Laplacian<Team>::panel_depth;
     const bool by_columns = n_ <= m_;
     const Index size = by_columns ? n_ : m_, larger = by_columns ? m_ : n_;
     const double* const sums = by_columns ? row_ : col_;
-    for (Index i = team_.rank(); i < size; i += team_.size())
+    for (Index i = team_.rank(); i < size; i += team_.size()) {
+      laplacian_.ground()[i] = ground * sums[i];
       laplacian_.floor()[i] = apart * sums[i];
+    }
     laplacian_.clear();
     for (Index first = 0; first < larger; first += depth) {
       const Index some = larger - first < depth ? larger - first : depth;

@@ -1,11 +1,13 @@
 // Sinkhorn to a tolerance, decided on the device for each problem by itself: eps is lowered step by step to its value,
-// then over-relaxed iterations run. As on the CPU (cpu/sinkhorn/convergence.hpp), without Newton's method.
+// then over-relaxed iterations run. As on the CPU (cpu/sinkhorn/convergence.hpp), but that problems are left to Newton's
+// method at the end alone (finish.hpp).
 //
 // All lanes of a block follow the same numbers, which all of them compute.
 #pragma once
 
 #include "common/relaxation.hpp"
 #include "cuda/scaling/problem.hpp"
+#include "cuda/sinkhorn/finish.hpp"
 
 namespace kantorch::cuda {
 
@@ -62,20 +64,22 @@ class SinkhornConvergence {
     double target = warm ? tol : 0.7 * tol;
     for (int attempt = 0;;) {
       const bool annealed = levels > 0;
-      const Index left_over = max_iter - made;
-      const Index trial = left_over / 2 < trial_iterations ? left_over / 2 : trial_iterations;
+      const Index half = (max_iter - made) / 2;
+      const Index trial = half < trial_iterations ? half : trial_iterations;
       const Index last = annealed ? made + level_iterations : on_trial ? made + trial : max_iter;
       Relaxation relaxation;
       form_.start();
       double error = infinity, left = 0;
-      for (Index t = 0; made < last && !(error <= target); ++t, ++made) {
+      bool promising = true;
+      for (Index t = 0; made < last && !(error <= target) && promising; ++t, ++made) {
         // The last one is plain: it makes the columns' sums right, wherever relaxed ones were on their way to.
         const double omega = made + 1 < max_iter ? relaxation.omega() : 1;
         form_.step(annealed && t >= 2 ? level_omega : omega, &error);
         if (fixed || annealed) {
           error = infinity;
         } else if (!on_trial) {
-          relaxation.take(error, target, &left);
+          promising = !(relaxation.take(error, target, &left) && has_newton(passes_.n, passes_.m) &&
+                        left > newton_cost(passes_.n, passes_.m, t));
         }
       }
       form_.finish();
@@ -87,15 +91,17 @@ class SinkhornConvergence {
         continue;
       }
       error = write_result(passes_, masses_, reg_, k, result);
-      bool elsewhere = false, stalled = false, reached = false;
+      bool elsewhere = false, stalled = false, reached = false, left_over = false;
       if (on_trial) {
         on_trial = false;
         elsewhere = !(error <= trial_error && result.value_linear[k] <= masses_.a * most_paid_);
         if (!elsewhere) continue;
       } else {
+        left_over = !promising && made < max_iter && start != Start::given;
         reached = !fixed && error <= tol && has_digits(passes_, masses_, reg_, k, result);
-        stalled = !fixed && (++attempt == most_attempts || (error <= tol && !reached));
-        elsewhere = stalled && !reached && made < max_iter &&
+        stalled =
+            !fixed && !left_over && (++attempt == most_attempts || (error <= tol && !reached));
+        elsewhere = (stalled || !promising) && !left_over && !reached && made < max_iter &&
                     (start == Start::given || (start == Start::near && !(error <= near_error)));
       }
       if (elsewhere) {
@@ -104,10 +110,10 @@ class SinkhornConvergence {
         on_trial = start == Start::near;
         target = 0.7 * tol;
         attempt = 0;
-      } else if (fixed || reached || stalled || made >= max_iter) {
+      } else if (fixed || reached || stalled || left_over || made >= max_iter) {
         *n_iter = made;
         if (reached) return Status::converged;
-        stalled |= coarsen_result(passes_, masses_, reg_, k, result);
+        if (!left_over) stalled |= coarsen_result(passes_, masses_, reg_, k, result);
         return stalled ? Status::precision_limit
                : fixed ? Status::fixed_iterations
                        : Status::max_iterations;

@@ -1,8 +1,11 @@
 #include "core/sinkhorn.hpp"
 
+#include <algorithm>
+
 #include "cuda/runtime/launch.hpp"
 #include "cuda/scaling/launch_bound.hpp"
 #include "cuda/scaling/launch_streamed.hpp"
+#include "cuda/sinkhorn/finish.hpp"
 #include "cuda/sinkhorn/kernel.hpp"
 
 namespace kantorch {
@@ -35,15 +38,32 @@ bool is_on_chip(const CostBatch<T>& cost) {
   return fits<typename Tiles<T>::Medium>(cost) || fits<typename Tiles<T>::Large>(cost);
 }
 
+// Blocks of FinishSinkhorn that run at once, at most; each has memory for one problem.
+constexpr Index most_finishing = 256;
+
+template <class T>
+Index finishing(const ScalingProblem<T>& problem) {
+  const CostBatch<T>& cost = problem.cost;
+  const bool any = problem.tol > 0 && has_newton(cost.rows, cost.cols);
+  return any ? std::min(cost.batch, most_finishing) : 0;
+}
+
+struct AnyTeam;
+
 }  // namespace
 }  // namespace cuda
 
 template <class T>
 Index sinkhorn_workspace(const ScalingProblem<T>& problem, const Cuda& exec) {
   const CostBatch<T>& cost = problem.cost;
-  if (cuda::is_on_chip(cost)) return 0;
-  return cuda::streamed_workspace<cuda::StreamedSinkhorn<T>>(
-      cost, cuda::vector_count(cost.rows, cost.cols), exec);
+  const Index n = cost.rows, m = cost.cols;
+  const Index first = cuda::is_on_chip(cost) ? 0
+                                             : cuda::streamed_workspace<cuda::StreamedSinkhorn<T>>(
+                                                   cost, cuda::vector_count(n, m), exec);
+  const Index then = cuda::finishing(problem) *
+                     cuda::FinishSinkhorn<T>::template doubles<cuda::AnyTeam>(n, m) *
+                     static_cast<Index>(sizeof(double));
+  return std::max(first, then);
 }
 
 template <class T>
@@ -62,6 +82,9 @@ void sinkhorn(const ScalingProblem<T>& given, const ScalingResult& result, void*
   } else {
     cuda::launch_streamed<cuda::StreamedSinkhorn<T>>(exec, problem, result, workspace);
   }
+  if (const Index blocks = cuda::finishing(problem); blocks > 0)
+    cuda::launch(exec, blocks,
+                 cuda::FinishSinkhorn<T>{problem, result, static_cast<double*>(workspace)});
 }
 
 template Index sinkhorn_workspace(const ScalingProblem<float>&, const Cuda&);

@@ -148,6 +148,29 @@ TEST_CASE_TEMPLATE("a tolerance is reached on CUDA, and what is returned shows i
   }
 }
 
+TEST_CASE_TEMPLATE("slow problems on CUDA are finished by Newton's method, and others left alone",
+                   T, float, double) {
+  for (const auto& [n, m] : {Shape{6, 7}, Shape{15, 12}}) {
+    Instance<T> instance(3, n, m);
+    for (Index k = 0; k < n * m; ++k) instance.cost[at(n * m + k)] *= T(1e-4);  // an easy one
+    const double eps = 1e-4, tol = sizeof(T) == sizeof(float) ? 1e-5 : 1e-9;
+    const Solution solution = solve_on_cuda(instance, eps, tol, 1000000);
+    Instance<T> easy(1, n, m);
+    for (Index i = 0; i < n; ++i) easy.a[at(i)] = instance.a[at(n + i)];
+    for (Index j = 0; j < m; ++j) easy.b[at(j)] = instance.b[at(m + j)];
+    for (Index k = 0; k < n * m; ++k) easy.cost[at(k)] = instance.cost[at(n * m + k)];
+    const Solution alone = solve_on_cuda(easy, eps, tol, 1000000);
+    CHECK(solution.value[1] == alone.value[0]);
+    CHECK(solution.n_iter[1] == alone.n_iter[0]);
+    CHECK(solution.n_iter[1] < 100);
+    for (Index k = 0; k < 3; ++k) {
+      CHECK(solution.status[at(k)] == static_cast<int>(Status::converged));
+      CHECK(solution.n_iter[at(k)] < 4000);
+      CHECK(marginal_error(instance, solution, k) <= 1.1 * tol + 1e-13);
+    }
+  }
+}
+
 TEST_CASE("bad values on CUDA end their own problem only") {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   const Instance<double> good(5, 6, 40);
