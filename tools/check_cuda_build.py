@@ -2,21 +2,33 @@
 
     python tools/check_cuda_build.py build/.../_cuda.so
 
-needs nm, and cuobjdump of the package nvidia-cuda-cuobjdump.
+needs nm, and cuobjdump and nvdisasm of the packages nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
+
+import sass
 
 # What a lane may hold, of the 255 that it can have: the largest blocks, of 256 lanes, fit into the 65536 registers of a
 # multiprocessor. One that needs more spills.
 MOST_REGISTERS = 254
+# What an entry of a kernel or cost takes in the inner loops, in instructions for a multiply-add or an exponential. On chip there
+# are two multiply-adds an entry and iteration, in the streamed kernels two exponentials.
+MOST_PER_PRODUCT = {
+    "OnChipSinkhornIfNS0_4TileILi2ELi8ELi4ELi16E": 2.3,
+    "OnChipSinkhornIfNS0_4TileILi4ELi8ELi4ELi32E": 2.2,
+    "OnChipSinkhornIdNS0_4TileILi4ELi8ELi4ELi16E": 3.7,
+}
+MOST_PER_EXPONENTIAL = {"StreamedSinkhornIfE": 50.0, "StreamedIpotIfE": 50.0}
 KERNELS = (
     "OnChipSinkhorn",
     "StreamedSinkhorn",
@@ -56,6 +68,33 @@ def kernels(library: str) -> list[tuple[str, dict[str, int]]]:
     return [(name, {k: int(v) for k, v in re.findall(r"(\w+):(\d+)", use)}) for name, use in pairs]
 
 
+def code(library: str, names: list[str]) -> dict[str, sass.Code]:
+    """The instructions of some functions."""
+    path = f"{Path(tool('nvdisasm')).parent}:{os.environ['PATH']}"  # where cuobjdump looks for it
+    command = [tool("cuobjdump"), "-sass", "-fun", ",".join(names), library]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    return dict(sass.functions(done.stdout))
+
+
+def costs_of_entries(library: str, names: list[str]) -> Iterator[str]:
+    """Print what entries take in the inner loops, and say where it is too much."""
+    limits = [
+        ("multiply-add", sass.per_product, MOST_PER_PRODUCT),
+        ("exponential", sass.per_exponential, MOST_PER_EXPONENTIAL),
+    ]
+    chosen = [n for n in names if any(kernel in n for _, _, most in limits for kernel in most)]
+    programs = code(library, chosen)
+    for what, cost, most in limits:
+        for kernel, limit in most.items():
+            for name in [n for n in programs if kernel in n]:
+                found = cost(programs[name])
+                print(f"{kernel:44} {found or 0:5.1f} instructions for each {what}")
+                if found is None or found > limit:
+                    yield f"{name} takes {found} instructions for each {what}, more than {limit}"
+
+
 def main(library: str) -> None:
     """Print a table, and fail if something is not as it should be."""
     faults = [f"{symbol} is not the library's own" for symbol in foreign_symbols(library)]
@@ -72,6 +111,7 @@ def main(library: str) -> None:
         if use["REG"] > MOST_REGISTERS:
             faults.append(f"{name} takes {use['REG']} registers, more than {MOST_REGISTERS}")
     faults += [f"{k} is not in the build" for k in KERNELS if not any(k in n for n, _ in found)]
+    faults += costs_of_entries(library, [name for name, _ in found])
     print(f"{len(found)} kernels, {Path(library).stat().st_size / 2**20:.1f} MB")
     if faults:
         sys.exit("\n".join(faults))

@@ -26,20 +26,38 @@ KANTORCH_DEVICE T distance(const PointsView<T>& points, Index i, Index j) {
   return points.metric == Metric::euclidean ? std::sqrt(sum) : sum;
 }
 
-// Problem k of a batch.
+template <class T>
+struct StoredCost {
+  MatrixView<T> matrix;
+
+  KANTORCH_DEVICE T operator()(Index i, Index j) const { return matrix.row(i)[j]; }
+};
+
+template <class T>
+struct DistanceCost {
+  PointsView<T> points;
+
+  KANTORCH_DEVICE T operator()(Index i, Index j) const { return distance(points, i, j); }
+};
+
+// Problem k of a batch. Loops that are to be fast ask once which of the two it is.
 template <class T>
 class CostOf {
  public:
   KANTORCH_DEVICE CostOf(const CostBatch<T>& cost, Index k)
-      : matrix_(cost[k]), points_(cost.points[k]), stored_(!cost.points.given()) {}
+      : matrix_{cost[k]}, distance_{cost.points[k]}, stored_(!cost.points.given()) {}
+
+  KANTORCH_DEVICE bool is_stored() const { return stored_; }
+  KANTORCH_DEVICE const StoredCost<T>& matrix() const { return matrix_; }
+  KANTORCH_DEVICE const DistanceCost<T>& distances() const { return distance_; }
 
   KANTORCH_DEVICE T operator()(Index i, Index j) const {
-    return stored_ ? matrix_.row(i)[j] : distance(points_, i, j);
+    return stored_ ? matrix_(i, j) : distance_(i, j);
   }
 
  private:
-  MatrixView<T> matrix_;
-  PointsView<T> points_;
+  StoredCost<T> matrix_;
+  DistanceCost<T> distance_;
   bool stored_;
 };
 

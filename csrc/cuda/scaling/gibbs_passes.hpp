@@ -165,10 +165,7 @@ class GibbsPasses {
   }
 
   // exp(F_i + G_j - rate C_ij), of costs as they are: clamped ones would make another plan.
-  KANTORCH_DEVICE double entry(Index i, Index j) const {
-    const double x = rate * static_cast<double>(cost(i, j));
-    return static_cast<double>(exponential<T>(team, (f[i] + g[j]) - x));
-  }
+  KANTORCH_DEVICE double entry(Index i, Index j) const { return entry_of(f[i] + g[j], cost(i, j)); }
 
   // With the largest cost below `limit` as its end.
   KANTORCH_DEVICE CostRange cost_range(double limit = infinity) {
@@ -272,25 +269,64 @@ class GibbsPasses {
 
   // row_potential from the F that it is near to.
   KANTORCH_DEVICE double moved_row_potential(Index i) {
+    const double sum = cost.is_stored() ? row_sum(cost.matrix(), i) : row_sum(cost.distances(), i);
+    return is_in_range(sum) ? f[i] - log(sum) : row_potential(i);
+  }
+
+  // sum_j b_j exp(F_i + G_j - rate C_ij). Costs are asked for some at a time, as each takes long to come.
+  template <class Cost>
+  KANTORCH_DEVICE double row_sum(const Cost& at, Index i) {
+    constexpr int ahead = 4;
     const double before = f[i];
     double sum = 0;
-    for (Index j = team.lane(); j < m; j += warp_size)
-      if (b[j] > 0) sum += b[j] * exponential<T>(team, (before + g[j]) - scaled(i, j));
-    sum = reduce_lanes(team, sum, Sum{});
-    return is_in_range(sum) ? before - log(sum) : row_potential(i);
+    for (Index first = team.lane(); first < m; first += ahead * warp_size) {
+      T costs[ahead];
+      KANTORCH_UNROLL
+      for (int k = 0; k < ahead; ++k) {
+        const Index j = first + k * warp_size;
+        costs[k] = at(i, j < m ? j : first);
+      }
+      KANTORCH_UNROLL
+      for (int k = 0; k < ahead; ++k) {
+        const Index j = first + k * warp_size;
+        if (j < m && b[j] > 0) sum += b[j] * entry_of(before + g[j], costs[k]);
+      }
+    }
+    return reduce_lanes(team, sum, Sum{});
+  }
+
+  KANTORCH_DEVICE void add_rows(Index row, int count, double* sums, bool are_new) {
+    if (cost.is_stored()) {
+      add_rows(cost.matrix(), row, count, sums, are_new);
+    } else {
+      add_rows(cost.distances(), row, count, sums, are_new);
+    }
   }
 
   // Adds a_i exp(F_i + G_j - rate C_ij) of `count` rows to sums, of this block, or writes them there.
-  KANTORCH_DEVICE void add_rows(Index row, int count, double* sums, bool are_new) {
+  template <class Cost>
+  KANTORCH_DEVICE void add_rows(const Cost& at, Index row, int count, double* sums, bool are_new) {
+    double weight[rows_together], potential[rows_together];
+    KANTORCH_UNROLL
+    for (int r = 0; r < rows_together; ++r) {
+      weight[r] = r < count ? a[row + r] : 0;
+      potential[r] = r < count ? f[row + r] : 0;
+    }
     for (Index j = team.block_rank(); j < m; j += team.block_size()) {
+      T costs[rows_together];
+      KANTORCH_UNROLL
+      for (int r = 0; r < rows_together; ++r) costs[r] = at(row + (r < count ? r : 0), j);
       double sum = are_new ? 0 : sums[j];
       KANTORCH_UNROLL
-      for (int r = 0; r < rows_together; ++r) {
-        if (r < count && a[row + r] > 0)
-          sum += a[row + r] * exponential<T>(team, (f[row + r] + g[j]) - scaled(row + r, j));
-      }
+      for (int r = 0; r < rows_together; ++r)
+        if (weight[r] > 0) sum += weight[r] * entry_of(potential[r] + g[j], costs[r]);
       sums[j] = sum;
     }
+  }
+
+  // exp(x - rate c)
+  KANTORCH_DEVICE double entry_of(double x, T c) const {
+    return static_cast<double>(exponential<T>(team, x - rate * static_cast<double>(c)));
   }
 
   // exp of a potential's change is the sum of its row or column before, relative to the weight. Returns |change|.
