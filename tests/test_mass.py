@@ -24,7 +24,7 @@ def problems(dtype, device):
     b = torch.rand(3, 12, dtype=torch.float64, generator=generator) + 0.1
     a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
     b[2, ::3] *= 0.2
-    b[2] *= 1 / b[2].sum()
+    b[2] /= b[2].sum()
     return tuple(x.to(device, dtype) for x in (cost, a, b))
 
 
