@@ -18,17 +18,20 @@ from pathlib import Path
 
 import sass
 
-# What a lane may hold, of the 255 that it can have: the largest blocks, of 256 lanes, fit into the 65536 registers of a
-# multiprocessor. One that needs more spills.
-MOST_REGISTERS = 254
-# What an entry of a kernel or cost takes in the inner loops, in instructions for a multiply-add or an exponential. On chip there
-# are two multiply-adds an entry and iteration, in the streamed kernels two exponentials.
+# What a lane can have: the largest blocks, of 256 lanes, then fit into the 65536 registers of a multiprocessor. Streamed
+# kernels need more, and spill the rest around their loops, but not in them.
+MOST_REGISTERS = 255
+SPILLING = "Streamed"
+# What an entry of a kernel or cost takes in the inner loops, in instructions for a multiply-add, an exponential or an entry.
+# On chip there are two multiply-adds an entry and iteration; in the streamed kernels an entry, or where rows are not held two
+# exponentials.
 MOST_PER_PRODUCT = {
     "OnChipSinkhornIfNS0_4TileILi2ELi8ELi4ELi16E": 2.3,
     "OnChipSinkhornIfNS0_4TileILi4ELi8ELi4ELi32E": 2.2,
     "OnChipSinkhornIdNS0_4TileILi4ELi8ELi4ELi16E": 3.7,
 }
-MOST_PER_EXPONENTIAL = {"StreamedSinkhornIfE": 50.0, "StreamedIpotIfE": 50.0}
+MOST_PER_EXPONENTIAL = {"StreamedSinkhornIfE": 55.0, "StreamedIpotIfE": 55.0}
+MOST_PER_HELD_ENTRY = {"StreamedSinkhornIfE": 14.0, "StreamedIpotIfE": 14.0}
 KERNELS = (
     "OnChipSinkhorn",
     "StreamedSinkhorn",
@@ -83,9 +86,13 @@ def costs_of_entries(library: str, names: list[str]) -> Iterator[str]:
     limits = [
         ("multiply-add", sass.per_product, MOST_PER_PRODUCT),
         ("exponential", sass.per_exponential, MOST_PER_EXPONENTIAL),
+        ("held entry", sass.per_held_entry, MOST_PER_HELD_ENTRY),
     ]
     chosen = [n for n in names if any(kernel in n for _, _, most in limits for kernel in most)]
     programs = code(library, chosen)
+    for name, program in programs.items():
+        if found := sass.local_accesses(program):
+            yield f"{name} goes to local memory {found} times in loops over entries"
     for what, cost, most in limits:
         for kernel, limit in most.items():
             for name in [n for n in programs if kernel in n]:
@@ -106,7 +113,7 @@ def main(library: str) -> None:
         print(
             f"{label:34} {use['REG']:4} registers {use['STACK']:4} B stack {use['LOCAL']:4} B local"
         )
-        if use["STACK"] or use["LOCAL"]:
+        if (use["STACK"] or use["LOCAL"]) and SPILLING not in name:
             faults.append(f"{name} spills registers")
         if use["REG"] > MOST_REGISTERS:
             faults.append(f"{name} takes {use['REG']} registers, more than {MOST_REGISTERS}")

@@ -12,6 +12,8 @@ _TARGET = re.compile(r"\bBRA[^;]*?0x([0-9a-f]+)")
 # What the arithmetic of an entry comes down to.
 _PRODUCTS = ("FFMA", "DFMA")
 _EXPONENTIAL = "MUFU.EX2"
+# Entries of a row that a lane holds in float, and how many of them a block of code takes at once, or more.
+_HELD_ENTRIES, _AT_ONCE = 32, 4
 
 Code = list[tuple[int, str]]
 
@@ -31,9 +33,16 @@ def _jumps(code: Code) -> list[tuple[int, int]]:
     return [(k, to) for k, to in ends if to is not None]
 
 
-def innermost_loops(code: Code) -> list[Code]:
-    """The code from where a branch back leads to it, where no other such lies within."""
-    loops = [(to, k) for k, to in _jumps(code) if to < k]
+def innermost_loops(code: Code, exponentials: int = 0) -> list[Code]:
+    """The code from where a branch back leads to it, where no other such lies within.
+
+    With `exponentials`, of the loops that take so many.
+    """
+    loops = [
+        (to, k)
+        for k, to in _jumps(code)
+        if to < k and _count(code[to : k + 1], _EXPONENTIAL) >= exponentials
+    ]
     return [
         code[low : high + 1]
         for low, high in loops
@@ -60,6 +69,31 @@ def per_exponential(code: Code, least: int = 4) -> float | None:
         if (exponentials := _count(loop, _EXPONENTIAL)) >= least
     ]
     return max(costs, default=None)
+
+
+def local_accesses(code: Code) -> int:
+    """Reads and writes of local memory in loops over entries: those that take exponentials, and hold rows in registers."""
+    short = [loop for loop in innermost_loops(code) if _count(loop, _EXPONENTIAL) >= _AT_ONCE]
+    loops = [*short, *innermost_loops(code, _HELD_ENTRIES)]
+    return sum(_count(loop, "LDL", "STL") for loop in loops)
+
+
+def per_held_entry(code: Code) -> float | None:
+    """Instructions for each entry of a row that a block holds in registers, without what is done once for the row.
+
+    They are those of the blocks that read some costs, take their exponentials or add them up, of the loop that costs least.
+    """
+    costs = [
+        sum(
+            len(block)
+            for block in blocks(loop)
+            if _count(block, _EXPONENTIAL) >= _AT_ONCE
+            or _count(block, "LDG") >= _AT_ONCE
+            or _count(block, *_PRODUCTS) >= _HELD_ENTRIES
+        )
+        for loop in innermost_loops(code, _HELD_ENTRIES)
+    ]
+    return min(costs, default=0) / _HELD_ENTRIES or None
 
 
 def per_product(code: Code, least: int = 48) -> float | None:

@@ -52,24 +52,8 @@ class IpotIterate {
     accept();
   }
 
-  // The same by one way through the cost.
-  KANTORCH_DEVICE void streamed_step() {
-    extrapolate();
-    double error;
-    passes.iterate(1, &error);
-    accept();
-  }
-
-  Passes& passes;
-  double* const f;       // F_t
-  double* const f_last;  // F_{t-1}, 0 for t = 1
-  double* const g;
-  double* const g_last;  // before the first step, what makes the extrapolation the start
-  double rate = 1;       // 1 / beta
-  Index t = 0;
-
- private:
-  // F of the passes is where the step's is likely to be; its result does not depend on it.
+  // A step is Sinkhorn's iteration between these two. F of the passes is where the step's is likely to be; its result does
+  // not depend on it.
   KANTORCH_DEVICE void extrapolate() {
     Team& team = passes.team;
     ++t;
@@ -93,6 +77,14 @@ class IpotIterate {
     }
     team.sync();
   }
+
+  Passes& passes;
+  double* const f;       // F_t
+  double* const f_last;  // F_{t-1}, 0 for t = 1
+  double* const g;
+  double* const g_last;  // before the first step, what makes the extrapolation the start
+  double rate = 1;       // 1 / beta
+  Index t = 0;
 };
 
 }  // namespace kantorch::cuda

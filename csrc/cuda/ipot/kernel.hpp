@@ -12,12 +12,11 @@ namespace kantorch::cuda {
 // The vectors of a problem: a, b and scratch of the passes, the iterate, and those of the convergence.
 KANTORCH_BOTH constexpr Index ipot_vector_count(Index n, Index m) { return 5 * (n + m); }
 
-// With the problem in `vectors`, the `parts` of GibbsPasses::iterate where the form uses it, and Form::bytes() of shared
-// memory left for the form.
-template <class Form, class Team, class T>
+// With the problem in `vectors`. A form has scratch, or asks for Form::bytes() of shared memory.
+template <class Form, class Team, class T, class... Scratch>
 KANTORCH_DEVICE void solve_ipot(Team& team, TeamReduce<Team>& reduce,
                                 const ScalingProblem<T>& problem, Index k, double* vectors,
-                                double* parts, const ScalingResult& result) {
+                                const ScalingResult& result, const Scratch&... scratch) {
   using Iterate = IpotIterate<Team, T>;
   using Convergence = IpotConvergence<Team, T, Form>;
   const Index n = problem.cost.rows, m = problem.cost.cols, points = n + m;
@@ -25,9 +24,8 @@ KANTORCH_DEVICE void solve_ipot(Team& team, TeamReduce<Team>& reduce,
                 ipot_vector_count(1, 0));
   GibbsPasses<Team, T> passes(team, reduce, CostOf<T>(problem.cost, k), n, m, vectors, vectors + n,
                               vectors + points, vectors + points + n);
-  passes.parts = parts;
   Iterate iterate(passes, vectors + 2 * points);
-  Form form(iterate);
+  Form form(iterate, scratch...);
   double* const rest = vectors + 2 * points + Iterate::vector_count(n, m);
 
   const T* const a = problem.a[k];
@@ -85,8 +83,7 @@ struct OnChipIpot {
   KANTORCH_DEVICE void operator()(Team& team) const {
     auto* const vectors = team.template shared<double>(ipot_vector_count(Shape::rows, Shape::cols));
     TeamReduce<Team> reduce(team);
-    solve_ipot<IpotPower<Team, T, Shape>>(team, reduce, problem, team.block(), vectors, nullptr,
-                                          result);
+    solve_ipot<IpotPower<Team, T, Shape>>(team, reduce, problem, team.block(), vectors, result);
   }
   template <class Team>
   static constexpr Index bytes() {
@@ -108,15 +105,16 @@ struct StreamedIpot {
   KANTORCH_DEVICE void operator()(Team& team) const {
     TeamReduce<Team> reduce(team);
     const Index n = problem.cost.rows, m = problem.cost.cols;
-    TeamProblems mine = problems_of(team, scratch, ipot_vector_count(n, m), n, m);
+    TeamProblems mine = problems_of<T>(team, scratch, ipot_vector_count(n, m), n, m);
     for (; mine.k < problem.cost.batch; mine.k += mine.step) {
-      solve_ipot<IpotLog<Team, T>>(team, reduce, problem, mine.k, mine.vectors, mine.parts, result);
+      solve_ipot<IpotLog<Team, T>>(team, reduce, problem, mine.k, mine.vectors, result,
+                                   mine.scratch);
       team.sync();  // before the scratch is used again
     }
   }
   template <class Team>
   static constexpr Index bytes() {
-    return TeamReduce<Team>::bytes() + IpotLog<Team, T>::bytes();
+    return TeamReduce<Team>::bytes() + StreamedScratch::bytes<T>();
   }
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/ipot/iterate.hpp"
+#include "cuda/scaling/streamed_iteration.hpp"
 
 namespace kantorch::cuda {
 
@@ -11,17 +12,23 @@ class IpotLog {
  public:
   using Iterate = IpotIterate<Team, T>;
 
-  KANTORCH_DEVICE explicit IpotLog(Iterate& iterate) : iterate_(iterate) {}
-  static KANTORCH_BOTH constexpr Index bytes() { return 0; }
+  KANTORCH_DEVICE IpotLog(Iterate& iterate, const StreamedScratch& scratch)
+      : iterate_(iterate), iteration_(iterate.passes, scratch) {}
 
   // As in IpotPower.
-  KANTORCH_DEVICE void restart() {}
+  KANTORCH_DEVICE void restart() { iteration_.start(); }
   KANTORCH_DEVICE void advance(Index last) {
-    while (iterate_.t < last) iterate_.streamed_step();
+    while (iterate_.t < last) {
+      iterate_.extrapolate();
+      double error;
+      iteration_(1, &error);
+      iterate_.accept();
+    }
   }
 
  private:
   Iterate& iterate_;
+  StreamedIteration<Team, T> iteration_;
 };
 
 }  // namespace kantorch::cuda

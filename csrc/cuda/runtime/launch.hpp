@@ -118,19 +118,20 @@ Index resident_blocks(const Cuda& exec) {
 // `memory` has room for team_bytes(width) a team.
 template <class Kernel>
 void launch_teams(const Cuda& exec, Index teams, int width, char* memory, const Kernel& kernel) {
-  if (width == 1) return launch(exec, teams, kernel);
   const DeviceGuard guard(exec.device);
   void (*const run)(Kernel, int, char*) = run_kernel<Kernel>;
   load<Kernel>(exec.device, run);
   cudaLaunchConfig_t config = config_of<Kernel>(exec, teams * width);
-  require(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(teams * team_bytes(width)),
-                          config.stream),
-          "cudaMemsetAsync");
   cudaLaunchAttribute together{};
-  together.id = cudaLaunchAttributeCooperative;
-  together.val.cooperative = 1;
-  config.attrs = &together;
-  config.numAttrs = 1;
+  if (width > 1) {
+    require(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(teams * team_bytes(width)),
+                            config.stream),
+            "cudaMemsetAsync");
+    together.id = cudaLaunchAttributeCooperative;
+    together.val.cooperative = 1;
+    config.attrs = &together;
+    config.numAttrs = 1;
+  }
   require(cudaLaunchKernelEx(&config, run, kernel, width, memory), "launch");
 }
 

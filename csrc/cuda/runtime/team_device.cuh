@@ -18,7 +18,7 @@ class OneBlock {
   __device__ void wait() { __syncthreads(); }
 };
 
-// The same of several, which all run at the same time.
+// The same of one or several, which all run at the same time.
 class SeveralBlocks {
  public:
   __device__ SeveralBlocks(int width, char* memory) : width_(width), memory_(memory) {}
@@ -34,6 +34,7 @@ class SeveralBlocks {
   // block wrote before the first __syncthreads is made visible by the fence of the lane that speaks for them.
   __device__ void wait() {
     __syncthreads();
+    if (width_ == 1) return;
     if (threadIdx.x == 0) {
       using Count = unsigned long long;
       auto* const count =

@@ -10,7 +10,6 @@
 #include "cuda/runtime/team_reduce.hpp"
 #include "cuda/scaling/cost_at.hpp"
 #include "cuda/scaling/exponential.hpp"
-#include "cuda/scaling/streamed.hpp"
 
 namespace kantorch::cuda {
 
@@ -40,7 +39,7 @@ class GibbsPasses {
 
   // F_i = -log sum_j b_j exp(G_j - rate C_ij), changed `omega` times as much.
   KANTORCH_DEVICE void update_rows(double omega = 1) {
-    error_ = 0;
+    error = 0;
     for (Index i = team.warp(); i < n; i += team.warps()) {
       const double plain = row_potential(i);
       if (team.lane() == 0) update(a[i], f[i], plain, omega);
@@ -48,46 +47,15 @@ class GibbsPasses {
     team.sync();
   }
 
-  // G_j = -log sum_i a_i exp(F_i - rate C_ij). Returns the largest change; `error` is the L1 error of the marginals of
+  // G_j = -log sum_i a_i exp(F_i - rate C_ij). Returns the largest change; `error_before` is the L1 error of the marginals of
   // the plan before the iteration, columns after the row update.
-  KANTORCH_DEVICE double update_columns(double omega, double* error) {
+  KANTORCH_DEVICE double update_columns(double omega, double* error_before) {
     double moved = 0;
     for (Index j = team.rank(); j < m; j += team.size())
       moved = fmax(moved, update(b[j], g[j], column_potential(j), omega));
     team.sync();
-    *error = reduce(error_, Sum{});
+    *error_before = take_error();
     return reduce(moved, Max{});
-  }
-
-  // update_rows and update_columns by one way through the cost: sums are those of the plan's entries at the potentials
-  // as they are, each of which is read twice at most, by one block and shortly after each other. Where they leave the
-  // range of exponentials, as they may at first, the potential is made as in those. `parts` has room for
-  // chunk_count(n) * m numbers.
-  KANTORCH_DEVICE void iterate(double omega, double* error) {
-    error_ = 0;
-    const Index height = chunk_rows(n), chunks = chunk_count(n);
-    for (Index chunk = team.place(); chunk < chunks; chunk += team.width()) {
-      const Index first = chunk * height, last = first + height < n ? first + height : n;
-      for (Index row = first; row < last; row += rows_together) {
-        const Index left = last - row, i = row + team.block_warp();
-        if (i < last) {
-          const double plain = moved_row_potential(i);
-          team.sync_warp();  // all of its lanes have read F_i
-          if (team.lane() == 0) update(a[i], f[i], plain, omega);
-        }
-        team.sync_block();
-        add_rows(row, left < rows_together ? static_cast<int>(left) : rows_together,
-                 parts + chunk * m, row == first);
-      }
-    }
-    team.sync();
-    for (Index j = team.rank(); j < m; j += team.size()) {
-      double sum = 0;
-      for (Index chunk = 0; chunk < chunks; ++chunk) sum += parts[chunk * m + j];
-      update(b[j], g[j], is_in_range(sum) ? g[j] - log(sum) : column_potential(j), omega);
-    }
-    team.sync();
-    *error = reduce(error_, Sum{});
   }
 
   // The limit of update_rows for small eps, F_i = min_j rate C_ij - G_j over b_j > 0: no exponent is above 0 then.
@@ -231,21 +199,7 @@ class GibbsPasses {
     return !reduce.any(bad);
   }
 
-  Team& team;
-  TeamReduce<Team>& reduce;
-  const CostOf<T> cost;
-  const Index n, m;
-  double* const a;
-  double* const b;
-  double* const f;
-  double* const g;
-  double* parts = nullptr;  // for iterate
-  double rate = 1;
-
- private:
-  // Sums in which what exponentials of float have lost below 2^-126 does not show.
-  KANTORCH_DEVICE static bool is_in_range(double sum) { return sum > 1e-20 && sum < 1e30; }
-
+  // -log sum_j b_j exp(G_j - rate C_ij), by a warp.
   KANTORCH_DEVICE double row_potential(Index i) {
     double top = -infinity;
     for (Index j = team.lane(); j < m; j += warp_size)
@@ -257,6 +211,7 @@ class GibbsPasses {
     return -(top + log(reduce_lanes(team, sum, Sum{})));
   }
 
+  // -log sum_i a_i exp(F_i - rate C_ij), by a lane.
   KANTORCH_DEVICE double column_potential(Index j) {
     double top = -infinity;
     for (Index i = 0; i < n; ++i)
@@ -267,77 +222,41 @@ class GibbsPasses {
     return -(top + log(sum));
   }
 
-  // row_potential from the F that it is near to.
-  KANTORCH_DEVICE double moved_row_potential(Index i) {
-    const double sum = cost.is_stored() ? row_sum(cost.matrix(), i) : row_sum(cost.distances(), i);
-    return is_in_range(sum) ? f[i] - log(sum) : row_potential(i);
-  }
-
-  // sum_j b_j exp(F_i + G_j - rate C_ij). Costs are asked for some at a time, as each takes long to come.
-  template <class Cost>
-  KANTORCH_DEVICE double row_sum(const Cost& at, Index i) {
-    constexpr int ahead = 4;
-    const double before = f[i];
-    double sum = 0;
-    for (Index first = team.lane(); first < m; first += ahead * warp_size) {
-      T costs[ahead];
-      KANTORCH_UNROLL
-      for (int k = 0; k < ahead; ++k) {
-        const Index j = first + k * warp_size;
-        costs[k] = at(i, j < m ? j : first);
-      }
-      KANTORCH_UNROLL
-      for (int k = 0; k < ahead; ++k) {
-        const Index j = first + k * warp_size;
-        if (j < m && b[j] > 0) sum += b[j] * entry_of(before + g[j], costs[k]);
-      }
-    }
-    return reduce_lanes(team, sum, Sum{});
-  }
-
-  KANTORCH_DEVICE void add_rows(Index row, int count, double* sums, bool are_new) {
-    if (cost.is_stored()) {
-      add_rows(cost.matrix(), row, count, sums, are_new);
-    } else {
-      add_rows(cost.distances(), row, count, sums, are_new);
-    }
-  }
-
-  // Adds a_i exp(F_i + G_j - rate C_ij) of `count` rows to sums, of this block, or writes them there.
-  template <class Cost>
-  KANTORCH_DEVICE void add_rows(const Cost& at, Index row, int count, double* sums, bool are_new) {
-    double weight[rows_together], potential[rows_together];
-    KANTORCH_UNROLL
-    for (int r = 0; r < rows_together; ++r) {
-      weight[r] = r < count ? a[row + r] : 0;
-      potential[r] = r < count ? f[row + r] : 0;
-    }
-    for (Index j = team.block_rank(); j < m; j += team.block_size()) {
-      T costs[rows_together];
-      KANTORCH_UNROLL
-      for (int r = 0; r < rows_together; ++r) costs[r] = at(row + (r < count ? r : 0), j);
-      double sum = are_new ? 0 : sums[j];
-      KANTORCH_UNROLL
-      for (int r = 0; r < rows_together; ++r)
-        if (weight[r] > 0) sum += weight[r] * entry_of(potential[r] + g[j], costs[r]);
-      sums[j] = sum;
-    }
-  }
-
   // exp(x - rate c)
   KANTORCH_DEVICE double entry_of(double x, T c) const {
     return static_cast<double>(exponential<T>(team, x - rate * static_cast<double>(c)));
   }
 
+  // What becomes of a potential that is changed `omega` times as much as to `plain`.
+  KANTORCH_DEVICE static double relaxed(double before, double plain, double omega) {
+    return omega == 1 ? clamp(plain) : clamp(before + omega * (clamp(plain) - before));
+  }
+
   // exp of a potential's change is the sum of its row or column before, relative to the weight. Returns |change|.
   KANTORCH_DEVICE double update(double weight, double& potential, double plain, double omega) {
-    const double change = omega * (clamp(plain) - potential), before = potential;
-    potential = omega == 1 ? clamp(plain) : clamp(potential + change);
-    if (weight > 0) error_ += weight * fabs(expm1((before - potential) / omega));
+    const double before = potential;
+    potential = relaxed(before, plain, omega);
+    if (weight > 0) error += weight * fabs(expm1((before - potential) / omega));
     return fabs(potential - before);
   }
 
-  double error_ = 0;  // of this lane
+  // The L1 error that updates of rows since the last call have shown.
+  KANTORCH_DEVICE double take_error() {
+    const double all = reduce(error, Sum{});
+    error = 0;
+    return all;
+  }
+
+  Team& team;
+  TeamReduce<Team>& reduce;
+  const CostOf<T> cost;
+  const Index n, m;
+  double* const a;
+  double* const b;
+  double* const f;
+  double* const g;
+  double rate = 1;
+  double error = 0;  // that this lane has seen
 };
 
 }  // namespace kantorch::cuda

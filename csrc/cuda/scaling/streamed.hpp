@@ -6,22 +6,44 @@
 namespace kantorch::cuda {
 
 constexpr int streamed_threads = 256;
+constexpr int block_warps = streamed_threads / warp_size;
 
 // A block takes some rows at a time, each warp one, and then adds up the columns' sums of these. Sums of chunks of rows
 // are kept apart: so blocks need not wait for each other, and what a sum is does not depend on how many they are.
-constexpr int rows_together = streamed_threads / warp_size;
 constexpr Index most_chunks = 128;
 
 KANTORCH_BOTH constexpr Index chunk_rows(Index n) {
-  return padded((n + most_chunks - 1) / most_chunks, rows_together);
+  return padded((n + most_chunks - 1) / most_chunks, block_warps);
 }
 KANTORCH_BOTH constexpr Index chunk_count(Index n) {
   return (n + chunk_rows(n) - 1) / chunk_rows(n);
 }
 
-// The scratch of a team: `vectors` numbers of its problem and the columns' sums of the chunks.
+// Sums in which what exponentials of float have lost below 2^-126 does not show.
+KANTORCH_DEVICE bool is_in_exponential_range(double sum) { return sum > 1e-20 && sum < 1e30; }
+
+// What held_rows.hpp keeps of a block: entries of a lane, and a number of 8 bytes for each column.
+template <class T>
+constexpr int held_entries = 128 / static_cast<int>(sizeof(T));
+template <class T>
+constexpr Index most_held_columns = Index{held_entries<T>} * streamed_threads;
+
+// Of a team: columns' sums of chunks of rows, and the logarithms of b. Of a block, shared memory.
+struct StreamedScratch {
+  double* parts;
+  double* log_b;
+  double* sums;
+  double* columns;
+
+  template <class T>
+  static KANTORCH_BOTH constexpr Index bytes() {
+    return shared_bytes<double>(2 * block_warps) + shared_bytes<double>(most_held_columns<T>);
+  }
+};
+
+// The scratch of a team in numbers, with `vectors` of them of its problem.
 KANTORCH_BOTH constexpr Index scratch_size(Index vectors, Index n, Index m) {
-  return vectors + chunk_count(n) * m;
+  return vectors + chunk_count(n) * m + m;
 }
 
 // The problems of a team, one after the other, and its scratch.
@@ -29,15 +51,18 @@ struct TeamProblems {
   Index k;
   Index step;
   double* vectors;
-  double* parts;
+  StreamedScratch scratch;
 };
 
-template <class Team>
+template <class T, class Team>
 KANTORCH_DEVICE TeamProblems problems_of(Team& team, double* scratch, Index vectors, Index n,
                                          Index m) {
   const Index number = team.block() / team.width(), teams = team.blocks() / team.width();
   double* const mine = scratch + number * scratch_size(vectors, n, m);
-  return {number, teams, mine, mine + vectors};
+  double* const parts = mine + vectors;
+  auto* const sums = team.template shared<double>(2 * block_warps);
+  auto* const columns = team.template shared<double>(most_held_columns<T>);
+  return {number, teams, mine, {parts, parts + chunk_count(n) * m, sums, columns}};
 }
 
 }  // namespace kantorch::cuda

@@ -11,16 +11,15 @@ namespace kantorch::cuda {
 // The vectors a, b, f, g of a problem.
 KANTORCH_BOTH constexpr Index vector_count(Index n, Index m) { return 2 * (n + m); }
 
-// With the problem in `vectors`, the `parts` of GibbsPasses::iterate where the form uses it, and Form::bytes() of shared
-// memory left for the form.
-template <class Form, class Team, class T>
+// With the problem in `vectors`. A form has scratch, or asks for Form::bytes() of shared memory.
+template <class Form, class Team, class T, class... Scratch>
 KANTORCH_DEVICE void solve(Team& team, TeamReduce<Team>& reduce, const ScalingProblem<T>& problem,
-                           Index k, double* vectors, double* parts, const ScalingResult& result) {
+                           Index k, double* vectors, const ScalingResult& result,
+                           const Scratch&... scratch) {
   const Index n = problem.cost.rows, m = problem.cost.cols;
   GibbsPasses<Team, T> passes(team, reduce, CostOf<T>(problem.cost, k), n, m, vectors, vectors + n,
                               vectors + n + m, vectors + 2 * n + m);
-  passes.parts = parts;
-  Form form(passes);
+  Form form(passes, scratch...);
   const double eps = problem.strength[k];
   const double* const start = problem.g_init[k];
 
@@ -65,8 +64,7 @@ struct OnChipSinkhorn {
   KANTORCH_DEVICE void operator()(Team& team) const {
     auto* const vectors = team.template shared<double>(vector_count(Shape::rows, Shape::cols));
     TeamReduce<Team> reduce(team);
-    solve<ScalingForm<Team, T, Shape>>(team, reduce, problem, team.block(), vectors, nullptr,
-                                       result);
+    solve<ScalingForm<Team, T, Shape>>(team, reduce, problem, team.block(), vectors, result);
   }
   template <class Team>
   static constexpr Index bytes() {
@@ -88,15 +86,15 @@ struct StreamedSinkhorn {
   KANTORCH_DEVICE void operator()(Team& team) const {
     TeamReduce<Team> reduce(team);
     const Index n = problem.cost.rows, m = problem.cost.cols;
-    TeamProblems mine = problems_of(team, scratch, vector_count(n, m), n, m);
+    TeamProblems mine = problems_of<T>(team, scratch, vector_count(n, m), n, m);
     for (; mine.k < problem.cost.batch; mine.k += mine.step) {
-      solve<LogForm<Team, T>>(team, reduce, problem, mine.k, mine.vectors, mine.parts, result);
+      solve<LogForm<Team, T>>(team, reduce, problem, mine.k, mine.vectors, result, mine.scratch);
       team.sync();  // before the scratch is used again
     }
   }
   template <class Team>
   static constexpr Index bytes() {
-    return TeamReduce<Team>::bytes() + LogForm<Team, T>::bytes();
+    return TeamReduce<Team>::bytes() + StreamedScratch::bytes<T>();
   }
 };
 

@@ -2,7 +2,7 @@
 // is gone through once, or computed from the points, in every iteration, and nothing of its size is stored.
 #pragma once
 
-#include "cuda/scaling/gibbs_passes.hpp"
+#include "cuda/scaling/streamed_iteration.hpp"
 
 namespace kantorch::cuda {
 
@@ -11,22 +11,25 @@ class LogForm {
  public:
   using Passes = GibbsPasses<Team, T>;
 
-  KANTORCH_DEVICE explicit LogForm(Passes& passes) : passes_(passes) {}
-  static KANTORCH_BOTH constexpr Index bytes() { return 0; }
+  KANTORCH_DEVICE LogForm(Passes& passes, const StreamedScratch& scratch)
+      : iteration_(passes, scratch) {}
 
   // As in ScalingForm; the potentials are kept up to date.
-  KANTORCH_DEVICE void start() { fresh_ = true; }
-  KANTORCH_DEVICE void finish() {}
+  KANTORCH_DEVICE void start() {
+    fresh_ = true;
+    iteration_.start();
+  }
+  KANTORCH_DEVICE void finish() { iteration_.finish(); }
 
   KANTORCH_DEVICE void step(double omega, double* error) {
     if (fresh_) omega = 1;
-    passes_.iterate(omega, error);
+    iteration_(omega, error);
     if (fresh_) *error = infinity;
     fresh_ = false;
   }
 
  private:
-  Passes& passes_;
+  StreamedIteration<Team, T> iteration_;
   bool fresh_ = false;  // no iteration since the start: F is not known
 };
 
