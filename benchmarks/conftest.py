@@ -1,4 +1,4 @@
-"""Two threads for everybody, and a machine record in every saved result."""
+"""Two threads for everybody, one device, and a machine record in every saved result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,30 @@ from typing import Any
 import pytest
 import torch
 
+import kantorch
 import machine
+
+
+def pytest_addoption(parser: Any) -> None:
+    """The device, which decides what is run."""
+    parser.addoption("--device", choices=("cpu", "cuda"), default="cpu")
+
+
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
+    """Leave what belongs to another device, or skip everything where there is no GPU."""
+    chosen = config.getoption("--device")
+    marks = {item: item.get_closest_marker("device") for item in items}
+    items[:] = [i for i in items if chosen == (marks[i].args[0] if marks[i] else "cpu")]
+    if chosen == "cuda" and (why := kantorch.ops.why_no_cuda()):
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+@pytest.fixture
+def device(request: Any) -> str:
+    """Where the solvers run."""
+    chosen: str = request.config.getoption("--device")
+    return chosen
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import subprocess
 from typing import Any
 
 import cpuinfo
+import torch
 
 import kantorch
 
@@ -23,6 +24,7 @@ def record() -> dict[str, Any]:
     return {
         "processor": cpuinfo.get_cpu_info().get("brand_raw", "unknown processor"),
         "cores": os.cpu_count(),
+        "gpu": _gpu(),
         "kantorch": kantorch.show_config() | {"threads": THREADS},
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "commit": commit.stdout.strip() or "unknown",
@@ -33,11 +35,20 @@ def describe(machine: dict[str, Any]) -> str:
     """A record in one line."""
     config = machine["kantorch"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    gpu = f"{machine['gpu']}; " if machine.get("gpu") else ""
     return (
-        f"{machine['processor']}, {machine['cores']} cores, {config['threads']} threads, "
+        f"{gpu}{machine['processor']}, {machine['cores']} cores, {config['threads']} threads, "
         f"{config['simd']}; kantorch {config['version']} at commit {machine['commit']}, "
         f"{config['compiler']}; {versions}."
     )
+
+
+def _gpu() -> str:
+    """Its name and limits, if kantorch can run on it."""
+    if kantorch.ops.why_no_cuda() or not torch.cuda.is_available():
+        return ""
+    of = torch.cuda.get_device_properties(0)
+    return f"{of.name}, {of.multi_processor_count} multiprocessors, CUDA {torch.version.cuda}"
 
 
 def _version(name: str) -> str | None:

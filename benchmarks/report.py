@@ -2,6 +2,7 @@
 
 python benchmarks/report.py                    # run all benchmarks, then report
 python benchmarks/report.py -k "sinkhorn"      # some of them; arguments go to pytest
+python benchmarks/report.py --device cuda      # those of a GPU
 python benchmarks/report.py --json saved.json  # report a saved run
 """
 
@@ -38,6 +39,9 @@ def main() -> int:
         saved = Path(tempfile.mkdtemp()) / "benchmark.json"
         arguments = [str(HERE), "-c", str(HERE / "pytest.ini"), "-q", "-rs"]
         status = int(pytest.main([*arguments, f"--benchmark-json={saved}", *rest]))
+        if not saved.exists():
+            print("no benchmark was run")
+            return status or 1
     record = json.loads(saved.read_text())
     rows = [row for entry in record["benchmarks"] for row in contestants(entry)]
     table = render(record["machine_info"], rows)

@@ -34,6 +34,6 @@ step "suite on the GPU" 150 python -m pytest -q -m cuda tests
 for tool in memcheck racecheck synccheck initcheck; do
   step "compute-sanitizer $tool" 60 compute-sanitizer --tool "$tool" --error-exitcode 9 python tools/gpu_small_cases.py
 done
-step "times" 60 python tools/gpu_times.py
+step "times" 120 python benchmarks/report.py --device cuda --out "${out%.txt}"
 printf '\n%s: %s\n' "$([ "$failed" = 0 ] && echo passed || echo FAILED)" "$out" | tee -a "$out"
 exit "$failed"
