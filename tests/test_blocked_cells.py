@@ -226,3 +226,42 @@ def test_a_constant_beside_blocked_cells_moves_the_value_alone(method, dtype, he
     best = [best_around(*map(np.asarray, of)) for of in zip(blocked, cost, a, b, strict=True)]
     best = torch.tensor(best, dtype=torch.float64)
     assert bool((moved.lower_bound.double() - constant <= best + size).all())
+
+
+@pytest.mark.cpu  # takes Newton's method
+@pytest.mark.parametrize("height", [1e8, 1e15, 1e27])
+def test_ipot_goes_around_blocked_cells_whatever_its_errors_do_on_the_way(height):
+    # Errors of the marginals rise and fall by factors of ten on the way to these plans, and are no proof that there are none.
+    rng = np.random.default_rng(1)
+    for trial in range(40):
+        n, m = rng.integers(4, 15, 2)
+        plan = rng.integers(1, 4, (n, m)) * (rng.random((n, m)) < 2.5 / np.sqrt(n * m))
+        plan[np.arange(max(n, m)) % n, np.arange(max(n, m)) % m] += 1
+        blocked = (plan == 0) & (rng.random((n, m)) < 0.6)
+        cost = np.where(blocked, height, rng.random((n, m)))
+        a, b = plan.sum(1) / plan.sum(), plan.sum(0) / plan.sum()
+        problem = [torch.tensor(x) for x in (cost, a, b)]
+        best = kantorch.solve(*problem).value
+        result = kantorch.solve(*problem, method="ipot")
+        assert bool(result.converged), trial
+        assert float(result.value) == pytest.approx(float(best), rel=1e-5), trial
+
+
+@pytest.mark.parametrize("height", [1.0, 1e10, 1e18, 1e30, 1e300])
+@pytest.mark.parametrize("side", ["rows", "columns", "both"])
+def test_padding_of_any_cost_leaves_a_slow_problem_of_sinkhorn_alone(side, height):
+    rng = np.random.default_rng(3)
+    cost, blocked = rng.random((13, 12)), rng.random((13, 12)) < 0.25
+    cost[blocked] = 1e24
+    a, b = rng.random(13) + 0.2, rng.random(12) + 0.2
+    a, b = a / a.sum(), b / b.sum()
+    more = {"rows": (2, 0), "columns": (0, 3), "both": (2, 3)}[side]
+    padded = np.full((13 + more[0], 12 + more[1]), height)
+    padded[:13, :12] = cost
+    alone = kantorch.solve(*map(torch.tensor, (cost, a, b)), reg=0.004)
+    weights = [np.pad(w, (0, k)) for w, k in zip((a, b), more, strict=True)]
+    result = kantorch.solve(*map(torch.tensor, (padded, *weights)), reg=0.004)
+    assert alone.converged
+    assert result.converged
+    assert float(result.value) == pytest.approx(float(alone.value), rel=1e-9)
+    assert float(result.plan[13:].sum() + result.plan[:, 12:].sum()) == 0

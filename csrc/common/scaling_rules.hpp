@@ -45,8 +45,9 @@ KANTORCH_BOTH double raised_strength(double strength, double eps, bool noise, do
   return lost && strength < smallest * cost ? std::fmax(strength, smallest_eps) * growth : 0;
 }
 
-// Whether IPOT finds no plan of the costs below a void alone: it pays more than `most` of them could, or the error of the
-// marginals does not fall with the steps.
+// Whether IPOT finds no plan of the costs below a void alone: it pays more than `most` of them could, or the least error of the
+// marginals so far does not fall with the steps. That of a step alone says nothing: it may rise to many times as much, where
+// the mass of a cell that the optimal plan lacks has become visible.
 KANTORCH_BOTH bool has_no_plan(double paid, double most, double error, Index steps,
                                Index max_iter) noexcept {
   constexpr Index trial_steps = 128;

@@ -13,9 +13,11 @@ constexpr double ground =
     1e-14;                     // keeps parts that exchange less than rounding errors from drifting
 constexpr Index patience = 8;  // iterations without improvement
 
-double largest(const double* x, Index size) noexcept {
+// Of points with mass: others have potentials of any size, which change no plan.
+double largest(const double* x, const double* weights, Index size) noexcept {
   double top = 0;
-  for (Index i = 0; i < size; ++i) top = std::max(top, std::abs(x[i]));
+  for (Index i = 0; i < size; ++i)
+    if (weights[i] > 0) top = std::max(top, std::abs(x[i]));
   return top;
 }
 
@@ -68,8 +70,7 @@ bool Newton<T>::run(const double* a, const double* b, double* f, double* g, doub
                     Index limit, Index* made, bool* stalled) noexcept {
   a_ = a;
   b_ = b;
-  // A constant that is common to F and -G costs digits and means nothing. The potentials of points
-  // without mass, of padding say, may be of any size.
+  // A constant that is common to F and -G costs digits and means nothing.
   double shift = 0, points = 0;
   for (Index i = 0; i < n_; ++i) {
     if (!(a[i] > 0)) continue;
@@ -99,11 +100,11 @@ bool Newton<T>::run(const double* a, const double* b, double* f, double* g, doub
     if (!schur_.solve(x_, y_, u_, v_)) return false;
     // Where the potentials' rounding errors alone change the plan by orders of magnitude, there is
     // nothing to improve.
-    if (std::max(largest(f, n_), largest(g, m_)) > 1e16) {
+    if (std::max(largest(f, a, n_), largest(g, b, m_)) > 1e16) {
       *stalled = true;
       break;
     }
-    const double length = std::max(largest(u_, n_), largest(v_, m_));
+    const double length = std::max(largest(u_, a, n_), largest(v_, b, m_));
     double step = std::min(1.0, size / length);
     if (!(step > 0)) step = 0;
     const bool bounded = step < 1;

@@ -75,7 +75,7 @@ class IpotConvergence {
       } else if (check == max_iter) {
         status = Status::max_iterations;
       } else if (near_ && has_no_plan(result_.value_linear[k_], masses_.a * (near_high_ + spread_),
-                                      error_, check, max_iter)) {
+                                      least_error_, check, max_iter)) {
         tried_ = near_half_;
         before_ = check;
         choose_step();
@@ -109,7 +109,7 @@ class IpotConvergence {
   KANTORCH_DEVICE void start(const double* g_init) {
     iterate_.start(beta_, g_init);
     form_.restart();
-    best_ = 1e300;
+    best_ = least_error_ = 1e300;
     since_ = 0;
   }
 
@@ -138,6 +138,7 @@ class IpotConvergence {
     passes_.rate = rate_of(eps());
     team.sync();
     error_ = write_result(passes_, masses_, eps(), k_, result_);
+    least_error_ = fmin(least_error_, error_);
     copy_value();
     converged_ = false;
     // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
@@ -211,6 +212,7 @@ class IpotConvergence {
   bool converged_ = false;  // by the whole spread, as far as the last result tells
   double largest_ = 0;      // the size of the largest cost
   double error_ = 0;        // of the marginals as they were written last
+  double least_error_ = 0;  // of those since the start
   double best_ = 1e300;
   Index since_ = 0;
 };
