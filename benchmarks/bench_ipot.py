@@ -10,7 +10,7 @@ import torch
 import kantorch
 from bare_pass import bare_passes
 from peers import torch_ipot
-from race import race
+from race import race, relative_to
 from workloads import clouds, tensors
 
 ITERATIONS = 100
@@ -33,7 +33,7 @@ def bench_ipot_fixed_iterations(benchmark: Any, batch: int, n: int) -> None:
         f"ipot, {ITERATIONS} iterations float32, {batch} x {n} x {n}",
         ours,
         {"torch, dense plan": lambda: torch_ipot(cost, a, b, beta, ITERATIONS)},
-        error=lambda value: float(((value.double() - reference) / reference).abs().max()),
+        error=relative_to(reference),
         tolerance=2e-5,
         tolerances={"torch, dense plan": 1e-3},
         floors={"bare multiply-adds over a stored matrix": bare_passes(cost, ITERATIONS)},

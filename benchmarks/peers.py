@@ -66,6 +66,25 @@ def torch_sinkhorn(cost: Tensor, a: Tensor, b: Tensor, reg: float, iterations: i
     return (plan * cost).sum((-2, -1))
 
 
+def pot_sinkhorn(cost: Tensor, a: Tensor, b: Tensor, reg: float, iterations: int) -> Any:
+    """POT's batched log-domain Sinkhorn; None if absent."""
+    ot = optional("ot")
+    if ot is None:
+        return None
+    return lambda: (
+        ot.solve_batch(
+            cost,
+            a=a,
+            b=b,
+            reg=reg,
+            max_iter=iterations,
+            tol=0.0,
+            method="log_sinkhorn",
+            grad="detach",
+        ).value_linear
+    )
+
+
 def torch_ipot(cost: Tensor, a: Tensor, b: Tensor, beta: float, iterations: int) -> Tensor:
     """The inexact proximal point method with a dense plan, one inner step; returns its cost."""
     kernel = torch.exp(-cost / beta)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 Solver = Callable[[], Any]
 LONG = 2.0  # seconds of a call
@@ -68,6 +69,11 @@ def race(
     benchmark.group = work.partition(",")[0]
     benchmark.extra_info.update(work=work, errors=errors, peers=times, absent=absent)
     benchmark.pedantic(ours, setup=run_peers, rounds=rounds, iterations=1, warmup_rounds=0)
+
+
+def relative_to(reference: Tensor) -> Callable[[Tensor], float]:
+    """The largest relative error, for `race`."""
+    return lambda value: float(((value.double() - reference) / reference).abs().max())
 
 
 def timed(solver: Solver) -> tuple[float, Any]:

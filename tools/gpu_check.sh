@@ -28,7 +28,7 @@ step() { # name seconds command...
   nvcc --version | tail -2
 } | tee -a "$out"
 
-step "build" 300 pip install -q . -C cmake.define.KANTORCH_CUDA=AUTO
+step "build" 300 pip install -q ".[test,bench]" -C cmake.define.KANTORCH_CUDA=AUTO
 step "kantorch info" 30 kantorch info
 step "suite on the GPU" 150 python -m pytest -q -m cuda tests
 for tool in memcheck racecheck synccheck initcheck; do

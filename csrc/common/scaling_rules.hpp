@@ -45,17 +45,17 @@ KANTORCH_BOTH double raised_strength(double strength, double eps, bool noise, do
   return lost && strength < smallest * cost ? std::fmax(strength, smallest_eps) * growth : 0;
 }
 
-// Whether IPOT finds no plan of the costs below a void alone: it pays more than `most` of them could, or the least error of the
-// marginals so far does not fall with the steps. That of a step alone says nothing: it may rise to many times as much, where
-// the mass of a cell that the optimal plan lacks has become visible.
-KANTORCH_BOTH bool has_no_plan(double paid, double most, double error, Index steps,
+// Whether IPOT seems to find no plan of the costs below a void alone: it pays more than `most` of them could, or the least
+// error of the marginals so far does not fall with the steps. That of one step says nothing: on the way to a plan it may
+// rise to ten times as much.
+KANTORCH_BOTH bool has_no_plan(double paid, double most, double least_error, Index steps,
                                Index max_iter) noexcept {
   constexpr Index trial_steps = 128;
   constexpr double most_error_steps = 12.8, late_error = 1e-4;
   const Index late = max_iter / 2 < trial_steps ? trial_steps : max_iter / 2;
   return !(paid <= most) ||
-         (steps >= trial_steps && error * static_cast<double>(steps) > most_error_steps) ||
-         (steps >= late && error > late_error);
+         (steps >= trial_steps && least_error * static_cast<double>(steps) > most_error_steps) ||
+         (steps >= late && least_error > late_error);
 }
 
 }  // namespace kantorch

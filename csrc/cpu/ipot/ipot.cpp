@@ -128,7 +128,8 @@ class IpotRun {
   template <class Cost>
   bool iterate(const Cost& cost) noexcept;
   bool choose_step() noexcept;
-  bool goes_back() noexcept;
+  template <class Cost>
+  bool converge(const Cost& cost) noexcept;
   bool step_to(Index t) noexcept;
   bool long_steps(bool* reached) noexcept;
   bool write(bool last, double* worst) noexcept;
@@ -171,12 +172,9 @@ class IpotRun {
   double near_high_ = 0, near_half_ = 0;
   // Half the range below the last void, if there was no plan of those costs alone.
   double tried_ = -1;
-  // What `tried_` was before, and the most that a plan of those costs pays. One that pays no more, and
-  // is found after all, shows that there is one: the range that was left is `sure_`.
-  struct {
-    double tried, most;
-  } left_{};
-  bool sure_ = false;
+  // What `tried_` was before that range was given up, and the most that a plan of it pays.
+  double tried_before_ = -1, most_given_up_ = 0;
+  bool has_plan_ = false;  // the range was given up, but a plan of it was found after all
   double spread_ = 0;
   double whole_spread_ = 0;
   double largest_ = 0;      // the size of the largest cost
@@ -206,18 +204,6 @@ bool IpotRun<T, State>::choose_step() noexcept {
   near_half_ = range.half();
   if (near_) spread_ = range.high - range.low;
   if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
-  return true;
-}
-
-// Whether the plan of all costs is one of those that were given up, which are then the range again.
-template <class T, class State>
-bool IpotRun<T, State>::goes_back() noexcept {
-  if (tried_ < 0 || sure_ || made() >= problem_.max_iter ||
-      !(result_.value_linear[k_] <= left_.most))
-    return false;
-  sure_ = true;
-  tried_ = left_.tried;
-  other_steps_ = made();
   return true;
 }
 
@@ -385,16 +371,14 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
     double worst;
     if (!write(made() >= max_iter, &worst)) return false;
     if (fixed_) return end(Status::fixed_iterations);
-    if (worst <= problem_.tol) {
-      if (goes_back()) return choose_step() && iterate(cost);
-      return end(Status::converged);
-    }
+    if (worst <= problem_.tol) return converge(cost);
     if (made() >= max_iter) return end(Status::max_iterations);
     least_error = std::min(least_error, result_.marginal_error[k_]);
     const double most = normal_.mass * (near_high_ + spread_);
-    if (near_ && !sure_ &&
+    if (near_ && !has_plan_ &&
         has_no_plan(result_.value_linear[k_], most, least_error, made(), max_iter)) {
-      left_ = {tried_, most};
+      tried_before_ = tried_;
+      most_given_up_ = most;
       tried_ = near_half_;
       other_steps_ = made();
       return choose_step() && iterate(cost);
@@ -406,14 +390,25 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
       long_steps_left = false;
       bool reached;
       if (!long_steps(&reached)) return false;
-      if (reached) {
-        if (goes_back()) return choose_step() && iterate(cost);
-        return end(Status::converged);
-      }
+      if (reached) return converge(cost);
       if (made() >= max_iter) return end(Status::max_iterations);
     }
     check = std::min(max_iter, made() + std::max<Index>(8, work_.state.steps() / 8));
   }
+}
+
+// Ends, unless the plan pays no more than those of the range that was given up could: then there is one of that range, which
+// is searched again.
+template <class T, class State>
+template <class Cost>
+bool IpotRun<T, State>::converge(const Cost& cost) noexcept {
+  if (tried_ < 0 || has_plan_ || made() >= problem_.max_iter ||
+      !(result_.value_linear[k_] <= most_given_up_))
+    return end(Status::converged);
+  has_plan_ = true;
+  tried_ = tried_before_;
+  other_steps_ = made();
+  return choose_step() && iterate(cost);
 }
 
 template <class T>

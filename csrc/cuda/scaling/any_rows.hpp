@@ -16,7 +16,7 @@ class AnyRows {
   template <class Cost>
   KANTORCH_DEVICE void update(const Cost& at, Index first, Index last, double* sums) {
     auto& team = passes_.team;
-    for (Index row = first; row < last; row += block_warps) {
+    for (Index row = first; row < last; row += streamed_warps) {
       const Index left = last - row, i = row + team.block_warp();
       if (i < last) {
         const double sum = row_sum(at, i);
@@ -26,7 +26,7 @@ class AnyRows {
         if (team.lane() == 0) passes_.update(passes_.a[i], passes_.f[i], plain, omega_);
       }
       team.sync_block();
-      add_rows(at, row, left < block_warps ? static_cast<int>(left) : block_warps, sums,
+      add_rows(at, row, left < streamed_warps ? static_cast<int>(left) : streamed_warps, sums,
                row == first);
     }
   }
@@ -61,21 +61,21 @@ class AnyRows {
   template <class Cost>
   KANTORCH_DEVICE void add_rows(const Cost& at, Index row, int count, double* sums, bool are_new) {
     auto& team = passes_.team;
-    double weight[block_warps], potential[block_warps];
+    double weight[streamed_warps], potential[streamed_warps];
     KANTORCH_UNROLL
-    for (int r = 0; r < block_warps; ++r) {
+    for (int r = 0; r < streamed_warps; ++r) {
       weight[r] = r < count ? passes_.a[row + r] : 0;
       potential[r] = r < count ? passes_.f[row + r] : 0;
     }
     for (Index j = team.block_rank(); j < passes_.m; j += team.block_size()) {
       const double of_column = passes_.b[j];
       if (!(of_column > 0)) continue;
-      T costs[block_warps];
+      T costs[streamed_warps];
       KANTORCH_UNROLL
-      for (int r = 0; r < block_warps; ++r) costs[r] = at(row + (r < count ? r : 0), j);
+      for (int r = 0; r < streamed_warps; ++r) costs[r] = at(row + (r < count ? r : 0), j);
       double sum = 0;
       KANTORCH_UNROLL
-      for (int r = 0; r < block_warps; ++r)
+      for (int r = 0; r < streamed_warps; ++r)
         if (weight[r] > 0)
           sum += weight[r] * passes_.entry_of(potential[r] + passes_.g[j], costs[r]);
       sums[j] = (are_new ? 0 : sums[j]) + of_column * sum;

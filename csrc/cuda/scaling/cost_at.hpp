@@ -69,7 +69,7 @@ struct DistanceCost {
         int stride = static_cast<int>(dims);
         KANTORCH_FRESH(stride);  // or products with it are spilled
         columns.each([&](int k, int offset, bool is_there) {
-          if (is_there) extend(at_x - at[static_cast<std::int64_t>(offset) * stride], costs[k]);
+          if (is_there) extend(at_x - at[static_cast<Index>(offset) * stride], costs[k]);
         });
       }
     });

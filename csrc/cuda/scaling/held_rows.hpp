@@ -86,7 +86,7 @@ class HeldExponential<double> {
 template <class Passes, class T, int Warps>
 class HeldRows {
  public:
-  static constexpr Index most_columns = most_held_columns<T> * Warps / block_warps;
+  static constexpr Index most_columns = most_held_columns<T> * Warps / streamed_warps;
 
   KANTORCH_DEVICE HeldRows(Passes& passes, double omega, const StreamedScratch& scratch)
       : passes_(passes),
@@ -101,15 +101,16 @@ class HeldRows {
   // Whether weights and potentials of the columns fit, which are taken over; to be called once before `update`.
   KANTORCH_DEVICE bool start() {
     bool bad = false;
-    columns_.each([&](int k, int offset, bool is_there) {
-      if (group_ > 0) return;
-      const Index j = columns_.rank() + offset;
-      const bool has_mass = is_there && passes_.b[j] > 0;
-      const double potential = has_mass ? passes_.g[j] : 0;
-      bad |= has_mass && !(Exponential::fits(potential) && passes_.b[j] >= least_weight);
-      g_[k * lanes] =
-          has_mass ? Exponential::of(potential + scratch_.log_b[j]) : Exponential::nowhere();
-    });
+    if (group_ == 0) {
+      columns_.each([&](int k, int offset, bool is_there) {
+        const Index j = rank_ + offset;
+        const bool has_mass = is_there && passes_.b[j] > 0;
+        const double potential = has_mass ? passes_.g[j] : 0;
+        bad |= has_mass && !(Exponential::fits(potential) && passes_.b[j] >= least_weight);
+        g_[k * lanes] =
+            has_mass ? Exponential::of(potential + scratch_.log_b[j]) : Exponential::nowhere();
+      });
+    }
     return !(reduce_block(passes_.team, bad ? 1.0 : 0.0, Max{}, next_sums()) > 0);  // and all see g
   }
 
@@ -160,7 +161,7 @@ class HeldRows {
   using Potential = typename Exponential::Potential;
 
   static constexpr int held = held_entries<T>;
-  static constexpr int groups = block_warps / Warps;
+  static constexpr int groups = streamed_warps / Warps;
   static constexpr int lanes = Warps * warp_size;
   // Weights, and the sums that they are divided by, whose products with exponentials of T stay in its range.
   static constexpr double least_weight = 1e-30, least_sum = 1e-15, most_sum = 1e15;
@@ -219,7 +220,7 @@ class HeldRows {
 
   // What the group has of the columns' sums. Rows whose sum, or a number of it, is out of range go through the cost again.
   KANTORCH_DEVICE void add_kept(double* column_sums, const T (&sum)[held]) {
-    double* const own_sums = column_sums + columns_.rank();
+    double* const own_sums = column_sums + rank_;
     columns_.each([&](int k, int offset, bool is_there) {
       if (is_there)
         own_sums[offset] = (is_new_ ? 0 : own_sums[offset]) + static_cast<double>(sum[k]);
@@ -254,7 +255,7 @@ class HeldRows {
   // Taken in turns: before memory is written again, a sync has shown that everybody has read it.
   KANTORCH_DEVICE double* next_sums() {
     turn_ ^= 1;
-    return scratch_.sums + turn_ * block_warps;
+    return scratch_.sums + turn_ * streamed_warps;
   }
 
   Passes& passes_;

@@ -6,14 +6,14 @@
 namespace kantorch::cuda {
 
 constexpr int streamed_threads = 256;
-constexpr int block_warps = streamed_threads / warp_size;
+constexpr int streamed_warps = streamed_threads / warp_size;
 
-// A block takes some rows at a time, each warp one, and then adds up the columns' sums of these. Sums of chunks of rows
-// are kept apart: so blocks need not wait for each other, and what a sum is does not depend on how many they are.
+// A block takes chunks of rows, and the columns' sums of chunks are kept apart: so blocks need not wait for each other, and
+// what a sum is does not depend on how many they are.
 constexpr Index most_chunks = 128;
 
 KANTORCH_BOTH constexpr Index chunk_rows(Index n) {
-  return padded((n + most_chunks - 1) / most_chunks, block_warps);
+  return padded((n + most_chunks - 1) / most_chunks, streamed_warps);
 }
 KANTORCH_BOTH constexpr Index chunk_count(Index n) {
   return (n + chunk_rows(n) - 1) / chunk_rows(n);
@@ -28,16 +28,15 @@ constexpr int held_entries = 128 / static_cast<int>(sizeof(T));
 template <class T>
 constexpr Index most_held_columns = Index{held_entries<T>} * streamed_threads;
 
-// Of a team: columns' sums of chunks of rows, and the logarithms of b. Of a block, shared memory.
 struct StreamedScratch {
-  double* parts;
-  double* log_b;
-  double* sums;
-  double* columns;
+  double* parts;    // of the team: the columns' sums of chunks of rows
+  double* log_b;    // of the team
+  double* sums;     // shared by the block: those of a row's warps, in two turns
+  double* columns;  // shared by the block: potentials of the columns, as held_rows.hpp takes them
 
   template <class T>
   static KANTORCH_BOTH constexpr Index bytes() {
-    return shared_bytes<double>(2 * block_warps) + shared_bytes<double>(most_held_columns<T>);
+    return shared_bytes<double>(2 * streamed_warps) + shared_bytes<double>(most_held_columns<T>);
   }
 };
 
@@ -60,7 +59,7 @@ KANTORCH_DEVICE TeamProblems problems_of(Team& team, double* scratch, Index vect
   const Index number = team.block() / team.width(), teams = team.blocks() / team.width();
   double* const mine = scratch + number * scratch_size(vectors, n, m);
   double* const parts = mine + vectors;
-  auto* const sums = team.template shared<double>(2 * block_warps);
+  auto* const sums = team.template shared<double>(2 * streamed_warps);
   auto* const columns = team.template shared<double>(most_held_columns<T>);
   return {number, teams, mine, {parts, parts + chunk_count(n) * m, sums, columns}};
 }

@@ -37,8 +37,8 @@ template <class T, class Passes, class Cost>
 KANTORCH_DEVICE void update_rows(Passes& passes, const Cost& at, const StreamedScratch& scratch,
                                  double omega) {
   using ByOne = HeldRows<Passes, T, 1>;
-  using BySome = HeldRows<Passes, T, block_warps / 2>;
-  using ByAll = HeldRows<Passes, T, block_warps>;
+  using BySome = HeldRows<Passes, T, streamed_warps / 2>;
+  using ByAll = HeldRows<Passes, T, streamed_warps>;
   const Index m = passes.m;
   bool done = false;
   if (m <= ByOne::most_columns) {
