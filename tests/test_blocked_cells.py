@@ -247,6 +247,33 @@ def test_ipot_goes_around_blocked_cells_whatever_its_errors_do_on_the_way(height
         assert float(result.value) == pytest.approx(float(best), rel=1e-5), trial
 
 
+def long_tailed(kind, rng, n, m):
+    if kind == "log-normal":
+        return np.exp(4 * rng.standard_normal((n, m)))
+    if kind == "Cauchy":
+        return rng.standard_cauchy((n, m)) ** 2
+    cost, blocked = random_costs(rng, n, m)
+    return np.where(blocked, 10.0 ** rng.integers(3, 6), cost)
+
+
+@pytest.mark.cpu  # takes Newton's method
+@pytest.mark.parametrize("kind", ["log-normal", "Cauchy", "blocked"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ipot_is_as_exact_beside_a_long_tail_of_the_costs(kind, dtype):
+    rng = np.random.default_rng(43)
+    for _ in range(30):
+        n, m = rng.integers(2, 16, 2)
+        cost = torch.tensor(long_tailed(kind, rng, n, m)).to(dtype)
+        a, b = (torch.tensor(rng.dirichlet(np.ones(k))).to(dtype) for k in (n, m))
+        best = kantorch.solve(cost.double(), a.double(), b.double())
+        paid = float(cost[best.plan > 1e-9].max() - cost.min())
+        result = kantorch.solve(cost, a, b, method="ipot")
+        assert Status(int(result.status)) is Status.CONVERGED
+        # The tolerance, 1e-5 and 1e-8, of what counts as the spread: up to 64 times what the cheapest quarter costs.
+        tol = 1e-3 if dtype == torch.float32 else 1e-6
+        assert abs(float(result.value) - float(best.value)) <= tol * paid
+
+
 @pytest.mark.parametrize("height", [1.0, 1e10, 1e18, 1e30, 1e300])
 @pytest.mark.parametrize("side", ["rows", "columns", "both"])
 def test_padding_of_any_cost_leaves_a_slow_problem_of_sinkhorn_alone(side, height):

@@ -20,7 +20,7 @@ namespace kantorch {
 // The strength is beta; without one, and where it is not positive, beta = 0.1 * mean(cost - min cost)
 // over the points with mass. tol is on the marginal error, and on the gap relative to the spread of
 // the cost. Costs beyond a void in it, such as blocked cells, count for the spread, and with a tolerance
-// for beta, only where a plan has to pay them.
+// for beta, only where a plan has to pay them; so do those of a long tail for the spread, as far as the digits allow.
 template <class T>
 Index ipot_workspace(const ScalingProblem<T>& problem, int threads) noexcept;
 

@@ -45,6 +45,7 @@ struct Workspace {
         f(arena.take<double>(n)),
         g(arena.take<double>(m)),
         price(arena.take<double>(n)),
+        price_from(arena.take<double>(n)),
         f_from(arena.take<double>(n)),
         g_from(arena.take<double>(m)),
         scratch(arena.take<double>(dual_value_scratch(n, m))),
@@ -66,14 +67,18 @@ struct Workspace {
   double* b;
   double* f;
   double* g;
-  double* price;   // F before the last step, then the price of the last step
-  double* f_from;  // F and G before the last long step
+  double* price;       // F before the last step, then the price of the last step
+  double* price_from;  // price before that
+  double* f_from;      // F and G before the last long step
   double* g_from;
   double* scratch;
   GibbsPasses<T> passes;
   State state;
   Newton<T> newton;
 };
+
+// A plan that is good beside a long tail of the costs is bettered for so many times the steps that led there.
+constexpr Index tail_patience = 8;
 
 // Costs and masses at the end of the range: the differences of larger costs and potentials may
 // overflow, and the exponentials of a plan of less or more mass, 1 / mass in size, are clamped.
@@ -141,7 +146,7 @@ class IpotRun {
 
   // Also where the potentials determine a plan at a larger eps only.
   bool end(Status status) noexcept {
-    if (near_ && converged_) status = Status::converged;
+    if (converged_) status = Status::converged;
     bool coarser = false;
     if (status != Status::converged &&
         !coarsen_result(normal_, work_.passes, work_.f, work_.g, k_, result_, &coarser))
@@ -166,18 +171,20 @@ class IpotRun {
   Workspace<T, State> work_;
   Normalised normal_{};
   double beta_ = 0;
-  // Costs below a void alone make beta and the spread, which the gap is measured by, up to
-  // `near_high_`.
+  // Costs below a void alone make beta and the spread, which the gap is measured by; a plan of them pays less than
+  // `near_most_`.
   bool near_ = true;
-  double near_high_ = 0, near_half_ = 0;
+  double near_most_ = 0, near_half_ = 0;
   // Half the range below the last void, if there was no plan of those costs alone.
   double tried_ = -1;
   // What `tried_` was before that range was given up, and the most that a plan of it pays.
   double tried_before_ = -1, most_given_up_ = 0;
   bool has_plan_ = false;  // the range was given up, but a plan of it was found after all
-  double spread_ = 0;
-  double whole_spread_ = 0;
-  double largest_ = 0;      // the size of the largest cost
+  double spread_ = 0;      // without a long tail
+  double whole_spread_ =
+      0;                // which the gap may be measured by, too, if that is all there is to be had
+  double lowest_ = 0;   // the smallest cost
+  double largest_ = 0;  // the size of the largest cost
   bool converged_ = false;  // by the whole spread, as far as the last result tells
   Index other_steps_ = 0;   // of Newton's method, and of a start that led nowhere
 };
@@ -191,18 +198,27 @@ bool IpotRun<T, State>::choose_step() noexcept {
   CostRange range;
   if (!cost_range(cost, work_.a, work_.b, exec_, &range)) return false;
   spread_ = whole_spread_ = range.high - range.low;
+  lowest_ = range.low;
   largest_ = range.size();
   double limit = infinity;
   if (!fixed_ && !narrow_below_voids(cost, work_.a, work_.b, {0, least_share_below, tried_}, exec_,
                                      &range, &limit))
     return false;
   near_ = limit < infinity;
-  if (given && !near_) return true;
-  CostExcess excess;
-  if (!cost_excess(cost, work_.a, work_.b, range.low, limit, exec_, &excess)) return false;
-  near_high_ = range.high;
-  near_half_ = range.half();
   if (near_) spread_ = range.high - range.low;
+  CostExcess excess;
+  bool stopped = false;
+  if (!fixed_)
+    spread_ = without_tail(spread_, [&](double height) {
+      stopped |=
+          !cost_excess(cost, work_.a, work_.b, range.low, range.low + height, exec_, &excess);
+      return !stopped && excess.mean > 0 ? excess.share : 0;
+    });
+  if (stopped) return false;
+  if (given && !near_) return true;
+  if (!cost_excess(cost, work_.a, work_.b, range.low, limit, exec_, &excess)) return false;
+  near_most_ = range.high + (range.high - range.low);
+  near_half_ = range.half();
   if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
   return true;
 }
@@ -274,7 +290,8 @@ bool IpotRun<T, State>::write(bool last, double* worst) noexcept {
   // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
   if (fixed_ || !(spread_ > 0) || !(error <= problem_.tol || last)) return true;
   constexpr double top = std::numeric_limits<double>::max();
-  const double scale = normal_.mass * spread_, linear = result_.value_linear[k_];
+  const double linear = result_.value_linear[k_];
+  const double scale = std::max(normal_.mass * spread_, linear - normal_.mass * lowest_);
   double bound;
   if (!best_bound(linear - problem_.tol * scale, &bound)) return false;
   // Also below 0, where mass that the plan lacks or has too much pays a large constant of the costs.
@@ -309,11 +326,23 @@ bool IpotRun<T, State>::long_steps(bool* reached) noexcept {
                           problem_.max_iter - made(), &steps, &stalled))
       return false;
     other_steps_ += std::max<Index>(steps, 1);
+    const bool had_converged = converged_;
+    std::swap(work_.price, work_.price_from);
     for (Index i = 0; i < n_; ++i)
       work_.price[i] = beta_ * ((work_.f[i] - work_.f_from[i]) / (t - from));
     double worst;
     if (!write(made() >= problem_.max_iter, &worst)) return false;
     *reached = worst <= problem_.tol;
+    if (!near_ && had_converged && !converged_ && from > 0) {
+      // One step too far: its digits are worse than those of the step before, which are good beside the long tail.
+      std::swap(work_.price, work_.price_from);
+      std::copy_n(work_.f_from, n_, work_.f);
+      std::copy_n(work_.g_from, m_, work_.g);
+      normal_.eps = beta_ / from;
+      work_.passes.set_rate(rate_of(normal_.eps));
+      *reached = true;
+      return write(true, &worst);
+    }
     if (*reached || t >= longest || (stalled && result_.marginal_error[k_] > problem_.tol))
       return true;
     const double next = std::min(growth * t, longest), ahead = (next - t) / (t - from);
@@ -363,6 +392,8 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
   if (!work_.state.start(cost, work_.a, work_.b, beta_, start(), exec_)) return false;
   Progress<T> progress;
   double least_error = infinity;
+  Index far =
+      0;  // the last number of steps after which the whole spread was not enough to measure by
   bool long_steps_left = second_order_ && spread_ > 0;
   // Of the points with mass, so that padding does not change the plan.
   const double enough = patience * Newton<T>::cost(with_mass(work_.a, n_), with_mass(work_.b, m_));
@@ -372,9 +403,12 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
     if (!write(made() >= max_iter, &worst)) return false;
     if (fixed_) return end(Status::fixed_iterations);
     if (worst <= problem_.tol) return converge(cost);
+    if (!converged_) far = made();
+    if (converged_ && !near_ && !long_steps_left && made() / tail_patience >= far + 8)
+      return converge(cost);
     if (made() >= max_iter) return end(Status::max_iterations);
     least_error = std::min(least_error, result_.marginal_error[k_]);
-    const double most = normal_.mass * (near_high_ + spread_);
+    const double most = normal_.mass * near_most_;
     if (near_ && !has_plan_ &&
         has_no_plan(result_.value_linear[k_], most, least_error, made(), max_iter)) {
       tried_before_ = tried_;

@@ -44,15 +44,21 @@ class IpotConvergence {
     const CostRange whole = passes_.cost_range();
     CostRange range = whole;
     spread_ = whole_spread_ = whole.high - whole.low;
+    lowest_ = whole.low;
     largest_ = whole.size();
     double limit = infinity;
     if (!fixed_) limit = passes_.narrow_below_voids({0, least_share_below, tried_}, &range);
     near_ = limit < infinity;
+    if (near_) spread_ = range.high - range.low;
+    if (!fixed_)
+      spread_ = without_tail(spread_, [&](double height) {
+        const CostExcess below = passes_.cost_excess(range.low, range.low + height);
+        return below.mean > 0 ? below.share : 0;
+      });
     if (given && !near_) return beta_;
     const auto excess = passes_.cost_excess(whole.low, limit);
-    near_high_ = range.high;
+    near_most_ = range.high + (range.high - range.low);
     near_half_ = range.half();
-    if (near_) spread_ = range.high - range.low;
     if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
     return beta_;
   }
@@ -72,9 +78,9 @@ class IpotConvergence {
         status = Status::fixed_iterations;
       } else if (worst <= problem_.tol) {
         status = Status::converged;
-      } else if (check == max_iter) {
+      } else if (check == max_iter || bettered_for_long(check)) {
         status = Status::max_iterations;
-      } else if (near_ && has_no_plan(result_.value_linear[k_], masses_.a * (near_high_ + spread_),
+      } else if (near_ && has_no_plan(result_.value_linear[k_], masses_.a * near_most_,
                                       least_error_, check, max_iter)) {
         tried_ = near_half_;
         before_ = check;
@@ -89,7 +95,7 @@ class IpotConvergence {
         check = next < max_iter ? next : max_iter;
         continue;
       }
-      if (near_ && converged_) status = Status::converged;
+      if (converged_) status = Status::converged;
       if (status != Status::converged && coarsen_result(passes_, masses_, eps(), k_, result_)) {
         status = Status::precision_limit;
         copy_value();
@@ -104,13 +110,21 @@ class IpotConvergence {
   }
 
  private:
+  // A plan that is good beside a long tail of the costs is bettered for so many times the steps that led there.
+  static constexpr Index tail_patience = 8;
+
+  KANTORCH_DEVICE bool bettered_for_long(Index check) {
+    if (!converged_) far_ = check;
+    return converged_ && !near_ && check / tail_patience >= far_ + 8;
+  }
+
   static constexpr Index most_steps_beyond = 1000;
 
   KANTORCH_DEVICE void start(const double* g_init) {
     iterate_.start(beta_, g_init);
     form_.restart();
     best_ = least_error_ = 1e300;
-    since_ = 0;
+    since_ = far_ = 0;
   }
 
   KANTORCH_DEVICE Index first_check() const {
@@ -144,7 +158,8 @@ class IpotConvergence {
     // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
     if (fixed_ || !(spread_ > 0) || !(error_ <= problem_.tol || last)) return error_;
     constexpr double top = std::numeric_limits<double>::max();
-    const double scale = masses_.a * spread_, linear = result_.value_linear[k_];
+    const double linear = result_.value_linear[k_];
+    const double scale = fmax(masses_.a * spread_, linear - masses_.a * lowest_);
     double bound = best_bound(linear - problem_.tol * scale);
     // Also below 0, where mass that the plan lacks or has too much pays a large constant of the costs.
     const double gap = fabs(linear - bound);
@@ -201,14 +216,19 @@ class IpotConvergence {
   const ScalingResult& result_;
   const bool fixed_;
   double beta_ = 0;
-  // Costs below a void alone make beta and the spread, which the gap is measured by, up to `near_high_`.
+  // Costs below a void alone make beta and the spread, which the gap is measured by; a plan of them pays less than
+  // `near_most_`.
   bool near_ = true;
-  double near_high_ = 0, near_half_ = 0;
+  double near_most_ = 0, near_half_ = 0;
   // Half the range below the last void, if there was no plan of those costs alone.
   double tried_ = -1;
-  Index before_ = 0;  // steps of a start that led nowhere
-  double spread_ = 0;
-  double whole_spread_ = 0;
+  Index far_ =
+      0;  // the last number of steps after which the whole spread was not enough to measure by
+  Index before_ = 0;   // steps of a start that led nowhere
+  double spread_ = 0;  // without a long tail
+  double whole_spread_ =
+      0;               // which the gap may be measured by, too, if that is all there is to be had
+  double lowest_ = 0;  // the smallest cost
   bool converged_ = false;  // by the whole spread, as far as the last result tells
   double largest_ = 0;      // the size of the largest cost
   double error_ = 0;        // of the marginals as they were written last
