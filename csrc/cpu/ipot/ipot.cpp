@@ -77,9 +77,6 @@ struct Workspace {
   Newton<T> newton;
 };
 
-// A plan that is good beside a long tail of the costs is bettered for so many times the steps that led there.
-constexpr Index tail_patience = 8;
-
 // Costs and masses at the end of the range: the differences of larger costs and potentials may
 // overflow, and the exponentials of a plan of less or more mass, 1 / mass in size, are clamped.
 constexpr double largest_cost = 0x1p1020;
@@ -146,7 +143,7 @@ class IpotRun {
 
   // Also where the potentials determine a plan at a larger eps only.
   bool end(Status status) noexcept {
-    if (converged_) status = Status::converged;
+    if (status == Status::precision_limit && converged_) status = Status::converged;
     bool coarser = false;
     if (status != Status::converged &&
         !coarsen_result(normal_, work_.passes, work_.f, work_.g, k_, result_, &coarser))
@@ -180,13 +177,11 @@ class IpotRun {
   // What `tried_` was before that range was given up, and the most that a plan of it pays.
   double tried_before_ = -1, most_given_up_ = 0;
   bool has_plan_ = false;  // the range was given up, but a plan of it was found after all
-  double spread_ = 0;      // without a long tail
-  double whole_spread_ =
-      0;                // which the gap may be measured by, too, if that is all there is to be had
-  double lowest_ = 0;   // the smallest cost
-  double largest_ = 0;  // the size of the largest cost
-  bool converged_ = false;  // by the whole spread, as far as the last result tells
-  Index other_steps_ = 0;   // of Newton's method, and of a start that led nowhere
+  // Of the costs without a long tail; and of all, which has to do where rounding allows no better.
+  double spread_ = 0, whole_spread_ = 0;
+  double lowest_ = 0, largest_ = 0;  // the smallest cost, and the largest size
+  bool converged_ = false;           // by the whole spread, as far as the last result tells
+  Index other_steps_ = 0;            // of Newton's method, and of a start that led nowhere
 };
 
 template <class T, class State>
@@ -392,8 +387,6 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
   if (!work_.state.start(cost, work_.a, work_.b, beta_, start(), exec_)) return false;
   Progress<T> progress;
   double least_error = infinity;
-  Index far =
-      0;  // the last number of steps after which the whole spread was not enough to measure by
   bool long_steps_left = second_order_ && spread_ > 0;
   // Of the points with mass, so that padding does not change the plan.
   const double enough = patience * Newton<T>::cost(with_mass(work_.a, n_), with_mass(work_.b, m_));
@@ -403,9 +396,6 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
     if (!write(made() >= max_iter, &worst)) return false;
     if (fixed_) return end(Status::fixed_iterations);
     if (worst <= problem_.tol) return converge(cost);
-    if (!converged_) far = made();
-    if (converged_ && !near_ && !long_steps_left && made() / tail_patience >= far + 8)
-      return converge(cost);
     if (made() >= max_iter) return end(Status::max_iterations);
     least_error = std::min(least_error, result_.marginal_error[k_]);
     const double most = normal_.mass * near_most_;

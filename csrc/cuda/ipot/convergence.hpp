@@ -78,7 +78,7 @@ class IpotConvergence {
         status = Status::fixed_iterations;
       } else if (worst <= problem_.tol) {
         status = Status::converged;
-      } else if (check == max_iter || bettered_for_long(check)) {
+      } else if (check == max_iter) {
         status = Status::max_iterations;
       } else if (near_ && has_no_plan(result_.value_linear[k_], masses_.a * near_most_,
                                       least_error_, check, max_iter)) {
@@ -95,7 +95,7 @@ class IpotConvergence {
         check = next < max_iter ? next : max_iter;
         continue;
       }
-      if (converged_) status = Status::converged;
+      if (status == Status::precision_limit && converged_) status = Status::converged;
       if (status != Status::converged && coarsen_result(passes_, masses_, eps(), k_, result_)) {
         status = Status::precision_limit;
         copy_value();
@@ -110,21 +110,13 @@ class IpotConvergence {
   }
 
  private:
-  // A plan that is good beside a long tail of the costs is bettered for so many times the steps that led there.
-  static constexpr Index tail_patience = 8;
-
-  KANTORCH_DEVICE bool bettered_for_long(Index check) {
-    if (!converged_) far_ = check;
-    return converged_ && !near_ && check / tail_patience >= far_ + 8;
-  }
-
   static constexpr Index most_steps_beyond = 1000;
 
   KANTORCH_DEVICE void start(const double* g_init) {
     iterate_.start(beta_, g_init);
     form_.restart();
     best_ = least_error_ = 1e300;
-    since_ = far_ = 0;
+    since_ = 0;
   }
 
   KANTORCH_DEVICE Index first_check() const {
@@ -222,17 +214,13 @@ class IpotConvergence {
   double near_most_ = 0, near_half_ = 0;
   // Half the range below the last void, if there was no plan of those costs alone.
   double tried_ = -1;
-  Index far_ =
-      0;  // the last number of steps after which the whole spread was not enough to measure by
-  Index before_ = 0;   // steps of a start that led nowhere
-  double spread_ = 0;  // without a long tail
-  double whole_spread_ =
-      0;               // which the gap may be measured by, too, if that is all there is to be had
-  double lowest_ = 0;  // the smallest cost
-  bool converged_ = false;  // by the whole spread, as far as the last result tells
-  double largest_ = 0;      // the size of the largest cost
-  double error_ = 0;        // of the marginals as they were written last
-  double least_error_ = 0;  // of those since the start
+  Index before_ = 0;  // steps of a start that led nowhere
+  // Of the costs without a long tail; and of all, which has to do where rounding allows no better.
+  double spread_ = 0, whole_spread_ = 0;
+  bool converged_ = false;           // by the whole spread, as far as the last result tells
+  double lowest_ = 0, largest_ = 0;  // the smallest cost, and the largest size
+  double error_ = 0;                 // of the marginals as they were written last
+  double least_error_ = 0;           // of those since the start
   double best_ = 1e300;
   Index since_ = 0;
 };
