@@ -52,12 +52,12 @@ constexpr double least_share_below = 1.0 / 32;
 
 // Costs have a long tail where so large a share of them lies within so small a part of their spread: few costs would then
 // decide what counts as small. `spread`, which begins as that of all costs, is cut to a quarter as long as that is so, but
-// not below what a void is told by. `share_below(x)` is the share of the costs that are less than x above the smallest,
+// not to their last digits. `share_below(x)` is the share of the costs that are less than x above the smallest,
 // and 0 where they all are the smallest.
 template <class ShareBelow>
 KANTORCH_BOTH double without_tail(double spread, ShareBelow&& share_below) {
   constexpr double part = 1.0 / 64, share = 1.0 / 4;
-  const double least = spread / void_factor / void_factor;
+  const double least = spread * 0x1p-40;
   while (spread / 4 > least && share_below(spread * part) >= share) spread /= 4;
   return spread;
 }

@@ -56,8 +56,8 @@ def solve(
         max_iter: full iterations of Sinkhorn, outer steps of IPOT (default 10 000 each), pivots or
             augmentations of the exact solver (default unlimited).
         tol: L1 error of both marginals relative to the mass, for IPOT also the gap relative to the
-            spread of the cost; costs beyond a void in it, a factor of 1e6 or more above the others, such
-            as blocked cells, count only if a plan has to pay them. None means 1e-5 in float32, 1e-8 in
+            spread of the cost; of a long tail, such as blocked cells, costs beyond 64 times those of the
+            cheapest quarter count only as far as the plan pays them, or where rounding allows no better. None means 1e-5 in float32, 1e-8 in
             float64. 0.0 means exactly `max_iter` plain iterations; otherwise slowly converging problems end
             with Newton's method, each step of which counts as an iteration. The exact solver is exact and
             ignores it.

@@ -307,6 +307,8 @@ template <class T, class State>
 bool IpotRun<T, State>::long_steps(bool* reached) noexcept {
   constexpr double growth = 4;
   const double longest = beta_ / spread_ * problem_.tol * 0x1p53;
+  // Where the whole spread is the scale. One stop is there: beyond, rounding may allow nothing better.
+  const double longest_whole = beta_ / whole_spread_ * problem_.tol * 0x1p53;
   double t = static_cast<double>(work_.state.steps()), from = 0;
   *reached = false;
   if (t >= longest) return true;
@@ -340,7 +342,8 @@ bool IpotRun<T, State>::long_steps(bool* reached) noexcept {
     }
     if (*reached || t >= longest || (stalled && result_.marginal_error[k_] > problem_.tol))
       return true;
-    const double next = std::min(growth * t, longest), ahead = (next - t) / (t - from);
+    const double next = std::min(growth * t, t < longest_whole ? longest_whole : longest),
+                 ahead = (next - t) / (t - from);
     for (Index i = 0; i < n_; ++i) {
       const double now = work_.f[i];
       work_.f[i] += ahead * (now - work_.f_from[i]);
