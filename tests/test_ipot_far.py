@@ -86,3 +86,39 @@ def test_streamed_points_that_are_far_apart_are_not_said_to_converge(rng):
     with pytest.warns(kantorch.ConvergenceWarning):
         result = kantorch.solve_sample(x, y, metric="cityblock", method="ipot", max_iter=8)
     assert not bool(result.converged)
+
+
+@pytest.mark.cpu  # takes Newton's method
+@pytest.mark.parametrize("height", [0.0, 1.0, 1e6, 1e12])
+@pytest.mark.parametrize("constant", [2.0**9, 2.0**18, -(2.0**18)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_padding_of_any_cost_leaves_a_constant_without_effect(height, constant, shared, rng):
+    cost = torch.from_numpy(rng.random((7, 9))) + constant
+    a, b = (torch.from_numpy(rng.dirichlet([1.0] * k)) for k in (7, 9))
+    padded = torch.full((9, 12), height, dtype=cost.dtype)
+    padded[:7, :9] = cost
+    weights = [torch.nn.functional.pad(a, (0, 2)), torch.nn.functional.pad(b, (0, 3))]
+    if shared:  # by problems of which one has no mass at all
+        weights = [torch.stack([w, torch.zeros_like(w)]) for w in weights]
+    alone = kantorch.solve(cost, a, b, method="ipot")
+    result = kantorch.solve(padded, *weights, method="ipot")
+    assert bool(result.converged.all())
+    plan = result.plan[0] if shared else result.plan
+    torch.testing.assert_close(plan[:7, :9], alone.plan, rtol=0, atol=1e-12)
+    best = kantorch.solve(cost, a, b).value
+    value = result.value[0] if shared else result.value
+    assert abs(float(value - best)) <= 1e-7
+
+
+@pytest.mark.cpu  # takes Newton's method
+@pytest.mark.parametrize("metric", METRICS)
+def test_padding_leaves_points_that_are_far_apart_alone(metric, rng):
+    x, y = far(rng, 1e5)
+    a, b = (torch.from_numpy(rng.dirichlet([1.0] * k)) for k in (7, 9))
+    pad = torch.nn.functional.pad
+    alone = kantorch.solve_sample(x, y, a, b, metric=metric, method="ipot")
+    padded = pad(x, (0, 0, 2, 0)), pad(y, (0, 0, 3, 0)), pad(a, (2, 0)), pad(b, (3, 0))
+    result = kantorch.solve_sample(*padded, metric=metric, method="ipot")
+    assert bool(alone.converged)
+    assert bool(result.converged)
+    torch.testing.assert_close(result.plan[2:, 3:], alone.plan, rtol=0, atol=1e-8)

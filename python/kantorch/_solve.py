@@ -167,7 +167,7 @@ def _solve(
         scaled = ops.sinkhorn(*cost.operands, a, b, strength, *rest)
         return SinkhornResult.of(cost, a, b, scaled, batch is not None)
     # IPOT's exponents are t C / beta, to which a constant adds nothing but rounding errors.
-    constant = cost.constant_part()
+    constant = cost.constant_part(a.detach(), b.detach())
     if constant is not None and values_are_at_hand(constant) and not bool(constant.any()):
         constant = None
     rounding = cost.rounding()

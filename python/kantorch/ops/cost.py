@@ -36,6 +36,14 @@ Operands = tuple[Tensor | None, Tensor | None, Tensor | None, str]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, None]  # of the operands
 
 
+def _with_mass(a: Tensor, b: Tensor, ndim: int) -> Tensor | None:
+    """Which pairs of points have mass, in a cost of so many dimensions: in any problem that shares it. None if all have."""
+    if values_are_at_hand(a, b) and bool((a > 0).all() and (b > 0).all()):
+        return None
+    mass = (a > 0)[..., :, None] & (b > 0)[..., None, :]
+    return mass.any(0) if mass.ndim > ndim else mass
+
+
 class Cost(abc.ABC):
     """Costs (n, m) or (B, n, m)."""
 
@@ -101,10 +109,10 @@ class Cost(abc.ABC):
         """Raise a ValueError for values that are not finite, where the core does not look at them."""
 
     @abc.abstractmethod
-    def constant_part(self) -> Tensor | None:
+    def constant_part(self, a: Tensor, b: Tensor) -> Tensor | None:
         """What can be taken from all costs of a problem (..) if it would take digits, else 0; it rounds blocked cells alone.
 
-        None if nothing is ever taken.
+        Costs of points without mass, which are padding, do not count. None if nothing is ever taken.
         """
 
     @abc.abstractmethod
@@ -194,13 +202,18 @@ class Stored(Cost):
         """Leave it to the core."""
 
     @override
-    def constant_part(self) -> Tensor | None:
+    def constant_part(self, a: Tensor, b: Tensor) -> Tensor | None:
         # Where the smallest cost is at least twice the spread, its difference to each cost is exact (Sterbenz).
         # Blocked cells do not count: theirs is rounded by a part of itself.
         # Numbers are kept as matrices, as torch takes no number and a constant of an empty batch under vmap.
         cost = self.cost.detach()
         low, high = cost.amin((-2, -1), keepdim=True), cost.amax((-2, -1), keepdim=True)
         spread = near = high - low
+        mass = _with_mass(a, b, cost.ndim)
+        if mass is not None:
+            low = torch.where(mass, cost, torch.inf).amin((-2, -1), keepdim=True)
+            cost = torch.where(mass, cost, low)
+            near = cost.amax((-2, -1), keepdim=True) - low
         for _ in range(_HEIGHTS):
             is_near = cost <= low + near / _VOID
             below = torch.where(is_near, cost, low).amax((-2, -1), keepdim=True) - low
@@ -208,7 +221,7 @@ class Stored(Cost):
             if values_are_at_hand(is_void) and not bool(is_void.any()):
                 break
             near = torch.where(is_void, below, near)
-        takes_digits = (low.abs() >= 2 * near) & (spread < torch.inf)
+        takes_digits = (low.abs() >= 2 * near) & (spread < torch.inf) & (low < torch.inf)
         return torch.where(takes_digits, low, 0)[..., 0, 0]
 
     @override
@@ -295,23 +308,25 @@ class Points(Cost):
         check_points(self.x, self.y, self.metric)
 
     @override
-    def constant_part(self) -> Tensor | None:
+    def constant_part(self, a: Tensor, b: Tensor) -> Tensor | None:
         n, m = self.shape[-2:]
         if n * m > _STORED:
             return None
         if values_are_at_hand(*self.tensors):
-            if not self._may_be_far():
+            if not self._may_be_far(a, b):
                 return None
             self.check()
-        constant = Stored(self.detach().solved_matrix()).constant_part()
+        constant = Stored(self.detach().solved_matrix()).constant_part(a, b)
         assert constant is not None
         return constant
 
-    def _may_be_far(self) -> bool:
-        """False if no problem's smallest cost is `_FAR` times the spread, by its first row and column alone."""
+    def _may_be_far(self, a: Tensor, b: Tensor) -> bool:
+        """False if no problem's smallest cost is `_FAR` times the spread, by one row and column alone."""
         x, y = (points.detach() for points in self.tensors)
         if x.numel() == 0 or y.numel() == 0:
             return False
+        if _with_mass(a, b, self.ndim) is not None:  # that row or column may be of padding
+            return True
 
         def far(costs: Tensor) -> Tensor:
             low, high = costs.amin((-2, -1)), costs.amax((-2, -1))
