@@ -122,3 +122,11 @@ def test_padding_leaves_points_that_are_far_apart_alone(metric, rng):
     assert bool(alone.converged)
     assert bool(result.converged)
     torch.testing.assert_close(result.plan[2:, 3:], alone.plan, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("power", [-36, -5, 7, 40])
+def test_a_power_of_two_changes_no_plan_if_a_single_pair_has_mass(power):
+    cost = torch.tensor([[9.07], [2.78]], dtype=torch.float64)
+    a, b = torch.tensor([1.0, 0.0]).double(), torch.ones(1).double()
+    plan, scaled = (kantorch.solve(c, a, b, method="ipot").plan for c in (cost, cost * 2.0**power))
+    assert torch.equal(plan, scaled)
