@@ -47,7 +47,8 @@ def test_gradients_reach_points_that_are_far_apart(metric, rng):
 
 @pytest.mark.cpu  # takes Newton's method
 def test_problems_of_a_batch_are_solved_as_alone_if_only_some_are_far_apart(rng):
-    pairs = [far(rng, distance) for distance in (0.0, 1e6, 1e3)]
+    # The last ones are not far apart, but their smallest cost is a few times the spread.
+    pairs = [far(rng, distance) for distance in (0.0, 1e6, 1e3, 4.0, 8.0, 16.0, 32.0)]
     x, y = (torch.stack(points) for points in zip(*pairs, strict=True))
     together = kantorch.solve_sample(x, y, method="ipot")
     assert bool(together.converged.all())
@@ -56,7 +57,7 @@ def test_problems_of_a_batch_are_solved_as_alone_if_only_some_are_far_apart(rng)
         for name in ("value", "plan", "n_iter", "potential_a", "marginal_error"):
             assert torch.equal(getattr(together, name)[k], getattr(alone, name)), name
         # A bound between points is lowered by what rounding the distances may cost.
-        torch.testing.assert_close(together.gap[k], alone.gap, rtol=1e-6, atol=1e-12)
+        torch.testing.assert_close(together.gap[k], alone.gap, rtol=1e-6, atol=1e-10)
 
 
 @pytest.mark.cpu  # raises

@@ -25,8 +25,8 @@ OWN_DIMS = (2, 2, 2, None)
 
 # Fewer costs between points than this may be stored for the time of a solve, as in csrc/cpu/scaling/cost_rows.hpp.
 _STORED = 2**20
-# What a constant of so many times the spread takes from the digits of the costs is worth storing them.
-_FAR = 16
+# A constant of so many times the spread takes digits from the costs, and its difference to each of them is exact (Sterbenz).
+_FAR = 2
 # Above the smallest cost, no cost between these parts of the spread and of that is a void, as in csrc/common/cost_range.hpp;
 # unless all costs below it are equal; so many heights of blocked cells are looked below.
 _VOID = 1e3
@@ -42,6 +42,16 @@ def _with_mass(a: Tensor, b: Tensor, ndim: int) -> Tensor | None:
         return None
     mass = (a > 0)[..., :, None] & (b > 0)[..., None, :]
     return mass.any(0) if mass.ndim > ndim else mass
+
+
+def _range(cost: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The smallest and the largest of the costs of pairs with mass (.., 1, 1); and the costs, the smallest in place of the others."""
+    mass = _with_mass(a, b, cost.ndim)
+    if mass is None:
+        return cost.amin((-2, -1), keepdim=True), cost.amax((-2, -1), keepdim=True), cost
+    low = torch.where(mass, cost, torch.inf).amin((-2, -1), keepdim=True)
+    cost = torch.where(mass, cost, low)
+    return low, cost.amax((-2, -1), keepdim=True), cost
 
 
 class Cost(abc.ABC):
@@ -203,17 +213,12 @@ class Stored(Cost):
 
     @override
     def constant_part(self, a: Tensor, b: Tensor) -> Tensor | None:
-        # Where the smallest cost is at least twice the spread, its difference to each cost is exact (Sterbenz).
-        # Blocked cells do not count: theirs is rounded by a part of itself.
+        # Blocked cells do not count: their difference is rounded by a part of itself.
         # Numbers are kept as matrices, as torch takes no number and a constant of an empty batch under vmap.
         cost = self.cost.detach()
-        low, high = cost.amin((-2, -1), keepdim=True), cost.amax((-2, -1), keepdim=True)
-        spread = near = high - low
-        mass = _with_mass(a, b, cost.ndim)
-        if mass is not None:
-            low = torch.where(mass, cost, torch.inf).amin((-2, -1), keepdim=True)
-            cost = torch.where(mass, cost, low)
-            near = cost.amax((-2, -1), keepdim=True) - low
+        spread = cost.amax((-2, -1), keepdim=True) - cost.amin((-2, -1), keepdim=True)
+        low, high, cost = _range(cost, a, b)
+        near = high - low
         for _ in range(_HEIGHTS):
             is_near = cost <= low + near / _VOID
             below = torch.where(is_near, cost, low).amax((-2, -1), keepdim=True) - low
@@ -221,7 +226,7 @@ class Stored(Cost):
             if values_are_at_hand(is_void) and not bool(is_void.any()):
                 break
             near = torch.where(is_void, below, near)
-        takes_digits = (low.abs() >= 2 * near) & (spread < torch.inf) & (low < torch.inf)
+        takes_digits = (low.abs() >= _FAR * near) & (spread < torch.inf) & (low < torch.inf)
         return torch.where(takes_digits, low, 0)[..., 0, 0]
 
     @override
@@ -316,9 +321,9 @@ class Points(Cost):
             if not self._may_be_far(a, b):
                 return None
             self.check()
-        constant = Stored(self.detach().solved_matrix()).constant_part(a, b)
-        assert constant is not None
-        return constant
+        # For each problem by itself: whether others of the batch are far apart must not change it.
+        low, high, _ = _range(self.detach().solved_matrix(), a, b)
+        return torch.where((low >= _FAR * (high - low)) & (low < torch.inf), low, 0)[..., 0, 0]
 
     def _may_be_far(self, a: Tensor, b: Tensor) -> bool:
         """False if no problem's smallest cost is `_FAR` times the spread, by one row and column alone."""
@@ -330,7 +335,7 @@ class Points(Cost):
 
         def far(costs: Tensor) -> Tensor:
             low, high = costs.amin((-2, -1)), costs.amax((-2, -1))
-            return low >= _FAR * (high - low)
+            return low >= _FAR / 2 * (high - low)  # these distances may be rounded otherwise
 
         row = distances(x[..., :1, :], y, self.metric)
         column = distances(x, y[..., :1, :], self.metric)
