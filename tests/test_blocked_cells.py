@@ -292,3 +292,23 @@ def test_padding_of_any_cost_leaves_a_slow_problem_of_sinkhorn_alone(side, heigh
     assert result.converged
     assert float(result.value) == pytest.approx(float(alone.value), rel=1e-9)
     assert float(result.plan[13:].sum() + result.plan[:, 12:].sum()) == 0
+
+
+@pytest.mark.cpu  # takes Newton's method
+@pytest.mark.parametrize("height", [1e12, 1e60])
+@pytest.mark.parametrize("missing", [0.02, 0.005, 0.001])
+def test_ipot_sees_soon_that_a_little_mass_has_no_way_around_blocked_cells(missing, height):
+    rng = np.random.default_rng(5)
+    for n, m in ((3, 4), (7, 8), (6, 15)):
+        cost = rng.integers(0, 20, (n, m)).astype(float)
+        cost[0, 1:] = height
+        a, b = rng.dirichlet(np.ones(n)) * 0.8, rng.dirichlet(np.ones(m)) * 0.8
+        a[0] += 0.2
+        b[0] = 0
+        b *= (1 - a[0] + missing) / b.sum()
+        b[0] = a[0] - missing
+        result = kantorch.solve(
+            *(torch.from_numpy(x) for x in (cost, a, b)), method="ipot", max_iter=1000
+        )
+        assert Status(int(result.status)) is Status.CONVERGED
+        assert float(result.value) == pytest.approx(missing * height, rel=1e-6)

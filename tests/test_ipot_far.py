@@ -83,7 +83,7 @@ def test_converged_means_a_gap_within_tol_on_both_sides(distance, rng):
 
 @pytest.mark.cpu  # warns
 def test_streamed_points_that_are_far_apart_are_not_said_to_converge(rng):
-    x, y = far(rng, 1e6, n=1100, m=1000, d=2)
+    x, y = far(rng, 1e6, n=2100, m=2000, d=2)
     with pytest.warns(kantorch.ConvergenceWarning):
         result = kantorch.solve_sample(x, y, metric="cityblock", method="ipot", max_iter=8)
     assert not bool(result.converged)

@@ -13,6 +13,7 @@ import kantorch
 import laws
 import oracle
 import problems
+from kantorch.costs import cost_matrix
 
 
 def random_problem(rng, n, m):
@@ -221,15 +222,17 @@ def planar_cost(rng, batch, n, m):
     return ((rng.normal(size=(batch, n, 1, 2)) - rng.normal(size=(batch, 1, m, 2))) ** 2).sum(-1)
 
 
-@pytest.mark.parametrize("kind", ["uniform", "plane", "ties", "blocked"])
-@pytest.mark.parametrize("shape", [(5, 6), (20, 20), (30, 50), (64, 64)], ids=str)
+@pytest.mark.parametrize("kind", ["uniform", "plane", "ties", "blocked", "tail"])
+@pytest.mark.parametrize("shape", [(5, 6), (20, 20), (30, 50), (64, 64), (600, 640)], ids=str)
 def test_the_default_tolerance_is_met_long_before_the_default_limit(kind, shape, dtype, rng):
-    batch, (n, m) = 4, shape
+    n, m = shape
+    batch = 4 if n < 100 else 1
     cost = {
         "uniform": lambda: rng.random((batch, n, m)),
         "plane": lambda: planar_cost(rng, batch, n, m),
         "ties": lambda: rng.integers(0, 6, (batch, n, m)),
         "blocked": lambda: np.where(rng.random((batch, n, m)) < 0.2, 1e6, rng.random((n, m))),
+        "tail": lambda: np.abs(rng.standard_cauchy((batch, n, m))),
     }[kind]()
     cost = torch.from_numpy(np.asarray(cost, float)).to(dtype)
     a, b = (torch.from_numpy(rng.dirichlet(np.ones(k), batch)).to(dtype) for k in shape)
@@ -241,6 +244,19 @@ def test_the_default_tolerance_is_met_long_before_the_default_limit(kind, shape,
     exact = kantorch.solve(cost, a, b.to(dtype))
     allowed = 2 * laws.DEFAULT_TOL[dtype] * (cost.amax((1, 2)) - cost.amin((1, 2)))
     assert bool(((result.value - exact.value).abs() <= allowed).all())
+
+
+@pytest.mark.parametrize("method", ["points", "cost"])
+def test_more_points_meet_the_default_tolerance_too(method, dtype, rng):
+    x, y = (torch.from_numpy(rng.random((size, 3))).to(dtype) for size in (1100, 1000))
+    cost = cost_matrix(x, y)
+    if method == "points":
+        result = kantorch.solve_sample(x, y, method="ipot")
+    else:
+        result = kantorch.solve(cost, method="ipot")
+    assert bool(result.converged)
+    allowed = 2 * laws.DEFAULT_TOL[dtype] * float(cost.max())
+    assert float(result.value) == pytest.approx(float(kantorch.solve(cost).value), abs=allowed)
 
 
 def test_newton_steps_count_as_iterations(rng):

@@ -58,6 +58,7 @@ SOLVE = dict(
 for name, solve in SOLVE.items():
     measure("value " + name, lambda c: solve(c).value, cost)
     measure("gradient " + name, lambda c: torch.autograd.grad(solve(c).value, c), leaf)
+measure("newton", lambda c: kantorch.solve(c, method="ipot").value, cost)
 measure("small ipot", lambda c: SOLVE["ipot"](c).value, cost, 1000)
 measure("plan", lambda c: SOLVE["sinkhorn"](c).plan, cost)
 eight = lambda c: torch.full((8, c.shape[0]), 1 / c.shape[0], dtype=dtype)
@@ -68,9 +69,10 @@ SAMPLE = dict(
     ipot=lambda x, y: kantorch.solve_sample(x, y, method="ipot", **FIXED),
 )
 for name, solve in SAMPLE.items():
-    measure("points " + name, lambda x, y: solve(x, y).value, points)
-    measure("points bound " + name, lambda x, y: solve(x, y).gap, points)
-    measure("points gradient " + name, lambda x, y: torch.autograd.grad(solve(x, y).value, x), points)
+    measure("fewer points " + name, lambda x, y: solve(x, y).value, points)
+    measure("points " + name, lambda x, y: solve(x, y).value, points, 2100)
+    measure("points bound " + name, lambda x, y: solve(x, y).gap, points, 2100)
+    measure("points gradient " + name, lambda x, y: torch.autograd.grad(solve(x, y).value, x), points, 2100)
 """
 
 # A third of a buffer is room for the allocator, the interpreter and arrays of length n.
@@ -111,6 +113,11 @@ def test_small_problems_may_take_a_second_buffer_of_bounded_size(buffers):
     assert buffers["small ipot"][0] < 2 + ROOM
 
 
+def test_newton_takes_the_memory_of_the_kernel(buffers):
+    """Its matrix is in float64."""
+    assert buffers["newton"][0] < (2 if buffers["dtype"] == "float32" else 1) + ROOM
+
+
 def test_reading_the_plan_costs_one_buffer(buffers):
     assert buffers["plan"][0] < 1 + ROOM
 
@@ -127,6 +134,13 @@ def test_shared_cost_is_not_copied(buffers):
 def test_points_need_no_cost_matrix(asked, name, buffers):
     name = f"{asked} {name}"
     assert buffers[name][0] < ROOM
+
+
+@pytest.mark.parametrize("name", ["sinkhorn", "tolerance", "ipot"])
+def test_fewer_points_may_take_a_cost_matrix_for_the_time_of_the_solve(name, buffers):
+    peak, held = buffers["fewer points " + name]
+    assert held < ROOM
+    assert peak < 2 + ROOM
 
 
 def test_calls_and_errors_do_not_leak():

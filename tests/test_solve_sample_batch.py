@@ -27,7 +27,7 @@ def answer(x, y, metric, method):
     return result, torch.autograd.grad(result.value.sum(), (x, y))
 
 
-# A problem of up to 2^20 numbers is stored by the core, a larger one is not, whatever the batch holds.
+# A problem of up to 2^22 numbers is stored by the core, a larger one is not, whatever the batch holds.
 @pytest.mark.parametrize(
     ("batch", "n", "m", "d"),
     [
@@ -36,7 +36,7 @@ def answer(x, y, metric, method):
         (20, 256, 250, 2),
         (3, 40, 33, 70),
         (3, 130, 120, 80),
-        (2, 1030, 1024, 2),
+        (2, 2100, 2000, 2),
     ],
 )
 @pytest.mark.parametrize("metric", METRICS)

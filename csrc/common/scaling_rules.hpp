@@ -48,9 +48,9 @@ KANTORCH_BOTH double raised_strength(double strength, double eps, bool noise, do
 // Whether IPOT seems to find no plan of the costs below a void alone: it pays more than `most` of them could, or the least
 // error of the marginals so far does not fall with the steps. That of one step says nothing: on the way to a plan it may
 // rise to ten times as much.
+constexpr Index trial_steps = 128;
 KANTORCH_BOTH bool has_no_plan(double paid, double most, double least_error, Index steps,
                                Index max_iter) noexcept {
-  constexpr Index trial_steps = 128;
   constexpr double most_error_steps = 12.8, late_error = 1e-4;
   const Index late = max_iter / 2 < trial_steps ? trial_steps : max_iter / 2;
   return !(paid <= most) ||

@@ -73,8 +73,8 @@ def solve(
         ValueError: any other fault; names the argument, the first bad index, its value and the rule.
 
     Memory: beside its outputs of O(n + m), a solve allocates per thread that works on a problem of its
-    own at most n * m numbers of the dtype computed in (small problems of IPOT up to 6.4 MiB more), or
-    min(n, m)^2 float64 for a Newton step of Sinkhorn; see docs/memory.md. A plan is made when it is asked for.
+    own at most n * m numbers of the dtype computed in (small problems of IPOT up to 4.2 MiB more), or
+    min(n, m)^2 float64 for a Newton step; see docs/memory.md. A plan is made when it is asked for.
 
     Sources: Cuturi, NeurIPS 2013 (Sinkhorn); Xie, Wang, Wang, Zha, UAI 2019 (IPOT); Peyré and Cuturi,
     Computational Optimal Transport, 2019, chapters 3 and 4.

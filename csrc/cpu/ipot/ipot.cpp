@@ -18,19 +18,29 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// Newton's matrix of larger problems would be more than 2.1 MiB.
-constexpr Index most_newton = 512;
+// Plain steps come first, as many as take the time of Newton's method to the end. Newton<T>::cost counts
+// iterations without exponentials: two steps on the stored powers of a float kernel take the time of one,
+// and one step in double that of five. Measured, the end never takes longer than `most_plain` steps.
+template <class T>
+constexpr double patience = sizeof(T) == sizeof(float) ? 2 : 0.2;
+constexpr double most_plain = 1000;
 
-// Plain steps come first, as many as cost what Newton's method takes to the end this often.
-constexpr double patience = 2;
+// How much later Newton's method is tried again where it led nowhere. It leads to the end of a long step
+// within half as many iterations as `most_newton`, or nowhere: there may be no plan of the costs below a
+// void, whose dual rises for ever.
+constexpr double later = 8;
+constexpr Index most_newton = 64;
+
+// Newton's matrix of larger problems would be more than 128 MiB, and its time near that of 10 000 plain steps.
+constexpr Index largest_newton = 4096;
 
 template <class T>
 bool has_newton(const ScalingProblem<T>& problem) noexcept {
-  const Index n = problem.cost.rows, m = problem.cost.cols;
-  return problem.tol > 0 && std::min(n, m) <= most_newton;
+  return problem.tol > 0 && std::min(problem.cost.rows, problem.cost.cols) <= largest_newton;
 }
 
-// The scratch of one problem at a time. State is IpotState<T>, on a stored cost, or IpotLog<T>.
+// The scratch of one problem at a time. State is IpotState<T>, on a stored cost, or IpotLog<T>. Newton's
+// matrix and the numbers of the state are never needed at once.
 template <class T, class State>
 struct Workspace {
   static constexpr bool stored = std::is_same_v<State, IpotState<T>>;
@@ -49,15 +59,22 @@ struct Workspace {
         f_from(arena.take<double>(n)),
         g_from(arena.take<double>(m)),
         scratch(arena.take<double>(dual_value_scratch(n, m))),
+        large(arena.take<char>(stored ? large_bytes(n, m, second_order) : 0)),
         passes(arena, n, m, stored),
         state(make_state(arena, n, m, dims)),
         newton(arena, passes, second_order ? n : 0, second_order ? m : 0,
-               arena.take<double>(second_order ? Laplacian::weights_for(Schur<T>::size_for(n, m))
-                                               : 0)) {}
+               reinterpret_cast<double*>(large)) {}
+
+  static Index large_bytes(Index n, Index m, bool second_order) noexcept {
+    const Index numbers = IpotState<T>::buffer(n, m) * static_cast<Index>(sizeof(T));
+    const Index matrix =
+        Laplacian::weights_for(Schur<T>::size_for(n, m)) * static_cast<Index>(sizeof(double));
+    return second_order ? std::max(numbers, matrix) : numbers;
+  }
 
   State make_state(Arena& arena, Index n, Index m, [[maybe_unused]] Index dims) noexcept {
     if constexpr (stored) {
-      return State(arena, passes, n, m);
+      return State(arena, passes, n, m, reinterpret_cast<T*>(large));
     } else {
       return State(arena, passes, n, m, dims);
     }
@@ -72,6 +89,7 @@ struct Workspace {
   double* f_from;      // F and G before the last long step
   double* g_from;
   double* scratch;
+  char* large;
   GibbsPasses<T> passes;
   State state;
   Newton<T> newton;
@@ -131,6 +149,8 @@ class IpotRun {
   bool iterate(const Cost& cost) noexcept;
   bool choose_step() noexcept;
   template <class Cost>
+  bool give_up_range(const Cost& cost) noexcept;
+  template <class Cost>
   bool converge(const Cost& cost) noexcept;
   bool step_to(Index t) noexcept;
   bool long_steps(bool* reached) noexcept;
@@ -180,6 +200,7 @@ class IpotRun {
   // Of the costs without a long tail; and of all, which has to do where rounding allows no better.
   double spread_ = 0, whole_spread_ = 0;
   double lowest_ = 0, largest_ = 0;  // the smallest cost, and the largest size
+  double exponent_ = 0;              // the largest size of those that make the spread
   bool converged_ = false;           // by the whole spread, as far as the last result tells
   Index other_steps_ = 0;            // of Newton's method, and of a start that led nowhere
 };
@@ -201,6 +222,7 @@ bool IpotRun<T, State>::choose_step() noexcept {
     return false;
   near_ = limit < infinity;
   if (near_) spread_ = range.high - range.low;
+  exponent_ = range.size();
   CostExcess excess;
   bool stopped = false;
   if (!fixed_)
@@ -320,8 +342,9 @@ bool IpotRun<T, State>::long_steps(bool* reached) noexcept {
     Index steps;
     bool stalled;
     if (!work_.newton.run(work_.a, work_.b, work_.f, work_.g, problem_.tol / 4,
-                          problem_.max_iter - made(), &steps, &stalled))
+                          std::min(most_newton, problem_.max_iter - made()), &steps, &stalled))
       return false;
+    stalled |= steps == most_newton;
     other_steps_ += std::max<Index>(steps, 1);
     const bool had_converged = converged_;
     std::swap(work_.price, work_.price_from);
@@ -390,9 +413,10 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
   if (!work_.state.start(cost, work_.a, work_.b, beta_, start(), exec_)) return false;
   Progress<T> progress;
   double least_error = infinity;
-  bool long_steps_left = second_order_ && spread_ > 0;
   // Of the points with mass, so that padding does not change the plan.
-  const double enough = patience * Newton<T>::cost(with_mass(work_.a, n_), with_mass(work_.b, m_));
+  const double cost_of_newton = Newton<T>::cost(with_mass(work_.a, n_), with_mass(work_.b, m_));
+  double enough =
+      second_order_ && spread_ > 0 ? std::min(most_plain, patience<T> * cost_of_newton) : infinity;
   for (Index check = fixed_ ? max_iter : std::min(max_iter, other_steps_ + 8);;) {
     if (!step_to(check - other_steps_)) return false;
     double worst;
@@ -400,28 +424,39 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
     if (fixed_) return end(Status::fixed_iterations);
     if (worst <= problem_.tol) return converge(cost);
     if (made() >= max_iter) return end(Status::max_iterations);
-    least_error = std::min(least_error, result_.marginal_error[k_]);
-    const double most = normal_.mass * near_most_;
-    if (near_ && !has_plan_ &&
-        has_no_plan(result_.value_linear[k_], most, least_error, made(), max_iter)) {
-      tried_before_ = tried_;
-      most_given_up_ = most;
-      tried_ = near_half_;
-      other_steps_ = made();
-      return choose_step() && iterate(cost);
-    }
-    if (progress.stalled(worst, work_.state.steps(), largest_ / normal_.eps) ||
+    const bool in_doubt = near_ && !has_plan_;
+    const auto hopeless = [&](Index steps) {
+      least_error = std::min(least_error, result_.marginal_error[k_]);
+      return in_doubt && has_no_plan(result_.value_linear[k_], normal_.mass * near_most_,
+                                     least_error, steps, max_iter);
+    };
+    if (hopeless(made())) return give_up_range(cost);
+    if (progress.stalled(worst, work_.state.steps(), exponent_ / normal_.eps) ||
         beyond(result_.marginal_error[k_]))
       return end(Status::precision_limit);
-    if (long_steps_left && static_cast<double>(made()) >= enough) {
-      long_steps_left = false;
+    if (static_cast<double>(made()) >= enough &&
+        (!in_doubt || work_.state.steps() >= trial_steps)) {
+      enough = later * static_cast<double>(made());
+      if constexpr (Workspace<T, State>::stored) work_.state.release();
       bool reached;
       if (!long_steps(&reached)) return false;
       if (reached) return converge(cost);
       if (made() >= max_iter) return end(Status::max_iterations);
+      if (hopeless(max_iter)) return give_up_range(cost);  // more steps would not find it either
     }
     check = std::min(max_iter, made() + std::max<Index>(8, work_.state.steps() / 8));
   }
+}
+
+// Begins again with more of the costs, as there seems to be no plan of those below a void alone.
+template <class T, class State>
+template <class Cost>
+bool IpotRun<T, State>::give_up_range(const Cost& cost) noexcept {
+  tried_before_ = tried_;
+  most_given_up_ = normal_.mass * near_most_;
+  tried_ = near_half_;
+  other_steps_ = made();
+  return choose_step() && iterate(cost);
 }
 
 // Ends, unless the plan pays no more than those of the range that was given up could: then there is one of that range, which

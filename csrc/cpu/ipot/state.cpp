@@ -24,7 +24,14 @@ double clamp(double x, double limit) noexcept { return std::clamp(x, -limit, lim
 }  // namespace
 
 template <class T>
-IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) noexcept
+Index IpotState<T>::buffer(Index n, Index m) noexcept {
+  if (!single) return 0;
+  const Index kernel = IpotKernel<T>::fits(n, m) ? IpotKernel<T>::buffer(n, m) : 0;
+  return std::max(kernel, n * row_stride<T>(m));
+}
+
+template <class T>
+IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, T* large) noexcept
     : passes_(passes),
       n_(n),
       m_(m),
@@ -41,9 +48,7 @@ IpotState<T>::IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) 
       h_(arena.take<T>(m)),
       w_(arena.take<T>(m)),
       e_(arena.take<T>(passes.blocks().count * ipot_group * row_stride<T>(m))),
-      reduced_(single ? arena.take<T>(std::max(small_ ? IpotKernel<T>::buffer(n, m) : 0,
-                                               n * row_stride<T>(m)))
-                      : nullptr),
+      reduced_(single ? large : nullptr),
       kernel_(arena, small_ ? n : 0, small_ ? m : 0, reduced_) {}
 
 template <class T>
@@ -234,6 +239,13 @@ void IpotState<T>::potentials(double* f, double* g) noexcept {
   if (stored_) kernel_.potentials(f_, g_, g_last_);
   for (Index i = 0; i < n_; ++i) f[i] = clamp((f_[i] + t * (f0_[i] * rate_)) * unit, 1e300);
   for (Index j = 0; j < m_; ++j) g[j] = clamp((g_[j] + t * (g0_[j] * rate_)) * unit, 1e300);
+}
+
+template <class T>
+void IpotState<T>::release() noexcept {
+  if (stored_) kernel_.potentials(f_, g_, g_last_);
+  stored_ = false;
+  has_reduced_ = false;
 }
 
 template class IpotState<float>;

@@ -18,7 +18,10 @@ namespace kantorch::cpu {
 template <class T>
 class IpotState {
  public:
-  IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m) noexcept;
+  // `large` holds buffer(n, m) numbers.
+  IpotState(Arena& arena, GibbsPasses<T>& passes, Index n, Index m, T* large) noexcept;
+
+  static Index buffer(Index n, Index m) noexcept;
 
   // `g_init` may be null. False if it was stopped, as in all below.
   bool start(const MatrixView<T>& cost, const double* a, const double* b, double beta,
@@ -29,6 +32,9 @@ class IpotState {
 
   // F and G.
   void potentials(double* f, double* g) noexcept;
+
+  // Between two steps: others may write into `large`, of which the state forgets what it held.
+  void release() noexcept;
 
  private:
   static constexpr bool single = sizeof(T) == sizeof(float);

@@ -60,7 +60,7 @@ class CostRows {
 
 // Costs of points up to this many entries are stored for the time of a solve: computing them once
 // is faster than in every iteration, and the memory is a constant.
-inline bool is_streamed(Index n, Index m) noexcept { return n > (Index{1} << 20) / m; }
+inline bool is_streamed(Index n, Index m) noexcept { return n > (Index{1} << 22) / m; }
 
 // Writes all rows one after the other. False if it was stopped.
 template <class T>

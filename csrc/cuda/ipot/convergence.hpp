@@ -50,6 +50,7 @@ class IpotConvergence {
     if (!fixed_) limit = passes_.narrow_below_voids({0, least_share_below, tried_}, &range);
     near_ = limit < infinity;
     if (near_) spread_ = range.high - range.low;
+    exponent_ = range.size();
     if (!fixed_)
       spread_ = without_tail(spread_, [&](double height) {
         const CostExcess below = passes_.cost_excess(range.low, range.low + height);
@@ -187,7 +188,7 @@ class IpotConvergence {
       since_ = t;
     }
     const double rounding =
-        (sizeof(T) == sizeof(float) ? 1e-5 : 1e-12) + 1e-14 * (largest_ / eps());
+        (sizeof(T) == sizeof(float) ? 1e-5 : 1e-12) + 1e-14 * (exponent_ / eps());
     return t > 1000 && t > 3 * since_ && error <= rounding;
   }
 
@@ -219,6 +220,7 @@ class IpotConvergence {
   double spread_ = 0, whole_spread_ = 0;
   bool converged_ = false;           // by the whole spread, as far as the last result tells
   double lowest_ = 0, largest_ = 0;  // the smallest cost, and the largest size
+  double exponent_ = 0;              // the largest size of those that make the spread
   double error_ = 0;                 // of the marginals as they were written last
   double least_error_ = 0;           // of those since the start
   double best_ = 1e300;

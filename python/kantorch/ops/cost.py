@@ -24,7 +24,7 @@ SCHEMA = "Tensor? cost, Tensor? x, Tensor? y, str metric"
 OWN_DIMS = (2, 2, 2, None)
 
 # Fewer costs between points than this may be stored for the time of a solve, as in csrc/cpu/scaling/cost_rows.hpp.
-_STORED = 2**20
+_STORED = 2**22
 # A constant of so many times the spread takes digits from the costs, and its difference to each of them is exact (Sterbenz).
 _FAR = 2
 # Above the smallest cost, no cost between these parts of the spread and of that is a void, as in csrc/common/cost_range.hpp;
