@@ -105,7 +105,7 @@ def test_padding_of_any_cost_leaves_a_constant_without_effect(height, constant, 
     result = kantorch.solve(padded, *weights, method="ipot")
     assert bool(result.converged.all())
     plan = result.plan[0] if shared else result.plan
-    torch.testing.assert_close(plan[:7, :9], alone.plan, rtol=0, atol=1e-12)
+    torch.testing.assert_close(plan[:7, :9], alone.plan, rtol=0, atol=1e-11)
     best = kantorch.solve(cost, a, b).value
     value = result.value[0] if shared else result.value
     assert abs(float(value - best)) <= 1e-7

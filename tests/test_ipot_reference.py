@@ -259,18 +259,37 @@ def test_more_points_meet_the_default_tolerance_too(method, dtype, rng):
     assert float(result.value) == pytest.approx(float(kantorch.solve(cost).value), abs=allowed)
 
 
+@pytest.mark.cpu  # takes Newton's method
+@pytest.mark.parametrize("shape", [(2, 3), (7, 9), (40, 30)], ids=str)
+def test_derivatives_by_the_weights_come_near_the_optimal_duals(shape, rng):
+    n, m = shape
+    cost = torch.from_numpy(rng.random((20, n, m)))
+    weights = [torch.from_numpy(rng.dirichlet(np.ones(k), 20)).requires_grad_() for k in shape]
+    found, best = (
+        torch.autograd.grad(kantorch.solve(cost, *weights, method=method).value.sum(), weights)
+        for method in ("ipot", "exact")
+    )
+    for mine, exact in zip(found, best, strict=True):
+        torch.testing.assert_close(mine, exact, rtol=0, atol=5e-5)
+
+
 def test_newton_steps_count_as_iterations(rng):
     cost = torch.from_numpy(planar_cost(rng, 1, 30, 20)[0])
     uniform = [torch.full((k,), 1 / k, dtype=torch.float64) for k in (30, 20)]
     long = kantorch.solve(cost, method="ipot")
     assert long.converged
-    for limit in range(int(long.n_iter) - 12, int(long.n_iter) + 3):
+    converged = []
+    for limit in range(int(long.n_iter) - 30, int(long.n_iter) + 3):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
             result = kantorch.solve(cost, method="ipot", max_iter=limit)
         assert int(result.n_iter) <= limit
-        assert bool(result.converged) == (limit >= int(long.n_iter))
+        converged.append(bool(result.converged))
         laws.check(result, cost, *uniform, method="ipot")
+    # The last step makes potentials more precise, and is left out where there is no time for it.
+    assert converged == sorted(converged)
+    assert not converged[0]
+    assert all(converged[30:])
 
 
 def test_warning_names_the_marginal_error_where_it_missed(rng):

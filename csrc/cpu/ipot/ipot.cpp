@@ -39,6 +39,14 @@ bool has_newton(const ScalingProblem<T>& problem) noexcept {
   return problem.tol > 0 && std::min(problem.cost.rows, problem.cost.cols) <= largest_newton;
 }
 
+// The potentials are a mean over all steps, and off the optimal duals by the share of the first ones, like 1 / t, while
+// their rounding changes the plan like t. Who asks for many digits gets as many steps as cost the plan a 256th of tol.
+template <class T>
+bool is_precise(const ScalingProblem<T>& problem) noexcept {
+  constexpr double few_digits = 1e-8;
+  return sizeof(T) == sizeof(double) && problem.tol <= few_digits;
+}
+
 // The scratch of one problem at a time. State is IpotState<T>, on a stored cost, or IpotLog<T>. Newton's
 // matrix and the numbers of the state are never needed at once.
 template <class T, class State>
@@ -331,6 +339,7 @@ bool IpotRun<T, State>::long_steps(bool* reached) noexcept {
   const double longest = beta_ / spread_ * problem_.tol * 0x1p53;
   // Where the whole spread is the scale. One stop is there: beyond, rounding may allow nothing better.
   const double longest_whole = beta_ / whole_spread_ * problem_.tol * 0x1p53;
+  const double enough = is_precise(problem_) ? longest_whole / 256 : 0;
   double t = static_cast<double>(work_.state.steps()), from = 0;
   *reached = false;
   if (t >= longest) return true;
@@ -352,9 +361,10 @@ bool IpotRun<T, State>::long_steps(bool* reached) noexcept {
       work_.price[i] = beta_ * ((work_.f[i] - work_.f_from[i]) / (t - from));
     double worst;
     if (!write(made() >= problem_.max_iter, &worst)) return false;
+    const bool had_reached = *reached;
     *reached = worst <= problem_.tol;
-    if (!near_ && had_converged && !converged_ && from > 0) {
-      // One step too far: its digits are worse than those of the step before, which are good beside the long tail.
+    if ((had_reached && !*reached) || (!near_ && had_converged && !converged_ && from > 0)) {
+      // One step too far: its digits are worse than those of the step before, which are good, or good beside the long tail.
       std::swap(work_.price, work_.price_from);
       std::copy_n(work_.f_from, n_, work_.f);
       std::copy_n(work_.g_from, m_, work_.g);
@@ -363,9 +373,12 @@ bool IpotRun<T, State>::long_steps(bool* reached) noexcept {
       *reached = true;
       return write(true, &worst);
     }
-    if (*reached || t >= longest || (stalled && result_.marginal_error[k_] > problem_.tol))
+    if ((*reached && t >= enough) || t >= longest ||
+        (stalled && result_.marginal_error[k_] > problem_.tol))
       return true;
-    const double next = std::min(growth * t, t < longest_whole ? longest_whole : longest),
+    const double next = *reached
+                            ? enough
+                            : std::min(growth * t, t < longest_whole ? longest_whole : longest),
                  ahead = (next - t) / (t - from);
     for (Index i = 0; i < n_; ++i) {
       const double now = work_.f[i];
@@ -415,27 +428,31 @@ bool IpotRun<T, State>::iterate(const Cost& cost) noexcept {
   double least_error = infinity;
   // Of the points with mass, so that padding does not change the plan.
   const double cost_of_newton = Newton<T>::cost(with_mass(work_.a, n_), with_mass(work_.b, m_));
-  double enough =
-      second_order_ && spread_ > 0 ? std::min(most_plain, patience<T> * cost_of_newton) : infinity;
+  const bool has_long_steps = second_order_ && spread_ > 0;
+  double enough = has_long_steps ? std::min(most_plain, patience<T> * cost_of_newton) : infinity;
+  // Whether a good plan is the end, or long steps follow for the potentials.
+  bool is_end = !has_long_steps || !is_precise(problem_);
   for (Index check = fixed_ ? max_iter : std::min(max_iter, other_steps_ + 8);;) {
     if (!step_to(check - other_steps_)) return false;
     double worst;
     if (!write(made() >= max_iter, &worst)) return false;
     if (fixed_) return end(Status::fixed_iterations);
-    if (worst <= problem_.tol) return converge(cost);
+    const bool there = worst <= problem_.tol;
+    if (there && (is_end || max_iter - made() < 2 * most_newton)) return converge(cost);
     if (made() >= max_iter) return end(Status::max_iterations);
-    const bool in_doubt = near_ && !has_plan_;
+    const bool in_doubt = near_ && !has_plan_ && !there;
     const auto hopeless = [&](Index steps) {
       least_error = std::min(least_error, result_.marginal_error[k_]);
       return in_doubt && has_no_plan(result_.value_linear[k_], normal_.mass * near_most_,
                                      least_error, steps, max_iter);
     };
     if (hopeless(made())) return give_up_range(cost);
-    if (progress.stalled(worst, work_.state.steps(), exponent_ / normal_.eps) ||
-        beyond(result_.marginal_error[k_]))
+    if (!there && (progress.stalled(worst, work_.state.steps(), exponent_ / normal_.eps) ||
+                   beyond(result_.marginal_error[k_])))
       return end(Status::precision_limit);
-    if (static_cast<double>(made()) >= enough &&
-        (!in_doubt || work_.state.steps() >= trial_steps)) {
+    if (there || (static_cast<double>(made()) >= enough &&
+                  (!in_doubt || work_.state.steps() >= trial_steps))) {
+      is_end |= there;
       enough = later * static_cast<double>(made());
       if constexpr (Workspace<T, State>::stored) work_.state.release();
       bool reached;
