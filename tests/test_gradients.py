@@ -323,6 +323,53 @@ def test_plan_gradient_of_a_padded_problem_is_the_unpadded_one(rng):
         torch.testing.assert_close(got - got.mean(), want - want.mean(), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("height", [0.0, 10.0, 1e3, 1e6])
+@pytest.mark.parametrize("vmapped", [False, True])
+def test_padding_of_any_cost_leaves_derivatives_finite_and_those_of_the_rest_alone(
+    height, vmapped, dtype, rng
+):
+    """Between two points without mass the plan's exponential overflows, which no derivative may feel."""
+    problem = planted()
+    n, m = problem.cost.shape
+    weight = torch.from_numpy(rng.normal(size=(n, m))).to(dtype)
+    along = [torch.from_numpy(rng.normal(size=k)).to(dtype) for k in (n, m)]
+    padded = torch.nn.functional.pad(problem.cost, (0, 2, 0, 3), value=height)
+    weights = [torch.nn.functional.pad(x, (0, k)) for x, k in ((problem.a, 3), (problem.b, 2))]
+
+    def of_fields(cost, a, b):
+        result = kantorch.solve(cost, a, b, reg=0.3, tol=1e-6)
+        return result.value_linear + (result.plan[:n, :m] * weight).sum()
+
+    def of_slope(cost, a, b):
+        value = lambda cost, a, b: kantorch.solve(cost, a, b, reg=0.3, tol=1e-6).value
+        of_cost, *of_weights = torch.func.grad(value, (0, 1, 2))(cost, a, b)
+        first = sum(
+            (g[:k] * (v - v.mean())).sum()
+            for g, k, v in zip(of_weights, (n, m), along, strict=True)
+        )
+        return first + (of_cost[:n, :m] * weight).sum()
+
+    for function in (of_fields, of_slope):
+        slope = torch.func.grad(function, (0, 1, 2))
+        if vmapped:
+            slope = torch.vmap(slope)
+        found = []
+        for inputs in ((padded, *weights), (problem.cost, problem.a, problem.b)):
+            found.append(
+                [g.squeeze(0) for g in slope(*(t.to(dtype)[None] for t in inputs))]
+                if vmapped
+                else slope(*(t.to(dtype) for t in inputs))
+            )
+        (of_cost, of_a, of_b), (want_cost, want_a, want_b) = found
+        assert all(bool(torch.isfinite(x).all()) for x in found[0])
+        # A mean over the padding too is rounded in its unit.
+        rounding = 8 * torch.finfo(dtype).eps * height
+        close = {"rtol": 1e-3, "atol": 2e-4 + rounding}
+        torch.testing.assert_close(of_cost[:n, :m], want_cost, **close)
+        for got, want in ((of_a[:n], want_a), (of_b[:m], want_b)):
+            torch.testing.assert_close(got - got.mean(), want - want.mean(), **close)
+
+
 def test_weight_gradient_at_zero_mass_is_the_one_sided_derivative(rng):
     problem = problems.planted_float(rng, 5, 5)
     cost = problem.cost

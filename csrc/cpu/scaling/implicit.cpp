@@ -48,11 +48,19 @@ double dot(const double* x, const double* y, Index size) noexcept {
   return sum;
 }
 
-double sum(const double* x, Index size) noexcept {
-  double total = 0;
-  for (Index i = 0; i < size; ++i) total += x[i];
-  return total;
-}
+// Of the points with mass.
+struct Held {
+  double sum = 0;
+  Index count = 0;
+
+  Held(const double* x, const double* weight, Index size) noexcept {
+    for (Index i = 0; i < size; ++i) {
+      if (!(weight[i] > 0)) continue;
+      sum += x[i];
+      ++count;
+    }
+  }
+};
 
 // Keeps x where the weight is 0, or where it is not, and writes 0 elsewhere. Returns whether any is
 // kept.
@@ -72,14 +80,12 @@ bool keep(const double* x, const double* weight, bool massless, Index size, doub
 
 // M^T [lambda; mu] = [x; y]: lambda_i = x_i where a_i = 0, mu_j = y_j where b_j = 0, and for the
 // others H [u; v] = [x'; y'], lambda = a u, mu = b v, with the known terms moved to the right-hand
-// side.
+// side. What rounding left of its part along (1, -1) is taken from those others alone: E between two
+// points without mass may be anything, and times that rounding it would not be small.
 template <class T>
 bool solve_transposed(Workspace<T>& work, Index n, Index m, double* lambda, double* mu) noexcept {
   double* x = work.x;
   double* y = work.y;
-  const double offset = (sum(x, n) - sum(y, m)) / static_cast<double>(n + m);
-  for (Index i = 0; i < n; ++i) x[i] -= offset;
-  for (Index j = 0; j < m; ++j) y[j] += offset;
   // a E y over b = 0, and b E^T x over a = 0.
   const bool known_rows = keep(x, work.a, true, n, work.u),
              known_cols = keep(y, work.b, true, m, work.v);
@@ -88,6 +94,10 @@ bool solve_transposed(Workspace<T>& work, Index n, Index m, double* lambda, doub
     return false;
   for (Index i = 0; i < n && known_cols; ++i) x[i] -= lambda[i];
   for (Index j = 0; j < m && known_rows; ++j) y[j] -= mu[j];
+  const Held rows(x, work.a, n), cols(y, work.b, m);
+  const double offset = (rows.sum - cols.sum) / static_cast<double>(rows.count + cols.count);
+  for (Index i = 0; i < n; ++i) x[i] -= work.a[i] > 0 ? offset : 0;
+  for (Index j = 0; j < m; ++j) y[j] += work.b[j] > 0 ? offset : 0;
   if (!work.schur.solve(x, y, lambda, mu)) return false;
   for (Index i = 0; i < n; ++i) lambda[i] = work.a[i] > 0 ? work.a[i] * lambda[i] : x[i];
   for (Index j = 0; j < m; ++j) mu[j] = work.b[j] > 0 ? work.b[j] * mu[j] : y[j];

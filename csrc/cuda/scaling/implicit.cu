@@ -86,18 +86,21 @@ class ImplicitSolve {
     return passes_.reduce.any(any);
   }
 
-  KANTORCH_DEVICE double sum(const double* x, const double* y, Index size) {
+  KANTORCH_DEVICE double dot(const double* x, const double* y, Index size) {
+    double total = 0;
+    for (Index i = team_.rank(); i < size; i += team_.size()) total += x[i] * y[i];
+    return passes_.reduce(total, Sum{});
+  }
+
+  // The sum, or, without x, the number of the points with mass.
+  KANTORCH_DEVICE double held(const double* x, const double* weight, Index size) {
     double total = 0;
     for (Index i = team_.rank(); i < size; i += team_.size())
-      total += y == nullptr ? x[i] : x[i] * y[i];
+      if (weight[i] > 0) total += x == nullptr ? 1 : x[i];
     return passes_.reduce(total, Sum{});
   }
 
   KANTORCH_DEVICE void transposed(double* lambda, double* mu) {
-    const double offset =
-        (sum(x_, nullptr, n_) - sum(y_, nullptr, m_)) / static_cast<double>(n_ + m_);
-    for (Index i = team_.rank(); i < n_; i += team_.size()) x_[i] -= offset;
-    for (Index j = team_.rank(); j < m_; j += team_.size()) y_[j] += offset;
     const bool known_rows = keep_massless(x_, passes_.a, n_, u_),
                known_cols = keep_massless(y_, passes_.b, m_, v_);
     team_.sync();
@@ -105,6 +108,12 @@ class ImplicitSolve {
     if (known_rows) passes_.multiply_transposed(u_, passes_.b, mu);
     for (Index i = team_.rank(); i < n_ && known_cols; i += team_.size()) x_[i] -= lambda[i];
     for (Index j = team_.rank(); j < m_ && known_rows; j += team_.size()) y_[j] -= mu[j];
+    team_.sync();
+    // As on the CPU: points without mass keep what they have.
+    const double points = held(nullptr, passes_.a, n_) + held(nullptr, passes_.b, m_),
+                 offset = (held(x_, passes_.a, n_) - held(y_, passes_.b, m_)) / points;
+    for (Index i = team_.rank(); i < n_; i += team_.size()) x_[i] -= passes_.a[i] > 0 ? offset : 0;
+    for (Index j = team_.rank(); j < m_; j += team_.size()) y_[j] += passes_.b[j] > 0 ? offset : 0;
     team_.sync();
     schur_.solve(x_, y_, lambda, mu);
     for (Index i = team_.rank(); i < n_; i += team_.size())
@@ -116,7 +125,7 @@ class ImplicitSolve {
   KANTORCH_DEVICE void direct(double* z, double* w) {
     const double* const a = passes_.a;
     const double* const b = passes_.b;
-    const double offset = (sum(a, x_, n_) - sum(b, y_, m_)) / (sum(a, a, n_) + sum(b, b, m_));
+    const double offset = (dot(a, x_, n_) - dot(b, y_, m_)) / (dot(a, a, n_) + dot(b, b, m_));
     for (Index i = team_.rank(); i < n_; i += team_.size()) {
       x_[i] -= offset * a[i];
       u_[i] = a[i] * x_[i];

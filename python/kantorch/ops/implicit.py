@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kantorch.ops._backend import Execution, core
-from kantorch.ops._define import define
+from kantorch.ops._define import define, values_are_at_hand
 from kantorch.ops._layout import Problem, contiguous, scalars
 from kantorch.ops.gibbs import gibbs, reduce_batch
 
@@ -50,6 +50,28 @@ def _fake(
     return f.new_empty(f.shape), g.new_empty(g.shape)
 
 
+def kernel_of_mass(
+    cost: Tensor,
+    f: Tensor,
+    g: Tensor,
+    x: Tensor,
+    y: Tensor,
+    a: Tensor,
+    b: Tensor,
+    eps: Tensor,
+    threads: int,
+) -> Tensor:
+    """x_i y_j exp((f_i + g_j - C_ij) / eps), and 0 between two points without mass.
+
+    Their potentials know nothing of each other, so that the exponential may be anything: beyond every range, where 1e-17 in
+    x or y, a rounding error, would then be all that is left of a sum.
+    """
+    kernel: Tensor = gibbs(cost, f, g, x, y, eps, threads)
+    if values_are_at_hand(a, b) and bool((a > 0).all() or (b > 0).all()):
+        return kernel
+    return torch.where((a > 0)[..., :, None] | (b > 0)[..., None, :], kernel, 0)
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     cost, f, g, a, b, eps, _, _, ctx.transposed, ctx.threads = inputs
     ctx.save_for_backward(cost, f, g, a, b, eps, *output)
@@ -70,8 +92,10 @@ def _backward(ctx: Any, grad_left: Tensor, grad_right: Tensor) -> tuple[Any, ...
     first = gibbs(cost, f, g, au, u_g, eps, ctx.threads)
     second = gibbs(cost, f, g, v_f, bv, eps, ctx.threads)
     slope = (first + second) / eps[:, None, None]
-    grad_a = -(u_f * gibbs(cost, f, g, one_f, u_g, eps, ctx.threads).sum(-1)).to(dtype)
-    grad_b = -(v_g * gibbs(cost, f, g, v_f, one_g, eps, ctx.threads).sum(-2)).to(dtype)
+    rows = kernel_of_mass(cost, f, g, one_f, u_g, a, b, eps, ctx.threads)
+    cols = kernel_of_mass(cost, f, g, v_f, one_g, a, b, eps, ctx.threads)
+    grad_a = -(u_f * rows.sum(-1)).to(dtype)
+    grad_b = -(v_g * cols.sum(-2)).to(dtype)
     return (
         reduce_batch(slope, cost),
         -slope.sum(-1).to(f.dtype),

@@ -13,7 +13,7 @@ from kantorch.ops._backend import core
 from kantorch.ops._define import define
 from kantorch.ops._layout import scalars
 from kantorch.ops.gibbs import gibbs, reduce_batch
-from kantorch.ops.implicit import implicit
+from kantorch.ops.implicit import implicit, kernel_of_mass
 
 
 def _kernel(
@@ -112,11 +112,11 @@ def _implicit_gradients(
         of_cost = gibbs(cost, f, g, left_, b, eps, threads)
         of_cost = of_cost + gibbs(cost, f, g, a, right_, eps, threads)
     if need[1]:
-        one = torch.ones_like(left_)
-        of_a = _centre(-eps[:, None] * gibbs(cost, f, g, one, right_, eps, threads).sum(-1))
+        kernel = kernel_of_mass(cost, f, g, torch.ones_like(left_), right_, a, b, eps, threads)
+        of_a = _centre(-eps[:, None] * kernel.sum(-1))
     if need[2]:
-        one = torch.ones_like(right_)
-        of_b = _centre(-eps[:, None] * gibbs(cost, f, g, left_, one, eps, threads).sum(-2))
+        kernel = kernel_of_mass(cost, f, g, left_, torch.ones_like(right_), a, b, eps, threads)
+        of_b = _centre(-eps[:, None] * kernel.sum(-2))
     return of_cost, of_a, of_b
 
 
