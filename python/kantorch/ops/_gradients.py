@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from kantorch.ops.gibbs import reduce_batch
 
 
 def mass_gradients(
-    grad_value: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The duals, less their means: the derivative along directions that keep the mass.
+    grad_value: Tensor, f: Tensor, g: Tensor, a: Tensor, b: Tensor, need: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The duals, less their means: the derivative along directions that keep the mass, for those that need it.
 
     The optimal duals are piecewise constant in the problem, so they count as constants.
     """
-    of_a = grad_value[:, None] * (f - f.mean(-1, keepdim=True))
-    of_b = grad_value[:, None] * (g - g.mean(-1, keepdim=True))
-    return reduce_batch(of_a.to(a.dtype), a), reduce_batch(of_b.to(b.dtype), b)
+    found: list[Tensor | None] = [None, None]
+    for side, (dual, weights) in enumerate(((f, a), (g, b))):
+        if need[side]:
+            centred = grad_value[:, None] * (dual - dual.mean(-1, keepdim=True))
+            found[side] = reduce_batch(centred.to(weights.dtype), weights)
+    return found[0], found[1]

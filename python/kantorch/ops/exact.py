@@ -101,7 +101,11 @@ def _backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
         mass = (plan_mass * grad_value[:, None]).to(cost.dtype)
         grad_cost = scatter_plan(plan_row, plan_col, mass, cost.shape[-2], cost.shape[-1])
         grad_cost = reduce_batch(grad_cost, cost)
-    return grad_cost, *mass_gradients(grad_value, f, g, a, b), *(None,) * 4
+    return (
+        grad_cost,
+        *mass_gradients(grad_value, f, g, a, b, ctx.needs_input_grad[1:3]),
+        *(None,) * 4,
+    )
 
 
 def scatter_plan(plan_row: Tensor, plan_col: Tensor, mass: Tensor, n: int, m: int) -> Tensor:

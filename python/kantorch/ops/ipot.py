@@ -106,7 +106,7 @@ def _backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
     fixed = cost.detach()
     a_, b_ = a.detach(), b.detach()
     of_cost: costs.Gradients = (None,) * 4
-    need_cost, need_masses = ctx.needs_input_grad[:3], any(ctx.needs_input_grad[4:6])
+    need_cost, need_masses = ctx.needs_input_grad[:3], ctx.needs_input_grad[4:6]
     if torch.is_grad_enabled() and any(need_cost):
         matrix, pull_back = cost.matrix_and_pullback(f.shape[0])
         x = a_ * scale.to(a.dtype)[:, None]
@@ -114,9 +114,9 @@ def _backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
     else:
         of_cost = fixed.plan_gradients(scale, f, g, a_, b_, eps, need_cost, ctx.threads)
     of_masses: tuple[Tensor | None, Tensor | None] = (None, None)
-    if need_masses:
+    if any(need_masses):
         log_u, log_v = scaling_potentials(*fixed.operands, f, g, a_, b_, eps)
-        of_masses = mass_gradients(scale, log_u, log_v, a, b)
+        of_masses = mass_gradients(scale, log_u, log_v, a, b, need_masses)
     pairs = zip(of_cost, (*operands, None), strict=True)
     reduced = [None if grad is None else reduce_batch(grad, like) for grad, like in pairs]
     return *reduced, *of_masses, *(None,) * 6

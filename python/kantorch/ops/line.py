@@ -103,7 +103,12 @@ def _backward(ctx: Any, grads: Any) -> tuple[Any, ...]:
         flow = grad_value[:, None] * plan_mass * slope
         grad_x = _sum_at(plan_row, flow, x)
         grad_y = _sum_at(plan_col, -flow, y)
-    return grad_x, grad_y, *mass_gradients(grad_value, f, g, a, b), *(None,) * 4
+    return (
+        grad_x,
+        grad_y,
+        *mass_gradients(grad_value, f, g, a, b, ctx.needs_input_grad[2:4]),
+        *(None,) * 4,
+    )
 
 
 def _sum_at(index: Tensor, values: Tensor, points: Tensor) -> Tensor:
