@@ -122,3 +122,13 @@ def test_a_sum_names_its_penalties_and_refuses_what_is_none():
         Sum(0.1)
     with pytest.raises(ValueError, match="names of penalties must differ, got 'L2' twice"):
         Sum(L2(model), L2=L2(model))
+
+
+def test_fitnet_of_half_precision_takes_squares_that_leave_its_range():
+    student, teacher = nn.Linear(4, 4).half(), nn.Linear(4, 4).half()
+    torch.nn.init.constant_(teacher.bias, 400.0)
+    x = torch.randn(8, 4).half()
+    penalty = FitNet(student, teacher, layers=[""], example=x)
+    student(x)
+    value = penalty()
+    assert 1e5 < value.item() < 3e5

@@ -215,3 +215,40 @@ def test_faults_name_layer_and_network():
         model[0].weight[1, 0, 2, 2] = float("inf")
     with pytest.raises(ValueError, match=r"model layer '0' must be finite: \[1, 0, 2, 2\] is inf"):
         FilterWasserstein(model, prior)()
+
+
+@pytest.mark.parametrize("tool", ["prune", "weight_norm", "spectral_norm"])
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_older_tools_make_before_each_pass_are_those_of_now(tool):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3))
+    apply = {
+        "prune": lambda m: nn.utils.prune.identity(m, "weight"),
+        "weight_norm": nn.utils.weight_norm,
+        "spectral_norm": nn.utils.spectral_norm,
+    }[tool]
+    apply(model[0]).eval()
+    model(torch.zeros(1, 1, 4, 4))
+    penalty = FilterWasserstein(model, KernelPrior.from_models([model]), alpha=1.0)
+    assert penalty().item() == pytest.approx(0, abs=1e-6)
+    trained = model[0].weight_g if tool == "weight_norm" else model[0].weight_orig
+    with torch.no_grad():
+        trained.add_(torch.arange(4.0).view(4, 1, 1, 1) + 1)
+        model(torch.zeros(1, 1, 4, 4))
+    for _ in range(2):
+        value = penalty()
+        (gradient,) = torch.autograd.grad(
+            value, trained
+        )  # the graph is there, and its own each time
+        assert value.item() > 0.05
+        assert bool(gradient.any())
+
+
+def test_what_makes_one_output_of_a_transposed_convolution():
+    layer = nn.ConvTranspose2d(4, 6, 3, groups=2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.arange(layer.weight.numel()).view_as(layer.weight))
+    prior = KernelPrior.from_models([layer], layers=[""], kernel="filter")
+    points = prior.samples[""]
+    assert points.shape == (6, 18)
+    # Output 4 is the second of group 1, whose inputs are 2 and 3.
+    torch.testing.assert_close(points[4], layer.weight[2:, 1].detach().flatten())

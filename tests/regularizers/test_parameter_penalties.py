@@ -230,3 +230,14 @@ def test_bad_shape_in_the_reference_names_both():
 def test_l2_refuses_a_frozen_network():
     with pytest.raises(ValueError, match="trainable"):
         L2(perceptron().requires_grad_(requires_grad=False))
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules")
+def test_complex_parameters_count_by_their_size():
+    model = torch.nn.Linear(1, 1, bias=False).to(torch.complex64)
+    torch.nn.init.constant_(model.weight, 1j)
+    assert L2(model)().item() == 0.5
+    penalty = L2SP(model, beta=0.0)
+    with torch.no_grad():
+        model.weight.add_(2j)
+    assert penalty().item() == pytest.approx(2.0)

@@ -366,3 +366,84 @@ def test_a_copied_owner_of_student_and_sum_watches_its_own():
     assert values[0] != values[1]
     owner["student"](x)
     assert owner["penalty"]().item() == values[0]
+
+
+def test_parts_that_are_called_make_a_pass_of_their_own():
+    student, x, z = perceptron(), torch.randn(8, 4), torch.randn(8, 4)
+    penalty = transport(student, copy.deepcopy(student))
+    student(z)
+    penalty()
+    student.hidden0(x)
+    with pytest.raises(RuntimeError, match="inputs are not known"):
+        penalty()
+    student.hidden0(x)
+    assert penalty(x).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_part_that_is_called_aside_does_not_stand_for_the_pass():
+    student, x = perceptron(), torch.randn(8, 4)
+    penalty = transport(student, copy.deepcopy(student))
+    student(x)
+    student.hidden0(torch.randn(8, 4))
+    assert penalty().item() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_teacher_may_be_run_by_others_between_two_penalties():
+    student, teacher, x = perceptron(), perceptron(), torch.randn(8, 4)
+    watch = Watch(student, teacher)
+    first, second = KnowledgeDistillation(watch), KnowledgeDistillation(watch)
+    student(x)
+    wanted = first().item()
+    teacher(torch.randn(8, 4))
+    assert second().item() == wanted
+
+
+def test_hooks_that_change_the_inputs_of_both_come_after_the_watch():
+    student, x = perceptron(), torch.randn(8, 4)
+    student.register_forward_pre_hook(lambda module, inputs: (3 * inputs[0],))
+    penalty = transport(student, copy.deepcopy(student))
+    student(x)
+    assert penalty(x).item() == pytest.approx(0, abs=1e-5)
+
+
+class TwoViews(nn.Module):
+    """Calls itself, as networks do that average over views."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x, average=True):
+        if average:
+            return (self(x, average=False) + self(x.flip(-1), average=False)) / 2
+        if not x.isfinite().all():
+            raise ValueError("not finite")
+        return self.layer(x)
+
+
+def test_a_forward_that_calls_the_network_itself_is_one_pass():
+    student, x = TwoViews(), torch.randn(8, 4)
+    penalty = KnowledgeDistillation(student, copy.deepcopy(student))
+    with pytest.raises(ValueError, match="not finite"):
+        student(x / 0)
+    student(x)
+    assert penalty().item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_input_changed_in_place_is_not_what_the_teacher_is_called_with():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.layer(x.sub_(1.0))
+
+    student, x = Shifted(), torch.randn(8, 4)
+    penalty = KnowledgeDistillation(student, copy.deepcopy(student))
+    before = x.clone()
+    student(x)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        penalty(x)
+    student(before.clone())
+    assert penalty(before).item() == pytest.approx(0, abs=1e-6)

@@ -157,3 +157,8 @@ def test_samplers_leave_torchs_generator_alone(pair, generator):
 def test_faults_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_heights_of_funnels_are_finite():
+    with pytest.raises(ValueError, match=r"heights must be finite: heights\[1\] = nan"):
+        FunnelPair(torch.zeros(2, 2), torch.tensor([0.0, float("nan")]))

@@ -30,6 +30,7 @@ class Catch:
     def __init__(self) -> None:
         self.readers: set[int] = set()
         self.forget()
+        self.counts: Callable[[Catch], bool] = _always  # whether what is computed now is kept
 
     def taken_in(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         self._keep(inputs[0] if inputs else next(iter(named.values()), None))
@@ -40,6 +41,8 @@ class Catch:
     def _keep(self, value: object) -> None:
         if _in_backward():
             return  # a checkpoint computes its segment once more
+        if not self.counts(self):
+            return
         self.value: object = _copied(value)
         self.grad_enabled = torch.is_grad_enabled()
         self.waiting = set(self.readers)
@@ -59,17 +62,43 @@ class Catch:
         self.waiting = set()
 
 
+def _always(catch: Catch) -> bool:
+    return True
+
+
 class Passes:
-    """Counts the passes of a network, and knows what it was called with last."""
+    """Counts the passes of a network, and knows what it was called with last.
+
+    A forward that calls the network itself is one pass, with the inputs of the outermost call. Parts
+    that are called outside of a pass make one of their own, of unknown inputs, unless a whole one still
+    waits for its readers.
+    """
 
     def __init__(self, catches: dict[tuple[str, str], Catch]) -> None:
         self.catches = catches
         self.count = 0
+        self.depth = 0  # calls of the network that are under way
         self.inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self.versions: list[int] = []
 
+    def part(self, catch: Catch) -> bool:
+        """Whether a part of the network that is called now belongs to a pass."""
+        if self.depth == 0:
+            if self.inputs is not None and catch.waiting:
+                return False
+            self.count += 1
+            self.inputs = None
+        return True
+
+    def end(self, *_: object) -> None:
+        if not _in_backward():
+            self.depth = max(self.depth - 1, 0)
+
     def begin(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if _in_backward():
+            return
+        self.depth += 1
+        if self.depth > 1:
             return
         self.count += 1
         for catch in self.catches.values():
@@ -103,9 +132,9 @@ class Hook:
         # For picklers that do not ask copyreg: takes any three arguments and returns None.
         return getattr, (contextlib.nullcontext(), "__exit__")
 
-    def before(self, module: nn.Module) -> RemovableHandle:
-        """Call it with what a module takes."""
-        handle = module.register_forward_pre_hook(self, with_kwargs=True)
+    def before(self, module: nn.Module, *, first: bool = False) -> RemovableHandle:
+        """Call it with what a module takes; `first`, before hooks that were there already may change it."""
+        handle = module.register_forward_pre_hook(self, with_kwargs=True, prepend=first)
         # The mark of hooks that take named arguments is left out of copies by its value.
         module._forward_pre_hooks_with_kwargs[handle.id] = self  # type: ignore[assignment]
         return handle
@@ -113,6 +142,13 @@ class Hook:
     def after(self, module: nn.Module) -> RemovableHandle:
         """Call it with what a module returns."""
         return module.register_forward_hook(self)
+
+    def finally_(self, module: nn.Module) -> RemovableHandle:
+        """Call it after the forward of a module, also where that raised."""
+        handle = module.register_forward_hook(self, always_call=True)
+        # As above: left out of copies by its value.
+        module._forward_hooks_always_called[handle.id] = self  # type: ignore[assignment]
+        return handle
 
 
 _reduce: Callable[[OrderedDict[Any, Any]], Any] = copyreg.dispatch_table.get(

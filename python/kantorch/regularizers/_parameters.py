@@ -30,6 +30,8 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def squared_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the sum of squares over all tensors, in float32 or wider."""
+    """Return the sum of squared sizes over all tensors, in float32 or wider."""
     parts = [t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors]
+    # Not abs, whose derivative at 0 would need a word.
+    parts = [torch.view_as_real(part) if part.is_complex() else part for part in parts]
     return torch.stack([part.square().sum() for part in parts]).sum()

@@ -206,7 +206,12 @@ class DELTA(Regularizer):
         with torch.autocast(device_type=features.device.type, enabled=False):
             dtype = torch.promote_types(features.dtype, torch.float32)
             difference = features.to(dtype) - reference.to(dtype)
-            by_channel = difference.reshape(-1, channels, positions).square().sum((0, 2))
+            squares = (
+                (difference * difference.conj()).real
+                if difference.is_complex()
+                else difference.square()
+            )
+            by_channel = squares.reshape(-1, channels, positions).sum((0, 2))
         if attention is None:
             return by_channel.sum() / positions
         if attention.shape != (channels,):

@@ -118,9 +118,10 @@ class FitNet(Regularizer):
             channel_dim = layer.channels(ours)
             regressed = self._regressed(layer, regressor, ours.movedim(channel_dim, -1))
             wanted = theirs.movedim(channel_dim, 1)
-            distance = nn.functional.mse_loss(
-                _resized(regressed, wanted.shape[2:]), wanted.to(regressed.dtype)
-            )
+            resized = _resized(regressed, wanted.shape[2:])
+            if resized.dtype in (torch.float16, torch.bfloat16):
+                resized = resized.float()  # squares leave the range of float16
+            distance = nn.functional.mse_loss(resized, wanted.to(resized.dtype))
             if not distance.isfinite():
                 require_finite("student", layer.name, ours)
                 require_finite("teacher", layer.teacher_name, theirs)

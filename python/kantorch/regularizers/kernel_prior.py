@@ -6,6 +6,9 @@ from typing import IO, TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from kantorch._check import require_choice, require_finite, require_names
 
@@ -165,17 +168,33 @@ def convolutions(model: nn.Module) -> list[str]:
 
 
 def weight_of(model: nn.Module, layer: str, owner: str) -> Tensor:
-    """The weight whose kernels a layer applies."""
+    """The weight whose kernels a layer applies now, (outputs, inputs, *size)."""
     # Not get_submodule, which finds a module's method where a layer has its name.
     module = dict(model.named_modules(remove_duplicate=False)).get(layer)
     if module is None:
         msg = f"layers must name modules of {owner}, got {layer!r}"
         raise ValueError(msg)
-    weight = getattr(module, "weight", None)
+    weight = _recomputed(module, "weight")
     if not isinstance(weight, Tensor) or weight.ndim < 2:
         msg = (
             f"layers must name modules with a weight of two dimensions or more, got {layer!r} of "
             f"{owner}, {type(module).__name__}"
         )
         raise ValueError(msg)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        # (inputs, outputs of a group, *size)
+        parts = weight.reshape(module.groups, -1, *weight.shape[1:])
+        return parts.transpose(1, 2).flatten(0, 1)
     return weight
+
+
+def _recomputed(module: nn.Module, name: str) -> object:
+    """An attribute of a module, where older tools of torch set it anew before each forward pass: as the next will see it."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, prune.BasePruningMethod) and hook._tensor_name == name:
+            return hook.apply_mask(module)  # type: ignore[no-untyped-call]
+        if isinstance(hook, WeightNorm) and hook.name == name:
+            return hook.compute_weight(module)
+        if isinstance(hook, SpectralNorm) and hook.name == name:
+            return hook.compute_weight(module, do_power_iteration=False)
+    return getattr(module, name, None)

@@ -95,7 +95,7 @@ class Watch(nn.Module):
             teacher.requires_grad_(requires_grad=False)
             self._teacher = _Watched(teacher, "teacher")
             self._set_teacher_mode()
-        self._teacher_pass = -1
+        self._teacher_pass = -1, -1
         self.register_load_state_dict_post_hook(_check_fingerprint)  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -188,7 +188,7 @@ class Watch(nn.Module):
             msg = "the Watch must have a teacher for this penalty, got none"
             raise ValueError(msg)
         places = [(layer.teacher_name, layer.of) for layer in layers]
-        if self._teacher_pass != self._student.passes.count or not network.holds(places, reader):
+        if self._teacher_pass != self._counts() or not network.holds(places, reader):
             if called is None:
                 msg = (
                     "the student's inputs are not known, as only parts of it were called: call the "
@@ -196,10 +196,15 @@ class Watch(nn.Module):
                 )
                 raise RuntimeError(msg)
             self._run_teacher(self.teacher, *called, device=beside.device)
-            self._teacher_pass = self._student.passes.count
+            self._teacher_pass = self._counts()
         for layer, (name, side) in zip(layers, places, strict=True):
             value, _ = network.take(name, side, reader)
             yield layer.activations(value, "teacher", name).detach()
+
+    def _counts(self) -> tuple[int, int]:
+        """The passes of student and teacher, which others may run, too."""
+        assert self._teacher is not None
+        return self._student.passes.count, self._teacher.passes.count
 
     def _run_teacher(
         self,
@@ -284,13 +289,18 @@ class _Watched:
     def _attach(self) -> None:
         self.passes = Passes(self.catches)
         self.closed = False
-        self._handles: list[RemovableHandle] = [Hook(self.passes.begin).before(self.network)]
+        self._handles: list[RemovableHandle] = [
+            Hook(self.passes.begin).before(self.network, first=True),
+            Hook(self.passes.end).finally_(self.network),
+        ]
         weakref.finalize(self, _remove, self._handles).atexit = False
         for name, side in self.catches:
             self._hook(name, side)
 
     def _hook(self, name: str, side: str) -> None:
         module, catch = module_of(self.network, name, self.owner), self.catches[name, side]
+        if module is not self.network:
+            catch.counts = self.passes.part
         if side == "input":
             self._handles.append(Hook(catch.taken_in).before(module))
         else:
@@ -328,7 +338,8 @@ class _Watched:
         last = self.passes.inputs
         if last is None:
             return (inputs, named) if inputs or named else None
-        if inputs or named:
+        changed = bool(self.passes.versions) and self.passes.versions != versions(last)
+        if (inputs or named) and not changed:
             given = {id(leaf) for leaf in tree_leaves((inputs, named))}
             ours, others = (
                 [x for x in leaves if isinstance(x, Tensor)]
@@ -343,10 +354,13 @@ class _Watched:
                 )
                 raise ValueError(msg)
             return inputs, named
-        if self.passes.versions and self.passes.versions != versions(last):
+        if changed:
+            read = {id(leaf) for leaf in tree_leaves(last) if isinstance(leaf, Tensor)}
+            if (inputs or named) and not any(id(x) in read for x in tree_leaves((inputs, named))):
+                return inputs, named
             msg = (
                 f"an input of the {self.owner} was changed in place after it had been read: call "
-                "the regularizer with what the teacher is to be called with"
+                "the regularizer with what the teacher is to be called with, a copy from before"
             )
             raise RuntimeError(msg)
         return last

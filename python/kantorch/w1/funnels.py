@@ -62,6 +62,11 @@ class FunnelPair(Pair):
             i, j = outside[0].tolist()
             msg = f"centres must lie in the box [-{box}, {box}]^D: centres[{i}, {j}] = {centres[i, j].item()}"
             raise ValueError(msg)
+        unknown = (~heights.isfinite()).nonzero()
+        if len(unknown):
+            i = int(unknown[0])
+            msg = f"heights must be finite: heights[{i}] = {heights[i].item()}"
+            raise ValueError(msg)
         self.centres = centres.detach().double()
         self.heights = heights.detach().double()
         self.dimension = centres.shape[1]
