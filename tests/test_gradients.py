@@ -370,6 +370,21 @@ def test_padding_of_any_cost_leaves_derivatives_finite_and_those_of_the_rest_alo
             torch.testing.assert_close(got - got.mean(), want - want.mean(), **close)
 
 
+def test_potentials_at_zero_mass_are_settled_where_little_mass_hides_that_they_are_not(dtype):
+    """Columns of less mass than tol count for the rows without mass alone."""
+    cost = torch.tensor([[0.34, 0.45, 0.70], [0.82, 0.17, 0.06], [0.83, 0.97, 0.52]], dtype=dtype)
+    tiny = 1e-6 if dtype == torch.float32 else 1e-9
+    a = torch.tensor([1.0, 0, 0], dtype=dtype, requires_grad=True)
+    b = torch.tensor([1 - 2 * tiny, tiny, tiny], dtype=dtype, requires_grad=True)
+    settled = kantorch.solve(cost, a, b, reg=0.02, tol=0.0, max_iter=60)
+    for swapped in (False, True):
+        result = kantorch.solve(*((cost.T, b, a) if swapped else (cost, a, b)), reg=0.02)
+        assert bool(result.converged)
+        (found,) = torch.autograd.grad(result.value, a)
+        (wanted,) = torch.autograd.grad(settled.value, a, retain_graph=True)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+
+
 def test_weight_gradient_at_zero_mass_is_the_one_sided_derivative(rng):
     problem = problems.planted_float(rng, 5, 5)
     cost = problem.cost

@@ -237,7 +237,7 @@ def test_complex_parameters_count_by_their_size():
     model = torch.nn.Linear(1, 1, bias=False).to(torch.complex64)
     torch.nn.init.constant_(model.weight, 1j)
     assert L2(model)().item() == 0.5
-    penalty = L2SP(model, beta=0.0)
+    penalty = L2SP(model, head=[])
     with torch.no_grad():
         model.weight.add_(2j)
     assert penalty().item() == pytest.approx(2.0)

@@ -417,7 +417,8 @@ class TwoViews(nn.Module):
         if average:
             return (self(x, average=False) + self(x.flip(-1), average=False)) / 2
         if not x.isfinite().all():
-            raise ValueError("not finite")
+            msg = "not finite"
+            raise ValueError(msg)
         return self.layer(x)
 
 

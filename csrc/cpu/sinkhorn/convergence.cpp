@@ -162,6 +162,31 @@ bool SinkhornConvergence<T, Form>::relax(double target, bool refined, bool* prom
   return true;
 }
 
+// Potentials of points without mass from those of the others as they are now: no error tells whether they are settled.
+// The sums of the result are scratch until it is written.
+template <class T, class Form>
+bool SinkhornConvergence<T, Form>::settle_massless() noexcept {
+  const Index n = problem_->n, m = problem_->m;
+  const auto settle = [](const double* weights, const double* from, Index size, double* to) {
+    for (Index i = 0; i < size; ++i)
+      if (!(weights[i] > 0)) to[i] = from[i];
+  };
+  const auto any = [](const double* weights, Index size) {
+    return std::any_of(weights, weights + size, [](double x) { return !(x > 0); });
+  };
+  if (any(problem_->a, n)) {
+    double* rows = result_->row_sum + k_ * n;
+    if (!passes_.update_rows(rows, g_)) return false;
+    settle(problem_->a, rows, n, f_);
+  }
+  if (any(problem_->b, m)) {
+    double* cols = result_->col_sum + k_ * m;
+    if (!passes_.update_columns(f_, cols)) return false;
+    settle(problem_->b, cols, m, g_);
+  }
+  return true;
+}
+
 template <class T, class Form>
 bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, double* g, bool warm,
                                          double tol, Index max_iter, Index k,
@@ -192,7 +217,7 @@ bool SinkhornConvergence<T, Form>::solve(const Normalised& problem, double* f, d
       // Close enough before they were rounded to the potentials of the result.
       stalled |= made == 0;
     }
-    if (!write_result(problem, passes_, f, g, k, result)) return false;
+    if (!settle_massless() || !write_result(problem, passes_, f, g, k, result)) return false;
     const double error = result.marginal_error[k];
     const bool reached = error <= tol && has_digits(problem, k, result);
     stalled |= error <= tol && !reached;

@@ -38,6 +38,7 @@ class SinkhornConvergence {
   bool anneal(const CostRange& range) noexcept;
   bool promises(const CostRange& range, bool* promising) noexcept;
   bool relax(double target, bool refined, bool* promising) noexcept;
+  bool settle_massless() noexcept;
 
   GibbsPasses<T>& passes_;
   Form& form_;

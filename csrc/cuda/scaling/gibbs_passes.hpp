@@ -58,6 +58,19 @@ class GibbsPasses {
     return reduce(moved, Max{});
   }
 
+  // F, and then G, of points without mass alone, from the others' as they are: no error tells whether they are settled.
+  KANTORCH_DEVICE void settle_massless() {
+    for (Index i = team.warp(); i < n; i += team.warps()) {
+      if (a[i] > 0) continue;
+      const double plain = row_potential(i);
+      if (team.lane() == 0) f[i] = plain;
+    }
+    team.sync();
+    for (Index j = team.rank(); j < m; j += team.size())
+      if (!(b[j] > 0)) g[j] = column_potential(j);
+    team.sync();
+  }
+
   // The limit of update_rows for small eps, F_i = min_j rate C_ij - G_j over b_j > 0: no exponent is above 0 then.
   KANTORCH_DEVICE void bound_rows() {
     for (Index i = team.warp(); i < n; i += team.warps()) {

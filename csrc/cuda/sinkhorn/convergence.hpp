@@ -90,6 +90,7 @@ class SinkhornConvergence {
         passes_.rate = next;
         continue;
       }
+      if (!fixed) passes_.settle_massless();
       error = write_result(passes_, masses_, reg_, k, result);
       bool elsewhere = false, stalled = false, reached = false, left_over = false;
       if (on_trial) {

@@ -82,6 +82,7 @@ struct FinishSinkhorn {
       made += more;
       // Close enough before they were rounded to the potentials of the result.
       stalled |= more == 0;
+      passes.settle_massless();
       const double error = write_result(passes, masses, eps, k, result);
       reached = error <= problem.tol && has_digits(passes, masses, eps, k, result);
       stalled |= error <= problem.tol;
