@@ -1,18 +1,15 @@
 // IPOT to a tolerance on the marginals and on the gap, decided on the device for each problem by itself. As on the CPU
-// (cpu/ipot/ipot.cpp), without Newton's method.
+// (cpu/ipot/ipot.cpp), but that problems are left to Newton's method at the end alone (finish.hpp), and only those without
+// a void in their costs.
 //
 // All lanes of a block follow the same numbers, which all of them compute.
 #pragma once
 
-#include "core/ipot.hpp"
+#include "cuda/ipot/finish.hpp"
+#include "cuda/ipot/gap.hpp"
 #include "cuda/ipot/iterate.hpp"
-#include "cuda/scaling/dual_value.hpp"
 
 namespace kantorch::cuda {
-
-// Costs and masses at the end of the range: the differences of larger costs and potentials may overflow, and the
-// exponentials of a plan of less or more mass, 1 / mass in size, are clamped.
-constexpr double largest_cost = 0x1p1020, smallest_mass = 1e-278, largest_mass = 1e300;
 
 template <class Team, class T, class Form>
 class IpotConvergence {
@@ -24,7 +21,7 @@ class IpotConvergence {
 
   KANTORCH_DEVICE IpotConvergence(const ScalingProblem<T>& problem, Index k, const Masses& masses,
                                   Iterate& iterate, Form& form, double* vectors,
-                                  const ScalingResult& result)
+                                  const ScalingResult& result, bool may_leave)
       : problem_(problem),
         k_(k),
         masses_(masses),
@@ -32,37 +29,12 @@ class IpotConvergence {
         passes_(iterate.passes),
         form_(form),
         price_(vectors),
-        g_new_(vectors + passes_.n),
         result_(result),
-        fixed_(!(problem.tol > 0)) {}
+        gap_(problem, k, masses, iterate.passes, vectors, vectors + iterate.passes.n, result),
+        fixed_(!(problem.tol > 0)),
+        may_leave_(may_leave && !fixed_ && has_newton(iterate.passes.n, iterate.passes.m)) {}
 
-  // Sets beta from the costs if it is not given: a tenth of their mean above the smallest, over points with mass.
-  KANTORCH_DEVICE double choose_step() {
-    beta_ = problem_.strength == nullptr ? 0 : problem_.strength[k_];
-    const bool given = beta_ > 0;
-    if (fixed_ && given) return beta_;
-    const CostRange whole = passes_.cost_range();
-    CostRange range = whole;
-    spread_ = whole_spread_ = whole.high - whole.low;
-    lowest_ = whole.low;
-    largest_ = whole.size();
-    double limit = infinity;
-    if (!fixed_) limit = passes_.narrow_below_voids({0, least_share_below, tried_}, &range);
-    near_ = limit < infinity;
-    if (near_) spread_ = range.high - range.low;
-    exponent_ = range.size();
-    if (!fixed_)
-      spread_ = without_tail(spread_, [&](double height) {
-        const CostExcess below = passes_.cost_excess(range.low, range.low + height);
-        return below.mean > 0 ? below.share : 0;
-      });
-    if (given && !near_) return beta_;
-    const auto excess = passes_.cost_excess(whole.low, limit);
-    near_most_ = range.high + (range.high - range.low);
-    near_half_ = range.half();
-    if (!given) beta_ = excess.mean > 0 ? 0.1 * excess.mean : 1;  // any, if the cost is constant
-    return beta_;
-  }
+  KANTORCH_DEVICE double choose_step() { return beta_ = gap_.choose_step(); }
 
   KANTORCH_DEVICE Index made() const { return iterate_.t + before_; }
 
@@ -81,9 +53,9 @@ class IpotConvergence {
         status = Status::converged;
       } else if (check == max_iter) {
         status = Status::max_iterations;
-      } else if (near_ && has_no_plan(result_.value_linear[k_], masses_.a * near_most_,
-                                      least_error_, check, max_iter)) {
-        tried_ = near_half_;
+      } else if (gap_.near && has_no_plan(result_.value_linear[k_], masses_.a * gap_.near_most,
+                                          least_error_, check, max_iter)) {
+        gap_.tried = gap_.near_half;
         before_ = check;
         choose_step();
         start(g_init);
@@ -91,15 +63,17 @@ class IpotConvergence {
         continue;
       } else if (stalled(worst) || beyond()) {
         status = Status::precision_limit;
+      } else if (is_left_over(check)) {
+        return Status::max_iterations;
       } else {
         const Index next = check + (check / 8 < 8 ? 8 : check / 8);
         check = next < max_iter ? next : max_iter;
         continue;
       }
-      if (status == Status::precision_limit && converged_) status = Status::converged;
+      if (status == Status::precision_limit && gap_.converged) status = Status::converged;
       if (status != Status::converged && coarsen_result(passes_, masses_, eps(), k_, result_)) {
         status = Status::precision_limit;
-        copy_value();
+        gap_.copy_value();
       }
       const double next = raise_strength(passes_, masses_, beta_, k_, result_);
       if (!(next > 0)) return status;
@@ -127,13 +101,7 @@ class IpotConvergence {
 
   KANTORCH_DEVICE double eps() const { return beta_ / static_cast<double>(iterate_.t); }
 
-  KANTORCH_DEVICE void copy_value() const {
-    if (passes_.team.rank() == 0) result_.value[k_] = result_.value_linear[k_];
-    passes_.team.sync();
-  }
-
-  // The result of the present iterate, and the larger of the two errors that are compared with tol: the gap counts where
-  // the marginals are good enough, and at the `last` time.
+  // The result of the present iterate, and the larger of the two errors that are compared with tol.
   KANTORCH_DEVICE double write(bool last) {
     Team& team = passes_.team;
     // Near the end each step moves F by a dual optimum over beta.
@@ -144,39 +112,18 @@ class IpotConvergence {
     for (Index j = team.rank(); j < passes_.m; j += team.size()) passes_.g[j] = iterate_.g[j];
     passes_.rate = rate_of(eps());
     team.sync();
-    error_ = write_result(passes_, masses_, eps(), k_, result_);
-    least_error_ = fmin(least_error_, error_);
-    copy_value();
-    converged_ = false;
-    // Where all costs are equal, every plan of these marginals is optimal, and the gap is rounding.
-    if (fixed_ || !(spread_ > 0) || !(error_ <= problem_.tol || last)) return error_;
-    constexpr double top = std::numeric_limits<double>::max();
-    const double linear = result_.value_linear[k_];
-    const double scale = fmax(masses_.a * spread_, linear - masses_.a * lowest_);
-    double bound = best_bound(linear - problem_.tol * scale);
-    // Also below 0, where mass that the plan lacks or has too much pays a large constant of the costs.
-    const double gap = fabs(linear - bound);
-    converged_ = error_ <= problem_.tol && gap <= problem_.tol * (masses_.a * whole_spread_);
-    double worst = error_;
-    if (!(gap <= problem_.tol * scale)) worst = fmax(error_, gap / scale);
-    if (!(scale <= top && worst <= top)) worst = infinity;
-    const Index dims = problem_.cost.points.given() ? problem_.cost.points.dims : 0;
-    if (dims > 0) bound = below_rounded_distances<T>(bound, masses_.a, dims);
-    if (team.rank() == 0) result_.bound[k_] = bound;
+    const double worst = gap_.write(eps(), last);
+    least_error_ = fmin(least_error_, gap_.error);
     return worst;
   }
 
-  // From the prices of the last step, whose error falls as fast as that of the plan, and from the potentials, the mean of
-  // all steps, where it falls like 1 / t.
-  KANTORCH_DEVICE double best_bound(double sufficient) {
-    DualValue<Team, T> dual(passes_.team, passes_.reduce, passes_.cost, passes_.n, passes_.m,
-                            problem_.a[k_], problem_.b[k_], g_new_);
-    double bound = -infinity;
-    for (int from = 0; from < 2 && !(bound >= sufficient); ++from) {
-      bound = fmax(bound, dual(from == 0 ? price_ : result_.f + k_ * passes_.n));
-      passes_.team.sync();
-    }
-    return bound;
+  // Whether as many steps have been made as Newton's method takes to the end, of costs and masses of ordinary size and
+  // without a void, for which it may look for a plan that is not there.
+  KANTORCH_DEVICE bool is_left_over(Index check) const {
+    constexpr double smallest_strength = 1e-12;
+    return may_leave_ && !gap_.near && before_ == 0 && !is_extreme() &&
+           beta_ > smallest_strength * gap_.largest &&
+           static_cast<double>(check) >= newton_cost(passes_.n, passes_.m, 0);
   }
 
   // Whether rounding keeps the error up: it has not improved for long, and is as small as what the potentials lose. A
@@ -188,14 +135,17 @@ class IpotConvergence {
       since_ = t;
     }
     const double rounding =
-        (sizeof(T) == sizeof(float) ? 1e-5 : 1e-12) + 1e-14 * (exponent_ / eps());
+        (sizeof(T) == sizeof(float) ? 1e-5 : 1e-12) + 1e-14 * (gap_.exponent / eps());
     return t > 1000 && t > 3 * since_ && error <= rounding;
+  }
+
+  KANTORCH_DEVICE bool is_extreme() const {
+    return gap_.largest > largest_cost || masses_.b < smallest_mass || masses_.b > largest_mass;
   }
 
   // Whether a plan of this error, or its bound, is not to be had any better in this range.
   KANTORCH_DEVICE bool beyond() const {
-    return (largest_ > largest_cost || masses_.b < smallest_mass || masses_.b > largest_mass) &&
-           (error_ <= problem_.tol || iterate_.t >= most_steps_beyond);
+    return is_extreme() && (gap_.error <= problem_.tol || iterate_.t >= most_steps_beyond);
   }
 
   const ScalingProblem<T>& problem_;
@@ -205,24 +155,13 @@ class IpotConvergence {
   Passes& passes_;
   Form& form_;
   double* const price_;
-  double* const g_new_;
   const ScalingResult& result_;
+  IpotGap<Team, T> gap_;
   const bool fixed_;
+  const bool may_leave_;
   double beta_ = 0;
-  // Costs below a void alone make beta and the spread, which the gap is measured by; a plan of them pays less than
-  // `near_most_`.
-  bool near_ = true;
-  double near_most_ = 0, near_half_ = 0;
-  // Half the range below the last void, if there was no plan of those costs alone.
-  double tried_ = -1;
-  Index before_ = 0;  // steps of a start that led nowhere
-  // Of the costs without a long tail; and of all, which has to do where rounding allows no better.
-  double spread_ = 0, whole_spread_ = 0;
-  bool converged_ = false;           // by the whole spread, as far as the last result tells
-  double lowest_ = 0, largest_ = 0;  // the smallest cost, and the largest size
-  double exponent_ = 0;              // the largest size of those that make the spread
-  double error_ = 0;                 // of the marginals as they were written last
-  double least_error_ = 0;           // of those since the start
+  Index before_ = 0;        // steps of a start that led nowhere
+  double least_error_ = 0;  // of the marginals since the start
   double best_ = 1e300;
   Index since_ = 0;
 };

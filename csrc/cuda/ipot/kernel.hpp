@@ -12,14 +12,21 @@ namespace kantorch::cuda {
 // The vectors of a problem: a, b and scratch of the passes, the iterate, and those of the convergence.
 KANTORCH_BOTH constexpr Index ipot_vector_count(Index n, Index m) { return 5 * (n + m); }
 
-// With the problem in `vectors`. A form has scratch, or asks for Form::bytes() of shared memory.
+// With the problem in `vectors`. `again` by plain steps alone, if it is left over. A form has scratch, or asks for Form::bytes() of shared memory.
 template <class Form, class Team, class T, class... Scratch>
 KANTORCH_DEVICE void solve_ipot(Team& team, TeamReduce<Team>& reduce,
                                 const ScalingProblem<T>& problem, Index k, double* vectors,
-                                const ScalingResult& result, const Scratch&... scratch) {
+                                const ScalingResult& result, bool again,
+                                const Scratch&... scratch) {
   using Iterate = IpotIterate<Team, T>;
   using Convergence = IpotConvergence<Team, T, Form>;
   const Index n = problem.cost.rows, m = problem.cost.cols, points = n + m;
+  if (again) {
+    const bool left =
+        is_left_over(static_cast<Status>(result.status[k]), result.n_iter[k], problem.max_iter);
+    team.sync();  // all lanes have read them
+    if (!left) return;
+  }
   static_assert(2 + Iterate::vector_count(1, 0) + Convergence::vector_count(1, 0) ==
                 ipot_vector_count(1, 0));
   GibbsPasses<Team, T> passes(team, reduce, CostOf<T>(problem.cost, k), n, m, vectors, vectors + n,
@@ -45,7 +52,7 @@ KANTORCH_DEVICE void solve_ipot(Team& team, TeamReduce<Team>& reduce,
   bad = reduce.any(bad);
   team.sync();  // the vectors are there
 
-  Convergence convergence(problem, k, masses, iterate, form, rest, result);
+  Convergence convergence(problem, k, masses, iterate, form, rest, result, !again);
   const bool fixed = !(problem.tol > 0);
   Status status = fixed ? Status::fixed_iterations : Status::converged;
   Index n_iter = 0;
@@ -78,12 +85,14 @@ struct OnChipIpot {
 
   ScalingProblem<T> problem;
   ScalingResult result;
+  bool again = false;
 
   template <class Team>
   KANTORCH_DEVICE void operator()(Team& team) const {
     auto* const vectors = team.template shared<double>(ipot_vector_count(Shape::rows, Shape::cols));
     TeamReduce<Team> reduce(team);
-    solve_ipot<IpotPower<Team, T, Shape>>(team, reduce, problem, team.block(), vectors, result);
+    solve_ipot<IpotPower<Team, T, Shape>>(team, reduce, problem, team.block(), vectors, result,
+                                          again);
   }
   template <class Team>
   static constexpr Index bytes() {
@@ -100,6 +109,7 @@ struct StreamedIpot {
   ScalingProblem<T> problem;
   ScalingResult result;
   double* scratch;
+  bool again = false;
 
   template <class Team>
   KANTORCH_DEVICE void operator()(Team& team) const {
@@ -107,7 +117,7 @@ struct StreamedIpot {
     const Index n = problem.cost.rows, m = problem.cost.cols;
     TeamProblems mine = problems_of<T>(team, scratch, ipot_vector_count(n, m), n, m);
     for (; mine.k < problem.cost.batch; mine.k += mine.step) {
-      solve_ipot<IpotLog<Team, T>>(team, reduce, problem, mine.k, mine.vectors, result,
+      solve_ipot<IpotLog<Team, T>>(team, reduce, problem, mine.k, mine.vectors, result, again,
                                    mine.scratch);
       team.sync();  // before the scratch is used again
     }

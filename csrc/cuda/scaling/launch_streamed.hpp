@@ -34,14 +34,14 @@ Index streamed_workspace(const CostBatch<T>& cost, Index vectors, const Cuda& ex
   return teams.count * (team_bytes(teams.width) + scratch * static_cast<Index>(sizeof(double)));
 }
 
-// Kernel{problem, result, scratch}, with streamed_workspace's memory.
-template <class Kernel, class Problem, class Result>
+// Kernel{problem, result, scratch, rest}, with streamed_workspace's memory.
+template <class Kernel, class Problem, class Result, class... Rest>
 void launch_streamed(const Cuda& exec, const Problem& problem, const Result& result,
-                     void* workspace) {
+                     void* workspace, const Rest&... rest) {
   const Teams teams = teams_for<Kernel>(problem.cost, exec);
   char* const memory = static_cast<char*>(workspace);
   auto* const scratch = reinterpret_cast<double*>(memory + teams.count * team_bytes(teams.width));
-  launch_teams(exec, teams.count, teams.width, memory, Kernel{problem, result, scratch});
+  launch_teams(exec, teams.count, teams.width, memory, Kernel{problem, result, scratch, rest...});
 }
 
 }  // namespace kantorch::cuda

@@ -38,16 +38,6 @@ bool is_on_chip(const CostBatch<T>& cost) {
   return fits<typename Tiles<T>::Medium>(cost) || fits<typename Tiles<T>::Large>(cost);
 }
 
-// Blocks of FinishSinkhorn that run at once, at most; each has memory for one problem.
-constexpr Index most_finishing = 256;
-
-template <class T>
-Index finishing(const ScalingProblem<T>& problem) {
-  const CostBatch<T>& cost = problem.cost;
-  const bool any = problem.tol > 0 && has_newton(cost.rows, cost.cols);
-  return any ? std::min(cost.batch, most_finishing) : 0;
-}
-
 struct AnyTeam;
 
 }  // namespace
