@@ -84,6 +84,22 @@ def test_ipot_ends_as_on_the_cpu(where, shape, dtype, rng, monkeypatch):
 
 
 @anywhere
+@pytest.mark.parametrize("height", [0.0, 1e3])
+def test_slow_problems_of_ipot_are_left_to_newton(where, dtype, height, rng):
+    cost = torch.from_numpy(rng.uniform(size=(3, 12, 10))).to(dtype)
+    a, b = (torch.from_numpy(rng.dirichlet([1] * size, 3)).to(dtype) for size in (12, 10))
+    a, b = torch.nn.functional.pad(a, (0, 1)), torch.nn.functional.pad(b, (0, 2))
+    cost = torch.nn.functional.pad(cost, (0, 2, 0, 1), value=height)
+    result = kantorch.solve(*(t.to(where) for t in (cost, a, b)), method="ipot")
+    assert bool(result.converged.all())
+    assert int(result.n_iter.max()) < 1500
+    want = kantorch.solve(cost, a, b)
+    allowed = 1e-8 if dtype == torch.float64 else 1e-4
+    torch.testing.assert_close(result.value.cpu(), want.value, rtol=0, atol=allowed)
+    assert bool((result.lower_bound.cpu() <= want.value + allowed * 1e-3).all())
+
+
+@anywhere
 @pytest.mark.parametrize("options", [{"reg": 0.2}, {"method": "ipot"}], ids=["sinkhorn", "ipot"])
 def test_blocked_cells_of_any_height_are_gone_around(where, options, dtype, rng):
     cost = torch.from_numpy(rng.uniform(size=(6, 7))).to(dtype)
