@@ -30,8 +30,9 @@ template <class T>
                            void* workspace, const Cpu& exec) noexcept;
 
 // The same on a GPU. Values are checked there: a problem with bad ones ends as bad_input, all its numbers NaN; a beta that
-// is given has to be positive. Potentials at points without mass are c-transforms, see csrc/cuda/ipot/massless.hpp. All
-// steps are plain, so a problem may end with max_iterations that the CPU solves.
+// is given has to be positive. Potentials at points without mass are c-transforms, see csrc/cuda/ipot/massless.hpp. Slow
+// problems are left to Newton's method at the end, if the smaller side has at most 512 points and the costs have no void: others
+// may end with max_iterations that the CPU solves.
 template <class T>
 Index ipot_workspace(const ScalingProblem<T>& problem, const Cuda& exec);
 
