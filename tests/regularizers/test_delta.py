@@ -146,3 +146,38 @@ def test_attention_is_the_same_at_a_modules_input_and_with_channels_last():
     torch.testing.assert_close(flat["1"], found["1"])
     with pytest.raises(ValueError, match="channel_dim must be given for layer '1'"):
         channel_attention(network, [batch], layers=["1"], loss=loss)
+
+
+class Recurrent(nn.Module):
+    """A layer that returns a tuple, and one that is called by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(4, 3, batch_first=True)
+        self.head = nn.Linear(3, 2)
+        self.idle = nn.Linear(2, 2)
+
+    def forward(self, x):
+        states, _ = self.gru(x)
+        return self.head(input=states[:, -1])
+
+
+def test_attention_to_layers_that_return_tuples_or_are_called_by_keyword():
+    torch.manual_seed(0)
+    network, x, y = Recurrent(), torch.randn(8, 5, 4), torch.randint(2, (8,))
+    batches = [(x, y)]
+    by_output = channel_attention(network, batches, layers=[Layer("gru", item=0, channel_dim=2)])
+    by_input = channel_attention(network, batches, layers=[Layer("head", of="input")])
+    torch.testing.assert_close(by_output["gru"], by_input["head"])
+    with torch.no_grad():
+        losses = []
+        whole = nn.functional.cross_entropy(network(x), y)
+        for channel in range(3):
+            states = network.gru(x)[0][:, -1].clone()
+            states[:, channel] = 0
+            losses.append(nn.functional.cross_entropy(network.head(states), y) - whole)
+        growth = torch.stack(losses)
+        standard = (growth - growth.mean()) / growth.std(correction=0)
+    torch.testing.assert_close(by_input["head"], torch.softmax(standard / 5, 0))
+    with pytest.raises(ValueError, match="'idle' did not"):
+        channel_attention(network, batches, layers=["idle"])

@@ -32,8 +32,9 @@ class Catch:
         self.forget()
         self.counts: Callable[[Catch], bool] = _always  # whether what is computed now is kept
 
-    def taken_in(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self._keep(inputs[0] if inputs else next(iter(named.values()), None))
+    def taken_in(self, inputs: tuple[Any, ...], named: dict[str, Any] | None = None) -> None:
+        # Tools of torch that replace modules take over their hooks, but not that these see named arguments.
+        self._keep(inputs[0] if inputs else next(iter((named or {}).values()), None))
 
     def returned(self, inputs: tuple[Any, ...], output: object) -> None:
         self._keep(output)

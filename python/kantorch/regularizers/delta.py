@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,8 @@ def channel_attention(
 
     Raises:
         ValueError: If there is no batch, a layer is unknown, temperature is out of range, or a loss is
-            not finite (the channel that it was computed without is named, if there is one).
+            not finite (the channel that it was computed without is named, if there is one), or a layer
+            does not run.
         TypeError: If a layer returns no tensor.
 
     Source:
@@ -239,23 +241,34 @@ def _losses_without(
     seen: list[int] = []
     silenced = -1
 
-    def silence(value: object) -> Tensor:
+    def silence(value: Any) -> Any:
         features = layer.activations(value, "network", layer.teacher_name)
         channel_dim = layer.channels(features)
         seen.append(features.shape[channel_dim])
         if silenced < 0:
-            return features
-        features = features.clone()
-        features.select(channel_dim, silenced).zero_()
-        return features
+            return value
+        without = features.clone()
+        without.select(channel_dim, silenced).zero_()
+        return _replaced(value, features, without)
+
+    def silence_input(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if args:
+            return (silence(args[0]), *args[1:]), named
+        first = next(iter(named), None)
+        if first is None:
+            return None
+        return args, named | {first: silence(named[first])}
 
     module = module_of(network, layer.teacher_name, "network")
     if layer.of == "input":
-        handle = module.register_forward_pre_hook(lambda _, args: (silence(args[0]), *args[1:]))
+        handle = module.register_forward_pre_hook(silence_input, with_kwargs=True)
     else:
         handle = module.register_forward_hook(lambda _, args, output: silence(output))
     try:
         network(batches[0][0])
+        if not seen:
+            msg = f"layers must name modules that run, but {layer.teacher_name!r} did not on the first batch"
+            raise ValueError(msg)
         losses = []
         for silenced in range(seen[0]):  # noqa: B007 - the hook reads it
             losses.append(sum(float(loss(network(x), y)) for x, y in batches))
@@ -266,6 +279,20 @@ def _losses_without(
             msg = f"loss must be finite: without channel {channel} of layer {layer.name!r} it is {value}"
             raise ValueError(msg)
     return torch.tensor(losses, dtype=torch.float64)
+
+
+def _replaced(value: Any, part: Tensor, other: Tensor) -> Any:
+    """What a module takes or returns with another tensor in place of one of its parts."""
+    if value is part:
+        return other
+    if isinstance(value, dict):
+        changed = copy.copy(value)
+        for key, member in value.items():
+            if member is part:
+                changed[key] = other
+        return changed
+    members = [other if member is part else member for member in value]
+    return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
 
 
 def _require_weights(layer: str, weights: Tensor) -> None:

@@ -139,7 +139,7 @@ def module_of(network: nn.Module, name: str, owner: str) -> nn.Module:
     Raises:
         ValueError: If there is none; names near it are given.
     """
-    known: dict[str, nn.Module] = dict(network.named_modules())
+    known: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, list(known), n=3) or [key for key in known if key]
