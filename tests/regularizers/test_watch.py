@@ -448,3 +448,32 @@ def test_an_input_changed_in_place_is_not_what_the_teacher_is_called_with():
         penalty(x)
     student(before.clone())
     assert penalty(before).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_compiled_student_is_compiled_once():
+    torch._dynamo.reset()
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    student = perceptron()
+    teacher = moved(student)
+    penalties = [
+        transport(student, teacher),
+        KnowledgeDistillation(student, copy.deepcopy(teacher)),
+    ]
+    compiled = torch.compile(student, backend=backend)
+    plain = copy.deepcopy(student)
+    others = [
+        transport(plain, copy.deepcopy(teacher)),
+        KnowledgeDistillation(plain, copy.deepcopy(teacher)),
+    ]
+    for _ in range(12):
+        x = torch.randn(8, 4)
+        compiled(x)
+        plain(x)
+        for penalty, other in zip(penalties, others, strict=True):
+            torch.testing.assert_close(penalty(), other())
+    assert len(graphs) == 1

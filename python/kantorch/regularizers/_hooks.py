@@ -68,7 +68,7 @@ def _always(catch: Catch) -> bool:
 
 
 class Passes:
-    """Counts the passes of a network, and knows what it was called with last.
+    """Tells the passes of a network apart, and knows what it was called with last.
 
     A forward that calls the network itself is one pass, with the inputs of the outermost call. Parts
     that are called outside of a pass make one of their own, of unknown inputs, unless a whole one still
@@ -77,7 +77,8 @@ class Passes:
 
     def __init__(self, catches: dict[tuple[str, str], Catch]) -> None:
         self.catches = catches
-        self.count = 0
+        # Whose identity tells passes apart. A number that counts them would be compiled anew for each.
+        self.last: list[None] = []
         self.depth = 0  # calls of the network that are under way
         self.inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self.versions: list[int] = []
@@ -87,7 +88,7 @@ class Passes:
         if self.depth == 0:
             if self.inputs is not None and catch.waiting:
                 return False
-            self.count += 1
+            self.last = []
             self.inputs = None
         return True
 
@@ -101,7 +102,7 @@ class Passes:
         self.depth += 1
         if self.depth > 1:
             return
-        self.count += 1
+        self.last = []
         for catch in self.catches.values():
             catch.forget()
         self.inputs = inputs, dict(named)

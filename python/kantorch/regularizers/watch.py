@@ -95,7 +95,7 @@ class Watch(nn.Module):
             teacher.requires_grad_(requires_grad=False)
             self._teacher = _Watched(teacher, "teacher")
             self._set_teacher_mode()
-        self._teacher_pass = -1, -1
+        self._teacher_pass: tuple[list[None], list[None]] = [], []
         self.register_load_state_dict_post_hook(_check_fingerprint)  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -188,7 +188,8 @@ class Watch(nn.Module):
             msg = "the Watch must have a teacher for this penalty, got none"
             raise ValueError(msg)
         places = [(layer.teacher_name, layer.of) for layer in layers]
-        if self._teacher_pass != self._counts() or not network.holds(places, reader):
+        known = all(x is y for x, y in zip(self._teacher_pass, self._passes(), strict=True))
+        if not known or not network.holds(places, reader):
             if called is None:
                 msg = (
                     "the student's inputs are not known, as only parts of it were called: call the "
@@ -196,15 +197,15 @@ class Watch(nn.Module):
                 )
                 raise RuntimeError(msg)
             self._run_teacher(self.teacher, *called, device=beside.device)
-            self._teacher_pass = self._counts()
+            self._teacher_pass = self._passes()
         for layer, (name, side) in zip(layers, places, strict=True):
             value, _ = network.take(name, side, reader)
             yield layer.activations(value, "teacher", name).detach()
 
-    def _counts(self) -> tuple[int, int]:
-        """The passes of student and teacher, which others may run, too."""
+    def _passes(self) -> tuple[list[None], list[None]]:
+        """The last ones of student and teacher, which others may run, too."""
         assert self._teacher is not None
-        return self._student.passes.count, self._teacher.passes.count
+        return self._student.passes.last, self._teacher.passes.last
 
     def _run_teacher(
         self,
@@ -324,7 +325,8 @@ class _Watched:
         if taken is None:
             msg = (
                 f"no activation of {self.owner} layer {name!r} was captured since the last "
-                f"call: run the {self.owner} on the batch before the regularizer"
+                f"call: run the {self.owner} on the batch before the regularizer, and, if it was "
+                "compiled and ran before the regularizer was made, call torch.compiler.reset() first"
             )
             raise RuntimeError(msg)
         if not any(catch.waiting for catch in self.catches.values()):
