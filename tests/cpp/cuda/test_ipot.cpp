@@ -137,6 +137,18 @@ TEST_CASE_TEMPLATE("on CUDA a tolerance bounds the marginals and the gap", T, fl
   }
 }
 
+TEST_CASE_TEMPLATE("on CUDA slow problems are left to Newton's method", T, float, double) {
+  const double tol = sizeof(T) == sizeof(float) ? 1e-6 : 1e-11;
+  const Instance<T> instance(2, 6, 5);
+  const Solution solution = solve_on_cuda(instance, 4, {tol, 10000});
+  for (Index k = 0; k < 2; ++k) {
+    CHECK(solution.status[at(k)] == static_cast<int>(Status::converged));
+    CHECK(solution.marginal_error[at(k)] <= tol);
+    CHECK(solution.n_iter[at(k)] > 1000);
+    CHECK(solution.n_iter[at(k)] < 1200);
+  }
+}
+
 TEST_CASE_TEMPLATE("on CUDA a warm start is the first scaling of the columns", T, float, double) {
   for (const auto& [n, m] : {Shape{6, 8}, Shape{66, 9}}) {
     Instance<double> exact(1, n, m);
