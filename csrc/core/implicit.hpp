@@ -11,7 +11,7 @@ namespace kantorch {
 //   M = [[I, E diag(b)], [E^T diag(a), I]],   E_ij = exp((f_i + g_j - C_ij) / eps)
 // is the derivative of Sinkhorn's fixed-point equations sum_j b_j E_ij = 1, sum_i a_i E_ij = 1 with
 // respect to (f, g) / eps. M is singular along (1, -1): the right-hand side is first projected on
-// the range.
+// the range, by a step along (1, -1) over the points with mass (transposed) or along (a, -b).
 template <class T>
 struct ImplicitProblem {
   CostBatch<T> cost;

@@ -12,15 +12,15 @@ inline double residual(const Instance<double>& instance, const Solution& solutio
                        const std::vector<double>& lambda, const std::vector<double>& mu) {
   const Index n = instance.n, m = instance.m;
   double along = 0, norm = 0;
+  // The projection leaves the right-hand sides of points without mass as they are.
+  const auto share = [&](double weight) { return transposed ? (weight > 0 ? 1.0 : 0.0) : weight; };
   for (Index i = 0; i < n; ++i) {
-    const double direction = transposed ? 1 : instance.a[at(i)];
-    along += direction * x[at(i)];
-    norm += direction * direction;
+    along += (transposed ? 1 : instance.a[at(i)]) * x[at(i)];
+    norm += share(instance.a[at(i)]) * share(instance.a[at(i)]);
   }
   for (Index j = 0; j < m; ++j) {
-    const double direction = transposed ? -1 : -instance.b[at(j)];
-    along += direction * y[at(j)];
-    norm += direction * direction;
+    along -= (transposed ? 1 : instance.b[at(j)]) * y[at(j)];
+    norm += share(instance.b[at(j)]) * share(instance.b[at(j)]);
   }
   double largest = 0;
   const auto e = [&](Index i, Index j) {
@@ -28,13 +28,13 @@ inline double residual(const Instance<double>& instance, const Solution& solutio
                     solution.eps[0]);
   };
   for (Index i = 0; i < n; ++i) {
-    double sum = lambda[at(i)] - x[at(i)] + along / norm * (transposed ? 1 : instance.a[at(i)]);
+    double sum = lambda[at(i)] - x[at(i)] + along / norm * share(instance.a[at(i)]);
     for (Index j = 0; j < m; ++j)
       sum += e(i, j) * mu[at(j)] * (transposed ? instance.a[at(i)] : instance.b[at(j)]);
     largest = std::fmax(largest, std::abs(sum));
   }
   for (Index j = 0; j < m; ++j) {
-    double sum = mu[at(j)] - y[at(j)] - along / norm * (transposed ? 1 : instance.b[at(j)]);
+    double sum = mu[at(j)] - y[at(j)] - along / norm * share(instance.b[at(j)]);
     for (Index i = 0; i < n; ++i)
       sum += e(i, j) * lambda[at(i)] * (transposed ? instance.b[at(j)] : instance.a[at(i)]);
     largest = std::fmax(largest, std::abs(sum));
