@@ -67,6 +67,33 @@ def test_number_of_threads_comes_from_torch(method, rng):
     laws.assert_same_bits(*results)
 
 
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("shape", [(4, 5), (300, 257)], ids=str)
+def test_a_graph_on_value_linear_and_the_threads_of_torch_change_no_bit_of_it(shape, dtype, rng):
+    cost, a, b = (t[0] for t in random_batch(rng, 1, *shape, dtype))
+    want = kantorch.solve(cost, a, b, reg=0.1, num_threads=1).value_linear
+    cost.requires_grad_()
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        got = kantorch.solve(cost, a, b, reg=0.1, num_threads=1).value_linear
+        assert got.requires_grad
+        assert torch.equal(got, want)
+
+
+@pytest.mark.usefixtures("threads")
+def test_threads_of_torch_change_no_bit_of_masses_of_many_points(rng):
+    x, y = (torch.from_numpy(rng.normal(size=(70_001, 1))) for _ in range(2))
+    a = torch.from_numpy(rng.uniform(1, 2, size=70_001)).requires_grad_()
+    b = (a.detach().flip(0)).requires_grad_()
+    found = []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        result = kantorch.solve_sample(x, y, a, b, num_threads=1)
+        found.append((*torch.autograd.grad(result.value, (a, b)), result.lower_bound))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_repetition_changes_no_bit(method, dtype, rng):
     cost, a, b = random_batch(rng, 6, 33, 20, dtype)
     want = laws.solve(method, cost, a, b, num_threads=4, **options(method))
@@ -117,13 +144,26 @@ def test_strides_change_no_bit(layout, shape, method, dtype, rng):
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
 def test_strides_change_no_bit_of_a_gradient(layout, method, rng):
-    cost, a, b = random_batch(rng, 3, 7, 5)
-    gradients = []
-    for view in (cost, layout(cost)):
-        leaf = view.detach().requires_grad_()
-        result = laws.solve(method, leaf, a, b, **options(method))
-        gradients.append(torch.autograd.grad(result.value.sum(), leaf)[0])
-    assert torch.equal(*gradients)
+    batch = random_batch(rng, 3, 17, 5)
+    fields = ["value", "value_linear"] if method == "sinkhorn" else ["value"]
+    for more in [{}, {"reg_type": "entropy"}] if method == "sinkhorn" else [{}]:
+        gradients = []
+        for inputs in (batch, [layout(t) for t in batch]):
+            leaves = [t.detach().requires_grad_() for t in inputs]
+            result = laws.solve(method, *leaves, **options(method), **more)
+            total = sum(getattr(result, field).sum() for field in fields)
+            gradients.append(torch.autograd.grad(total, leaves))
+        for one, other in zip(*gradients, strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("layout", [every_second, batch_last], ids=lambda f: f.__name__)
+def test_strides_change_no_bit_on_a_line(layout, rng):
+    x, y = (torch.from_numpy(rng.normal(size=(3, 101, 1))) for _ in range(2))
+    _, a, b = random_batch(rng, 3, 101, 101)
+    want = kantorch.solve_sample(x, y, a, b)
+    got = kantorch.solve_sample(layout(x), layout(y), layout(a), layout(b))
+    laws.assert_same_bits(got, want)
 
 
 def test_expanded_inputs_change_no_bit(method, rng):

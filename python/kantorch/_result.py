@@ -18,6 +18,7 @@ from typing_extensions import Self
 from kantorch import ops
 from kantorch.errors import ADVICE, ConvergenceError, Status
 from kantorch.ops._define import values_are_at_hand
+from kantorch.ops._sums import total
 from kantorch.ops.exact import scatter_plan
 
 
@@ -304,10 +305,10 @@ class LineResult(ExactResult):
         b = self._shared(self._b.detach(), 1).double()
         top_a, top_b = a.amax(-1, keepdim=True), b.amax(-1, keepdim=True)
         a, b = a / torch.where(top_a > 0, top_a, 1.0), b / torch.where(top_b > 0, top_b, 1.0)
-        mass_a, mass_b = a.sum(-1, keepdim=True), b.sum(-1, keepdim=True)
+        mass_a, mass_b = total(a)[..., None], total(b)[..., None]
         a, b = a / torch.where(mass_a > 0, mass_a, 1.0), b / torch.where(mass_b > 0, mass_b, 1.0)
-        dual = (a * f).sum(-1) + (b * g).sum(-1)
-        size = (a * f.abs()).sum(-1) + (b * g.abs()).sum(-1)
+        dual = total(a * f) + total(b * g)
+        size = total(a * f.abs()) + total(b * g.abs())
         bound = ((dual - 2.0**-44 * size) * mass_a.squeeze(-1)) * top_a.squeeze(-1)
         largest = f.abs().amax(-1) + g.abs().amax(-1)
         lost = 2.0**-1060 * top_a.squeeze(-1).clamp(min=1.0)  # below the range
@@ -421,7 +422,10 @@ class SinkhornResult(ScalingResult):
         """(..) ``<P, C>``."""
         if self._has_graph(self._f):
             paid = self._flat_plan() * self._folded_cost().solved_matrix()
-            return self._lead(paid.sum((-2, -1)))
+            linear = self._lead(total(paid.flatten(-2)))
+            # The solver's own number, whether or not a graph hangs on it.
+            same = self._linear().to(linear.dtype) + (linear - linear.detach())
+            return torch.where(torch.isfinite(linear), same, linear)
         return self._value_linear.to(self._cost.dtype, copy=True)
 
 
@@ -450,7 +454,7 @@ class IpotResult(ScalingResult):
 
     def _of_mass(self, each: Tensor) -> Tensor:
         """What a unit of mass costs (..), for the masses of the problems, in float64."""
-        mass = self._a.detach().double().sum(-1)
+        mass = total(self._a.detach().double())
         shared = max(each.ndim - mass.ndim, 0)  # dimensions of a batch of equal weights
         # One dimension more, as torch cannot multiply numbers of an empty batch under vmap.
         mass = mass.reshape(mass.shape + (1,) * (shared + 1))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from kantorch.ops._sums import less_mean
 from kantorch.ops.gibbs import reduce_batch
 
 
@@ -19,6 +20,6 @@ def mass_gradients(
     found: list[Tensor | None] = [None, None]
     for side, (dual, weights) in enumerate(((f, a), (g, b))):
         if need[side]:
-            centred = grad_value[:, None] * (dual - dual.mean(-1, keepdim=True))
+            centred = grad_value[:, None] * less_mean(dual)
             found[side] = reduce_batch(centred.to(weights.dtype), weights)
     return found[0], found[1]

@@ -10,6 +10,7 @@ from torch import Tensor
 from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
 from kantorch.ops._layout import Problem, batch_of, contiguous, scalars
+from kantorch.ops._sums import total, total_of_rows
 
 
 def _kernel(
@@ -43,14 +44,14 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         # d plan_ij / d(f_i + g_j - C_ij) = plan_ij / eps
         slope = grad * gibbs(cost, f, g, x, y, eps, ctx.threads) / eps[:, None, None]
         grad_cost = reduce_batch(-slope, cost) if need[0] else None
-        grad_f = reduce_batch(slope.sum(-1), f).to(f.dtype) if need[1] else None
-        grad_g = reduce_batch(slope.sum(-2), g).to(g.dtype) if need[2] else None
+        grad_f = reduce_batch(total(slope), f).to(f.dtype) if need[1] else None
+        grad_g = reduce_batch(total_of_rows(slope), g).to(g.dtype) if need[2] else None
     if need[3]:  # linear in x; not plan / x, which is 0 / 0 at zero mass
         of_x = grad * gibbs(cost, f, g, torch.ones_like(x), y, eps, ctx.threads)
-        grad_x = reduce_batch(of_x.sum(-1), x)
+        grad_x = reduce_batch(total(of_x), x)
     if need[4]:
         of_y = grad * gibbs(cost, f, g, x, torch.ones_like(y), eps, ctx.threads)
-        grad_y = reduce_batch(of_y.sum(-2), y)
+        grad_y = reduce_batch(total_of_rows(of_y), y)
     return grad_cost, grad_f, grad_g, grad_x, grad_y, None, None
 
 
@@ -58,7 +59,9 @@ def reduce_batch(gradient: Tensor, like: Tensor) -> Tensor:
     """The gradient of a tensor that all problems of the batch share is the sum of theirs."""
     if gradient.ndim == like.ndim:
         return gradient
-    return gradient.squeeze(0) if gradient.shape[0] == 1 else gradient.sum(0)
+    if gradient.shape[0] == 1:
+        return gradient.squeeze(0)
+    return total_of_rows(gradient.flatten(1)).reshape(gradient.shape[1:])
 
 
 # (cost, f (B, n) float64, g (B, m) float64, x, y in the cost's dtype, eps (B,) float64, threads) -> (B, n, m).

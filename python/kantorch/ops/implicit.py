@@ -10,6 +10,7 @@ from torch import Tensor
 from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define, values_are_at_hand
 from kantorch.ops._layout import Problem, contiguous, scalars
+from kantorch.ops._sums import total, total_of_rows
 from kantorch.ops.gibbs import gibbs, reduce_batch
 
 
@@ -94,12 +95,12 @@ def _backward(ctx: Any, grad_left: Tensor, grad_right: Tensor) -> tuple[Any, ...
     slope = (first + second) / eps[:, None, None]
     rows = kernel_of_mass(cost, f, g, one_f, u_g, a, b, eps, ctx.threads)
     cols = kernel_of_mass(cost, f, g, v_f, one_g, a, b, eps, ctx.threads)
-    grad_a = -(u_f * rows.sum(-1)).to(dtype)
-    grad_b = -(v_g * cols.sum(-2)).to(dtype)
+    grad_a = -(u_f * total(rows)).to(dtype)
+    grad_b = -(v_g * total_of_rows(cols)).to(dtype)
     return (
         reduce_batch(slope, cost),
-        -slope.sum(-1).to(f.dtype),
-        -slope.sum(-2).to(g.dtype),
+        -total(slope).to(f.dtype),
+        -total_of_rows(slope).to(g.dtype),
         reduce_batch(grad_a, a),
         reduce_batch(grad_b, b),
         None,

@@ -12,6 +12,7 @@ from kantorch.ops import scaling
 from kantorch.ops._backend import core
 from kantorch.ops._define import define
 from kantorch.ops._layout import scalars
+from kantorch.ops._sums import less_mean, total, total_of_rows
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.implicit import implicit, kernel_of_mass
 
@@ -44,7 +45,7 @@ def _kernel(
 
 def _negative_entropy(weights: Tensor) -> Tensor:
     weights = weights.double()
-    entropy: Tensor = torch.special.xlogy(weights, weights).sum(-1)
+    entropy: Tensor = total(torch.special.xlogy(weights, weights))
     return entropy
 
 
@@ -113,10 +114,10 @@ def _implicit_gradients(
         of_cost = of_cost + gibbs(cost, f, g, a, right_, eps, threads)
     if need[1]:
         kernel = kernel_of_mass(cost, f, g, torch.ones_like(left_), right_, a, b, eps, threads)
-        of_a = _centre(-eps[:, None] * kernel.sum(-1))
+        of_a = less_mean(-eps[:, None] * total(kernel))
     if need[2]:
         kernel = kernel_of_mass(cost, f, g, left_, torch.ones_like(right_), a, b, eps, threads)
-        of_b = _centre(-eps[:, None] * kernel.sum(-2))
+        of_b = less_mean(-eps[:, None] * total_of_rows(kernel))
     return of_cost, of_a, of_b
 
 
@@ -124,23 +125,19 @@ def _project(grad_f: Tensor, grad_g: Tensor, a: Tensor, b: Tensor) -> tuple[Tens
     """Pull gradients back through the choice of constant: sum f = sum g over the points with mass."""
     held_f, held_g = (a > 0).expand_as(grad_f), (b > 0).expand_as(grad_g)
     points = (held_f.sum(-1) + held_g.sum(-1)).clamp(min=1)
-    excess = ((grad_f.sum(-1) - grad_g.sum(-1)) / points)[:, None]
+    excess = ((total(grad_f) - total(grad_g)) / points)[:, None]
     return grad_f - excess * held_f, grad_g + excess * held_g
-
-
-def _centre(gradient: Tensor) -> Tensor:
-    return gradient - gradient.mean(-1, keepdim=True)
 
 
 def _mass_derivative(potential: Tensor, weights: Tensor, eps: Tensor, entropy: bool) -> Tensor:
     """D value / d weights along directions that keep the mass."""
     if not entropy:
-        return _centre(potential)
+        return less_mean(potential)
     # At zero mass the derivative is -inf: such a point gets 0 and stays out of the mean.
     held = (weights > 0).expand_as(potential)
     logarithm = torch.where(held, weights, 1).double().log()
     derivative = torch.where(held, potential + eps[:, None] * logarithm, 0)
-    mean = derivative.sum(-1, keepdim=True) / held.sum(-1, keepdim=True).clamp(min=1)
+    mean = total(derivative)[..., None] / held.sum(-1, keepdim=True).clamp(min=1)
     return torch.where(held, derivative - mean, 0)
 
 
