@@ -7,7 +7,7 @@ import torch
 
 import kantorch
 from kantorch.costs import cost_matrix
-from kantorch.ops.distance_matrix import solved_distances
+from kantorch.ops.distance import solved_distances
 
 METRICS = ["sqeuclidean", "euclidean", "cityblock", "chebyshev"]
 

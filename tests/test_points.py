@@ -9,8 +9,7 @@ import torch
 import kantorch
 import laws
 from kantorch.costs import cost_matrix
-from kantorch.ops.distance import distances
-from kantorch.ops.distance_matrix import solved_distances
+from kantorch.ops.distance import distances, solved_distances
 from scripts import run_script
 
 METRICS = ["sqeuclidean", "euclidean", "cityblock", "chebyshev"]

@@ -1,6 +1,7 @@
 #include "cpu/simd/distance_rows.hpp"
 
 #include <cmath>
+#include <limits>
 
 #include "cpu/simd/exp.hpp"
 #include "cpu/simd/lanes.hpp"
@@ -56,6 +57,46 @@ inline void sums(const PointsView<T>& points, const T* x, Index count, Index m, 
   });
 }
 
+// Squares of distances from `shortest` to the largest number have all their digits. Beyond, the
+// differences are multiplied by a power of 2 first, which brings any of them into that range.
+template <class T>
+constexpr T shortest = static_cast<T>(sizeof(T) == sizeof(float) ? 0x1p-51 : 0x1p-485);
+template <class T>
+constexpr T enlarged = static_cast<T>(sizeof(T) == sizeof(float) ? 0x1p+90 : 0x1p+700);
+
+template <class T>
+T rescaled_distance(const T* x, const T* y, Index dims, T unit) noexcept {
+  T sum = 0;
+  for (Index k = 0; k < dims; ++k) {
+    const T t = (x[k] - y[k * panel]) * unit;
+    sum += t * t;
+  }
+  return std::sqrt(sum) / unit;
+}
+
+template <class T>
+void take_roots(const PointsView<T>& points, const T* x, Index count, Index m, T* out) noexcept {
+  const Index dims = points.dims, stride = padded(m, panel);
+  constexpr T longest = std::numeric_limits<T>::max();
+  for (Index r = 0; r < count; ++r) {
+    T* distances = out + r * stride;
+    Pack<T> low = Pack<T>::all(longest), high = Pack<T>::all(0);
+    for (Index j = 0; j < stride; j += Pack<T>::size) {
+      const Pack<T> squares = Pack<T>::load(distances + j);
+      low = min(low, squares);
+      high = max(high, squares);
+    }
+    for (Index j = 0; j < stride; ++j) distances[j] = std::sqrt(distances[j]);
+    if (smallest(low) >= shortest<T> * shortest<T> && largest(high) <= longest) continue;
+    for (Index j = 0; j < stride; ++j) {
+      if (distances[j] >= shortest<T> && distances[j] <= longest) continue;
+      const T unit = distances[j] < 1 ? enlarged<T> : 1 / enlarged<T>;
+      const T* y = points.y + j / panel * (panel * dims) + j % panel;
+      distances[j] = rescaled_distance(x + r * dims, y, dims, unit);
+    }
+  }
+}
+
 template <class T>
 void rows(const PointsView<T>& points, const T* x, Index count, Index m, T* out) noexcept {
   switch (points.metric) {
@@ -67,7 +108,7 @@ void rows(const PointsView<T>& points, const T* x, Index count, Index m, T* out)
       return sums<Squares>(points, x, count, m, out);
     case Metric::euclidean:
       sums<Squares>(points, x, count, m, out);
-      for (Index j = 0; j < count * padded(m, panel); ++j) out[j] = std::sqrt(out[j]);
+      return take_roots(points, x, count, m, out);
   }
 }
 

@@ -14,8 +14,7 @@ from typing_extensions import override
 
 from kantorch.ops._define import values_are_at_hand
 from kantorch.ops._layout import Problem
-from kantorch.ops.distance import check_points, distances
-from kantorch.ops.distance_matrix import solved_distances
+from kantorch.ops.distance import check_points, distances, solved_distances
 from kantorch.ops.gibbs import gibbs
 from kantorch.ops.point_gradient import point_gradient
 

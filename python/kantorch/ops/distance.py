@@ -1,4 +1,4 @@
-"""Distances between points as torch computes them: the cost matrix, where one is wanted."""
+"""Distances between points, differentiable: the cost matrix, where one is wanted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from torch.autograd import forward_ad
 
 from kantorch.ops._backend import on_cuda
 from kantorch.ops._define import refuse_compiled_derivatives, refuse_forward_mode
-from kantorch.ops.square_distance import by_differences, is_faster, square_distance
+from kantorch.ops.distance_matrix import distance_matrix
+from kantorch.ops.square_distance import is_faster, square_distance
+
+# Fewer coordinates than this torch goes through in less time than a call of the core takes.
+_FEW = 2**15
 
 
 def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
@@ -31,6 +35,23 @@ def distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
     function: Any = _SquaredDistance if metric == "sqeuclidean" else _Distance
     cost: Tensor = function.apply(x, y)
     return cost if batched else cost[0]
+
+
+def solved_distances(x: Tensor, y: Tensor, metric: str) -> Tensor:
+    """The costs (n, m) or (B, n, m) that belong to the potentials of a solve, differentiable.
+
+    `distances` may differ in their last digits, which are large beside reg where reg is small or the
+    clouds are far from each other.
+    """
+    with torch.no_grad():
+        solved: Tensor = distance_matrix(x.detach(), y.detach(), metric)
+    if x.ndim == 2 and y.ndim == 2:
+        solved = solved[0]
+    if not torch.is_grad_enabled() and torch._C._get_tracing_state() is None:
+        return solved  # a trace is made with and checked without gradients, and must be the same
+    # Numbers this near to each other have an exact difference (Sterbenz), so the sum is `solved`.
+    differentiable = distances(x, y, metric)
+    return differentiable + (solved - differentiable.detach())
 
 
 def require_finite(name: str, points: Tensor) -> float:
@@ -70,7 +91,13 @@ def check_points(x: Tensor, y: Tensor, metric: str) -> None:
 
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:
-    return square_distance(x, y) if is_faster(x, y) else by_differences(x, y).square()
+    if is_faster(x, y):
+        squares: Tensor = square_distance(x, y, False)
+    elif x.shape[-2] * y.shape[-2] * x.shape[-1] < _FEW:
+        squares = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()
+    else:
+        squares = distance_matrix(x, y, "sqeuclidean")
+    return squares
 
 
 class _WithoutForwardMode(torch.autograd.Function):
@@ -102,7 +129,10 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        return square_distance(x, y).sqrt() if is_faster(x, y) else by_differences(x, y)
+        distance: Tensor = (
+            square_distance(x, y, True) if is_faster(x, y) else distance_matrix(x, y, "euclidean")
+        )
+        return distance
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

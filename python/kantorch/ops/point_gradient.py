@@ -10,7 +10,7 @@ from torch import Tensor
 from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
 from kantorch.ops._layout import Problem, batch_of, contiguous, scalars
-from kantorch.ops.distance_matrix import solved_distances
+from kantorch.ops.distance import solved_distances
 from kantorch.ops.gibbs import gibbs
 
 

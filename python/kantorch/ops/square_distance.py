@@ -1,4 +1,4 @@
-"""Squared Euclidean distances of many coordinates: by inner products, except where these would cancel."""
+"""Euclidean distances of many coordinates, or their squares: by inner products, except where these would cancel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kantorch.ops._define import define
+from kantorch.ops.distance_matrix import distance_matrix
 
 # |x - y|^2 = |x|^2 + |y|^2 - 2 <x, y> about the centre of y loses the digits by which it is smaller
 # than |x|^2 + |y|^2. What is below this part of it comes from differences of coordinates.
@@ -16,7 +17,7 @@ _MANY = 1 / 16
 _GATHERED = 2**18  # coordinates at a time
 
 
-def _kernel(x: Tensor, y: Tensor) -> Tensor:
+def _kernel(x: Tensor, y: Tensor, root: bool) -> Tensor:
     centre = y.mean(-2, keepdim=True)
     x_centred, y_centred = x - centre, y - centre
     x_squares = x_centred.square().sum(-1, keepdim=True)
@@ -31,24 +32,31 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
     least = finfo.tiny / finfo.eps
     largest = x_squares.amax((-2, -1)) + y_squares.amax((-2, -1))
     if bool((out.amin((-2, -1)) > _LOST * largest + least).all()):
-        return out
+        return out.sqrt_() if root else out
     squares = x_squares + y_squares.mT
     lost = torch.sub(out, squares, alpha=_LOST).gt_(least).logical_not_()
     most = _MANY * lost.shape[1] * lost.shape[2]
+    metric = "euclidean" if root else "sqeuclidean"
+    if root:
+        out.sqrt_()
     for cost, points, others, where in zip(out, x, y, lost, strict=True):
         rows, cols = where.nonzero(as_tuple=True)
         if len(rows) > most:
-            torch.square(by_differences(points, others), out=cost)
+            cost.copy_(distance_matrix(points, others, metric)[0])
             continue
         step = max(1, _GATHERED // x.shape[-1])
         for i, j in zip(rows.split(step), cols.split(step), strict=True):
-            cost[i, j] = (points[i] - others[j]).square_().sum(-1)
+            cost[i, j] = _norm(points[i] - others[j], root)
     return out
 
 
-def by_differences(x: Tensor, y: Tensor) -> Tensor:
-    """Euclidean distances, not squared, without torch's inner products: those cancel."""
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+def _norm(differences: Tensor, root: bool) -> Tensor:
+    """Of (.., d), or its square; a norm neither overflows nor vanishes before its time."""
+    if not root:
+        return differences.square_().sum(-1)
+    unit = differences.abs().amax(-1)
+    squares = (differences / unit.where(unit > 0, 1)[..., None]).square_().sum(-1)
+    return unit * squares.sqrt_()
 
 
 def is_faster(x: Tensor, y: Tensor) -> bool:
@@ -56,14 +64,14 @@ def is_faster(x: Tensor, y: Tensor) -> bool:
     return x.shape[-1] >= 16 and x.shape[-2] * y.shape[-2] * x.shape[-1] >= 2**20
 
 
-def _fake(x: Tensor, y: Tensor) -> Tensor:
+def _fake(x: Tensor, y: Tensor, root: bool) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], y.shape[1])
 
 
-# (x (B, n, d), y (B, m, d)) -> (B, n, m)
+# (x (B, n, d), y (B, m, d), root) -> (B, n, m)
 square_distance = define(
-    "square_distance(Tensor x, Tensor y) -> Tensor",
+    "square_distance(Tensor x, Tensor y, bool root) -> Tensor",
     kernel=_kernel,
     fake=_fake,
-    own_dims=(2, 2),
+    own_dims=(2, 2, None),
 )
