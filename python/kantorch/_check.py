@@ -136,6 +136,23 @@ def require_number(name: str, value: Any) -> float:
         raise ValueError(msg) from None
 
 
+def finite(value: Any) -> float:
+    """A real number, were it a tensor's, as float64 holds it; NaN if it is none, or beyond the range."""
+    is_one = isinstance(value, numbers.Real) or (isinstance(value, Tensor) and value.ndim == 0)
+    try:
+        number = float(value) if is_one else math.nan
+    except OverflowError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def require_positive(name: str, value: Any) -> None:
+    """Check a finite number above 0."""
+    if not finite(value) > 0:
+        msg = f"{name} must be finite and > 0, got {value!r}"
+        raise ValueError(msg)
+
+
 def require_count(name: str, value: Any, largest: int) -> int:
     """Check an integer in [1, largest]."""
     if isinstance(value, bool):

@@ -169,6 +169,10 @@ def test_faults_of_the_penalty_are_named():
         LabelTransport(COST[:, 0])
     with pytest.raises(ValueError, match="reg must be finite and > 0, got 0"):
         LabelTransport(COST, reg=0)
+    with pytest.raises(ValueError, match="max_iter must be at least 1"):
+        LabelTransport(COST, max_iter=0)
+    with pytest.raises(ValueError, match="tol must be finite and non-negative"):
+        LabelTransport(COST, tol=-1.0)
     source, target = heads()
     with pytest.raises(ValueError, match=r"fit the cost \(5, 3\), got \(6, 3\) and \(6, 5\)"):
         LabelTransport(COST)(target, source)

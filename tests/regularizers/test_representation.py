@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -490,12 +491,26 @@ def test_plans_on_the_cpu_serve_networks_on_every_device(where):
         ({"layers": LAYERS, "renew_every": 0}, "renew_every must be an integer >= 1, got 0"),
         ({"layers": LAYERS, "renew_every": True}, "renew_every must be an integer >= 1, got True"),
         ({"layers": LAYERS, "layer_weights": [1.0]}, "layer_weights must be 2"),
+        ({"layers": LAYERS, "beta": 0.0}, "beta must be finite and > 0, got 0.0"),
+        ({"layers": LAYERS, "reg": 0.1}, "reg belongs to solver 'sinkhorn', and solver is 'ipot'"),
+        ({"layers": LAYERS, "solver": "exact", "beta": 0.1}, "beta belongs to solver 'ipot'"),
+        ({"layers": LAYERS, "max_iter": 0}, "max_iter must be at least 1"),
+        ({"layers": LAYERS, "tol": -1.0}, "tol must be finite and non-negative"),
         ({"layers": LAYERS, "layer_weights": [1.0, -1.0]}, "layer_weights"),
     ],
 )
 def test_bad_options_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         RepresentationTransport(perceptron(), **options)
+
+
+def test_a_cost_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"cost must have shape .* got \(2, 3, 3\)"):
+        transport_penalty(torch.zeros(2, 3, 3))
+
+
+def test_strengths_of_numpy_are_numbers():
+    assert RepresentationTransport(perceptron(), layers=LAYERS, alpha=np.float32(0.5)).alpha == 0.5
 
 
 @pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm1d(3, affine=False)])

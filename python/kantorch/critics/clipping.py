@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import torch
+
+from kantorch._check import require_positive
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,8 +28,6 @@ def clip_weights(critic: nn.Module, bound: float) -> None:
     >>> bool(layer.weight.abs().max() <= 0.01)
     True
     """
-    if not 0 < bound <= sys.float_info.max:
-        msg = f"bound must be finite and > 0, got {bound!r}"
-        raise ValueError(msg)
+    require_positive("bound", bound)
     for parameter in critic.parameters():
         parameter.clamp_(-bound, bound)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from kantorch._check import finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def require_strength(name: str, value: float) -> None:
+def require_strength(name: str, value: Any) -> None:
     """Check that a regularization strength is finite and not negative."""
-    if not (isinstance(value, (int, float)) and 0 <= value <= sys.float_info.max):
+    if not finite(value) >= 0:
         msg = f"{name} must be finite and >= 0, got {value!r}"
         raise ValueError(msg)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from kantorch._check import require_positive
 from kantorch.regularizers._regularizer import Regularizer
 from kantorch.regularizers.layer import Layer, require_finite
 from kantorch.regularizers.watch import TeacherMode, Watch
@@ -69,9 +69,7 @@ class KnowledgeDistillation(Regularizer):
         teacher_mode: TeacherMode = "eval",
     ) -> None:
         super().__init__(alpha)
-        if not 0 < temperature <= sys.float_info.max:
-            msg = f"temperature must be finite and > 0, got {temperature!r}"
-            raise ValueError(msg)
+        require_positive("temperature", temperature)
         if teacher is None and not isinstance(student, Watch):
             msg = "teacher must be a network, got None"
             raise ValueError(msg)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from kantorch._check import require_at_least, require_finite
+from kantorch._check import require_at_least, require_finite, require_positive
 from kantorch._solve import solve_sample
 from kantorch.regularizers._parameters import require_strength
 from kantorch.regularizers._regularizer import Regularizer
@@ -108,9 +107,7 @@ class FilterWasserstein(Regularizer):
             msg = "samples must be an integer >= 1 with critics, got None"
             raise ValueError(msg)
         require_at_least("critic_steps", critic_steps, 1)
-        if not 0 < critic_rate <= sys.float_info.max:
-            msg = f"critic_rate must be finite and > 0, got {critic_rate!r}"
-            raise ValueError(msg)
+        require_positive("critic_rate", critic_rate)
         self.kernel = prior.kernel
         self.samples = samples
         self.layers = tuple(prior.samples)

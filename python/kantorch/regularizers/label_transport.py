@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import functools
-import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from kantorch._check import require_choice, require_finite
+from kantorch._check import (
+    MAX_ITER,
+    require_choice,
+    require_count,
+    require_finite,
+    require_positive,
+    require_tol,
+)
 from kantorch._solve import solve
 from kantorch.regularizers._regularizer import Regularizer
 
@@ -80,9 +86,10 @@ class LabelTransport(Regularizer):
             msg = f"cost must have shape (source classes, target classes), got {tuple(cost.shape)}"
             raise ValueError(msg)
         require_finite("cost", cost)
-        if not 0 < reg <= sys.float_info.max:
-            msg = f"reg must be finite and > 0, got {reg!r}"
-            raise ValueError(msg)
+        require_positive("reg", reg)
+        if max_iter is not None:
+            require_count("max_iter", max_iter, MAX_ITER)
+        require_tol(tol, torch.float32)
         self.register_buffer("cost", cost.detach().clone())
         self.reg = reg
         self.value = value

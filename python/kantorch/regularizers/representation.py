@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from kantorch._check import require_at_least, require_choice
+from kantorch._check import (
+    MAX_ITER,
+    require_at_least,
+    require_choice,
+    require_count,
+    require_positive,
+    require_tol,
+)
 from kantorch._solve import solve
 from kantorch.regularizers import _processes
 from kantorch.regularizers._regularizer import Regularizer
@@ -26,6 +33,23 @@ Solver = Literal["ipot", "exact", "sinkhorn"]
 # IPOT's steps where none are asked for: on ReLU neurons (d = 256, beta a tenth of the mean cost)
 # this leaves a relative error in the cost below 1e-3 and rows right to 1e-3.
 IPOT_STEPS = 100
+
+
+def _require_options(
+    solver: Solver, beta: float | None, reg: float | None, max_iter: int | None, tol: float | None
+) -> None:
+    """Check what the solver is told, and that it is this solver's."""
+    require_choice("solver", solver, get_args(Solver))
+    for name, value, owner in (("beta", beta, "ipot"), ("reg", reg, "sinkhorn")):
+        if value is None:
+            continue
+        if solver != owner:
+            msg = f"{name} belongs to solver {owner!r}, and solver is {solver!r}: drop one of them"
+            raise ValueError(msg)
+        require_positive(name, value)
+    if max_iter is not None:
+        require_count("max_iter", max_iter, MAX_ITER)
+    require_tol(tol, torch.float32)
 
 
 def transport_penalty(
@@ -81,7 +105,12 @@ def transport_penalty(
         tensor(4.)
     """
     require_choice("kind", kind, get_args(Kind))
-    require_choice("solver", solver, get_args(Solver))
+    _require_options(solver, beta, reg, max_iter, tol)
+    if cost.ndim != 2:
+        msg = (
+            f"cost must have shape (student's neurons, teacher's neurons), got {tuple(cost.shape)}"
+        )
+        raise ValueError(msg)
     d, d_teacher = cost.shape
     if kind == "identity":
         if d != d_teacher:
@@ -220,7 +249,7 @@ class RepresentationTransport(Regularizer):
         super().__init__(alpha)
         require_at_least("renew_every", renew_every, 1)
         require_choice("kind", kind, get_args(Kind))
-        require_choice("solver", solver, get_args(Solver))
+        _require_options(solver, beta, reg, max_iter, tol)
         require_choice("spatial", spatial, get_args(Spatial))
         self.layers = _weighted(as_layers(layers), layer_weights)
         self.kind = kind

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import sys
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from kantorch._check import require_positive
 from kantorch.critics import MinMaxTree, slopes
 from kantorch.w1.pair import Pair
 
@@ -48,9 +48,7 @@ class NetworkPair(Pair):
     def __init__(
         self, network: nn.Module, dimension: int, *, reach: float = 2.0, share: float = 1.0
     ) -> None:
-        if not 0 < reach <= sys.float_info.max:
-            msg = f"reach must be finite and > 0, got {reach!r}"
-            raise ValueError(msg)
+        require_positive("reach", reach)
         if not 0 < share <= 1:
             msg = f"share must be > 0 and at most 1, got {share!r}"
             raise ValueError(msg)
