@@ -287,6 +287,9 @@ def test_a_teacher_in_batch_mode_normalises_like_its_student():
         for name, value in penalty.teacher.state_dict().items():
             assert torch.equal(value, before[name]), name
         assert not penalty.teacher[3].training
+        # Others who run it find it as it came.
+        assert penalty.teacher[1].track_running_stats
+        assert not penalty.teacher[1].training
     assert values["batch"] == 0
     assert values["eval"] > 0.1
 

@@ -86,6 +86,8 @@ class Layer:
         if not isinstance(value, torch.Tensor) or value.is_nested:
             nested = isinstance(value, torch.Tensor)
             kind = "a nested tensor" if nested else type(value).__name__
+            if nested:  # as torch's encoder makes of a padding mask
+                kind += " (nn.TransformerEncoder makes none with enable_nested_tensor=False)"
             msg = f"{place} must {verb} a tensor, got {kind}"
             raise TypeError(msg)
         if value.numel() == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import weakref
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -17,7 +17,7 @@ from kantorch.regularizers._hooks import Catch, Hook, Passes, versions
 from kantorch.regularizers.layer import Layer, module_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch.utils.hooks import RemovableHandle
     from typing_extensions import Self
@@ -230,8 +230,11 @@ class Watch(nn.Module):
         reduced: AbstractContextManager[object] = nullcontext()
         if self.teacher_dtype is not None:
             reduced = torch.autocast(device.type, self.teacher_dtype)
+        mode: AbstractContextManager[None] = (
+            _batch_statistics(teacher) if self.teacher_mode == "batch" else nullcontext()
+        )
         try:
-            with torch.no_grad(), reduced:
+            with torch.no_grad(), reduced, mode:
                 teacher(*inputs, **named)
         except RuntimeError as error:
             ours, theirs = (_dtype(network) for network in (self.student, teacher))
@@ -245,14 +248,8 @@ class Watch(nn.Module):
             raise TypeError(msg) from error
 
     def _set_teacher_mode(self) -> None:
-        if self.teacher is None:
-            return
-        self.teacher.eval()
-        for module in self.teacher.modules() if self.teacher_mode == "batch" else ():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                # In training mode without tracking, it neither reads nor writes its statistics.
-                module.track_running_stats = False
-                module.train()
+        if self.teacher is not None:
+            self.teacher.eval()
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the watch; the teacher keeps its own."""
@@ -273,6 +270,24 @@ class Watch(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Keep the fingerprint until the teacher is loaded, too."""
         self._expected = state["teacher"]
+
+
+@contextmanager
+def _batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Normalise by the batch for a while: in training mode without tracking, no statistics are read or written."""
+    normalisations = [
+        m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+    ]
+    tracking = [module.track_running_stats for module in normalisations]
+    try:
+        for module in normalisations:
+            module.track_running_stats = False
+            module.train()
+        yield
+    finally:
+        for module, tracks in zip(normalisations, tracking, strict=True):
+            module.track_running_stats = tracks
+            module.eval()
 
 
 class _Watched:
