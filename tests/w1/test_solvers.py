@@ -203,6 +203,12 @@ def test_faults_are_named(name, fitted):
             make_solver(name, **setting)
     with pytest.raises(ValueError, match=r"x must have shape \(n, 2\), got \(4, 3\)"):
         fitted(name).potential(torch.zeros(4, 3))
+    with pytest.raises(
+        TypeError, match=r"x must have the dtype torch.float32 of .* got torch.float64"
+    ):
+        fitted(name).gradient(torch.zeros(4, 2).double())
+    with pytest.raises(TypeError, match="p and q must give points of one dtype"):
+        small(name).fit(near, torch.zeros(4, 2).double())
     with pytest.raises(ValueError, match="p and q must give points"):
         small(name).fit(near, lambda n, g: torch.zeros(n, 3))
     with pytest.raises(ValueError, match=r"q must be finite: q\[0, 1\] = nan"):

@@ -52,7 +52,9 @@ class Solver(abc.ABC):
         """Check the settings."""
         self._require("iterations", self.iterations >= 1, ">= 1")
         self._require("batch", self.batch >= 2, ">= 2")
-        self._dimension: int | None = None
+        self._like: Tensor | None = (
+            None  # no sample, of the dimension and dtype that it was fitted to
+        )
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
@@ -82,6 +84,7 @@ class Solver(abc.ABC):
 
         Raises:
             ValueError: If the samples are no matrices of as many columns on both sides.
+            TypeError: If their dtypes differ.
             FloatingPointError: If the loss is not finite any more.
         """
         p, q = as_sampler("p", p), as_sampler("q", q)
@@ -100,7 +103,10 @@ class Solver(abc.ABC):
                 f"{tuple(x.shape)} and {tuple(y.shape)}"
             )
             raise ValueError(msg)
-        self._dimension = x.shape[1]
+        if x.dtype != y.dtype:
+            msg = f"p and q must give points of one dtype, got {x.dtype} and {y.dtype}"
+            raise TypeError(msg)
+        self._like = x[:0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self._build(x, y)
@@ -120,6 +126,7 @@ class Solver(abc.ABC):
         Raises:
             RuntimeError: If the solver has not been fitted.
             ValueError: If the points have another number of coordinates.
+            TypeError: If they have another dtype.
         """
         self._require_fitted(x)
         with torch.no_grad():
@@ -132,6 +139,7 @@ class Solver(abc.ABC):
         Raises:
             RuntimeError: If the solver has not been fitted.
             ValueError: If the points have another number of coordinates.
+            TypeError: If they have another dtype.
         """
         self._require_fitted(x)
         return self._gradient(x)
@@ -150,6 +158,7 @@ class Solver(abc.ABC):
             RuntimeError: If the solver has not been fitted.
             ValueError: If the points have another number of coordinates, or there are fewer than
                 two on a side.
+            TypeError: If the points have another dtype.
         """
         f, g = self.potential(x).double(), self.potential(y).double()
         lower, upper = bounds(x, y)
@@ -157,12 +166,15 @@ class Solver(abc.ABC):
         return Estimate((f.mean() - g.mean()).item(), error, self.dual(x, y), lower, upper)
 
     def _require_fitted(self, x: Tensor) -> None:
-        if self._dimension is None:
+        if self._like is None:
             msg = f"solver {self.name!r} has no potential before fit"
             raise RuntimeError(msg)
-        if x.ndim != 2 or x.shape[1] != self._dimension:
-            msg = f"x must have shape (n, {self._dimension}), got {tuple(x.shape)}"
+        if x.ndim != 2 or x.shape[1] != self._like.shape[1]:
+            msg = f"x must have shape (n, {self._like.shape[1]}), got {tuple(x.shape)}"
             raise ValueError(msg)
+        if x.dtype != self._like.dtype:
+            msg = f"x must have the dtype {self._like.dtype} of the samples of fit, got {x.dtype}"
+            raise TypeError(msg)
 
     @abc.abstractmethod
     def _build(self, x: Tensor, y: Tensor) -> None:
