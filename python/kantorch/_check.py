@@ -136,7 +136,7 @@ def require_number(name: str, value: Any) -> float:
         raise ValueError(msg) from None
 
 
-def finite(value: Any) -> float:
+def as_finite(value: Any) -> float:
     """A real number, were it a tensor's, as float64 holds it; NaN if it is none, or beyond the range."""
     is_one = isinstance(value, numbers.Real) or (isinstance(value, Tensor) and value.ndim == 0)
     try:
@@ -148,7 +148,7 @@ def finite(value: Any) -> float:
 
 def require_positive(name: str, value: Any) -> None:
     """Check a finite number above 0."""
-    if not finite(value) > 0:
+    if not as_finite(value) > 0:
         msg = f"{name} must be finite and > 0, got {value!r}"
         raise ValueError(msg)
 
@@ -186,6 +186,13 @@ def require_tol(tol: Any, dtype: torch.dtype) -> float:
         msg = f"tol must be finite and non-negative, got {number}"
         raise ValueError(msg)
     return number
+
+
+def require_limits(max_iter: Any, tol: Any) -> None:
+    """Check what will limit a solve later on, of any dtype; None is the solver's own choice."""
+    if max_iter is not None:
+        require_count("max_iter", max_iter, MAX_ITER)
+    require_tol(tol, torch.float32)
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...]) -> str:

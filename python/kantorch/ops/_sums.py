@@ -22,7 +22,7 @@ def total(values: Tensor) -> Tensor:
     return total(whole.sum(-1)) + values[..., count * _SERIAL :].sum(-1)
 
 
-def total_of_rows(values: Tensor) -> Tensor:
+def column_totals(values: Tensor) -> Tensor:
     """The sums (.., m) down the columns of (.., n, m)."""
     return total(values.mT) if values.shape[-1] < _NARROW else values.contiguous().sum(-2)
 

@@ -90,14 +90,16 @@ def check_points(x: Tensor, y: Tensor, metric: str) -> None:
             raise ValueError(msg)
 
 
-def _squared(x: Tensor, y: Tensor) -> Tensor:
+def _euclidean(x: Tensor, y: Tensor, root: bool) -> Tensor:
+    """Euclidean distances or, without the root, their squares: whichever way is the fastest."""
     if is_faster(x, y):
-        squares: Tensor = square_distance(x, y, False)
-    elif x.shape[-2] * y.shape[-2] * x.shape[-1] < _FEW:
-        squares = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()
+        distance: Tensor = square_distance(x, y, root)
+    elif not root and x.shape[-2] * y.shape[-2] * x.shape[-1] < _FEW:
+        # Squared in place, compiled gradients were 0 in torch 2.11.
+        distance = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()
     else:
-        squares = distance_matrix(x, y, "sqeuclidean")
-    return squares
+        distance = distance_matrix(x, y, "euclidean" if root else "sqeuclidean")
+    return distance
 
 
 class _WithoutForwardMode(torch.autograd.Function):
@@ -129,10 +131,7 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        distance: Tensor = (
-            square_distance(x, y, True) if is_faster(x, y) else distance_matrix(x, y, "euclidean")
-        )
-        return distance
+        return _euclidean(x, y, True)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -168,7 +167,7 @@ class _SquaredDistance(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        return _squared(x, y)  # squared in place, compiled gradients were 0 in torch 2.11
+        return _euclidean(x, y, False)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define
 from kantorch.ops._layout import Problem, batch_of, contiguous, scalars
-from kantorch.ops._sums import total, total_of_rows
+from kantorch.ops._sums import column_totals, total
 
 
 def _kernel(
@@ -45,13 +45,13 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         slope = grad * gibbs(cost, f, g, x, y, eps, ctx.threads) / eps[:, None, None]
         grad_cost = reduce_batch(-slope, cost) if need[0] else None
         grad_f = reduce_batch(total(slope), f).to(f.dtype) if need[1] else None
-        grad_g = reduce_batch(total_of_rows(slope), g).to(g.dtype) if need[2] else None
+        grad_g = reduce_batch(column_totals(slope), g).to(g.dtype) if need[2] else None
     if need[3]:  # linear in x; not plan / x, which is 0 / 0 at zero mass
         of_x = grad * gibbs(cost, f, g, torch.ones_like(x), y, eps, ctx.threads)
         grad_x = reduce_batch(total(of_x), x)
     if need[4]:
         of_y = grad * gibbs(cost, f, g, x, torch.ones_like(y), eps, ctx.threads)
-        grad_y = reduce_batch(total_of_rows(of_y), y)
+        grad_y = reduce_batch(column_totals(of_y), y)
     return grad_cost, grad_f, grad_g, grad_x, grad_y, None, None
 
 
@@ -61,7 +61,7 @@ def reduce_batch(gradient: Tensor, like: Tensor) -> Tensor:
         return gradient
     if gradient.shape[0] == 1:
         return gradient.squeeze(0)
-    return total_of_rows(gradient.flatten(1)).reshape(gradient.shape[1:])
+    return column_totals(gradient.flatten(1)).reshape(gradient.shape[1:])
 
 
 # (cost, f (B, n) float64, g (B, m) float64, x, y in the cost's dtype, eps (B,) float64, threads) -> (B, n, m).

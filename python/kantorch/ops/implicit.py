@@ -10,7 +10,7 @@ from torch import Tensor
 from kantorch.ops._backend import Execution, core
 from kantorch.ops._define import define, values_are_at_hand
 from kantorch.ops._layout import Problem, contiguous, scalars
-from kantorch.ops._sums import total, total_of_rows
+from kantorch.ops._sums import column_totals, total
 from kantorch.ops.gibbs import gibbs, reduce_batch
 
 
@@ -96,11 +96,11 @@ def _backward(ctx: Any, grad_left: Tensor, grad_right: Tensor) -> tuple[Any, ...
     rows = kernel_of_mass(cost, f, g, one_f, u_g, a, b, eps, ctx.threads)
     cols = kernel_of_mass(cost, f, g, v_f, one_g, a, b, eps, ctx.threads)
     grad_a = -(u_f * total(rows)).to(dtype)
-    grad_b = -(v_g * total_of_rows(cols)).to(dtype)
+    grad_b = -(v_g * column_totals(cols)).to(dtype)
     return (
         reduce_batch(slope, cost),
         -total(slope).to(f.dtype),
-        -total_of_rows(slope).to(g.dtype),
+        -column_totals(slope).to(g.dtype),
         reduce_batch(grad_a, a),
         reduce_batch(grad_b, b),
         None,

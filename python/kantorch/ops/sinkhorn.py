@@ -12,7 +12,7 @@ from kantorch.ops import scaling
 from kantorch.ops._backend import core
 from kantorch.ops._define import define
 from kantorch.ops._layout import scalars
-from kantorch.ops._sums import less_mean, total, total_of_rows
+from kantorch.ops._sums import column_totals, less_mean, total
 from kantorch.ops.gibbs import gibbs, reduce_batch
 from kantorch.ops.implicit import implicit, kernel_of_mass
 
@@ -117,7 +117,7 @@ def _implicit_gradients(
         of_a = less_mean(-eps[:, None] * total(kernel))
     if need[2]:
         kernel = kernel_of_mass(cost, f, g, left_, torch.ones_like(right_), a, b, eps, threads)
-        of_b = less_mean(-eps[:, None] * total_of_rows(kernel))
+        of_b = less_mean(-eps[:, None] * column_totals(kernel))
     return of_cost, of_a, of_b
 
 

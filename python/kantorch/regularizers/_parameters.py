@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from kantorch._check import finite
+from kantorch._check import as_finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def require_strength(name: str, value: Any) -> None:
     """Check that a regularization strength is finite and not negative."""
-    if not finite(value) >= 0:
+    if not as_finite(value) >= 0:
         msg = f"{name} must be finite and >= 0, got {value!r}"
         raise ValueError(msg)
 

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
-from kantorch._check import (
-    MAX_ITER,
-    require_choice,
-    require_count,
-    require_finite,
-    require_positive,
-    require_tol,
-)
+from kantorch._check import require_choice, require_finite, require_limits, require_positive
 from kantorch._solve import solve
 from kantorch.regularizers._regularizer import Regularizer
 
@@ -87,9 +80,7 @@ class LabelTransport(Regularizer):
             raise ValueError(msg)
         require_finite("cost", cost)
         require_positive("reg", reg)
-        if max_iter is not None:
-            require_count("max_iter", max_iter, MAX_ITER)
-        require_tol(tol, torch.float32)
+        require_limits(max_iter, tol)
         self.register_buffer("cost", cost.detach().clone())
         self.reg = reg
         self.value = value

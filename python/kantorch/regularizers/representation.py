@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from kantorch._check import (
-    MAX_ITER,
-    require_at_least,
-    require_choice,
-    require_count,
-    require_positive,
-    require_tol,
-)
+from kantorch._check import require_at_least, require_choice, require_limits, require_positive
 from kantorch._solve import solve
 from kantorch.regularizers import _processes
 from kantorch.regularizers._regularizer import Regularizer
@@ -47,9 +40,7 @@ def _require_options(
             msg = f"{name} belongs to solver {owner!r}, and solver is {solver!r}: drop one of them"
             raise ValueError(msg)
         require_positive(name, value)
-    if max_iter is not None:
-        require_count("max_iter", max_iter, MAX_ITER)
-    require_tol(tol, torch.float32)
+    require_limits(max_iter, tol)
 
 
 def transport_penalty(

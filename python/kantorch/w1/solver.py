@@ -52,9 +52,8 @@ class Solver(abc.ABC):
         """Check the settings."""
         self._require("iterations", self.iterations >= 1, ">= 1")
         self._require("batch", self.batch >= 2, ">= 2")
-        self._like: Tensor | None = (
-            None  # no sample, of the dimension and dtype that it was fitted to
-        )
+        # Of fit, no rows: their number of coordinates and their dtype.
+        self._like: Tensor | None = None
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
