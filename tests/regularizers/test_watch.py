@@ -434,6 +434,31 @@ def test_a_forward_that_calls_the_network_itself_is_one_pass():
     assert penalty().item() == pytest.approx(0, abs=1e-6)
 
 
+def test_a_pass_ended_by_ctrl_c_is_not_a_call_of_the_network_by_itself():
+    student, x = TwoViews(), torch.randn(8, 4)
+    penalty = KnowledgeDistillation(student, copy.deepcopy(student))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    handle = student.layer.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        student(torch.randn(8, 4))
+    handle.remove()
+    for _ in range(2):
+        student(x)
+        assert penalty().item() == pytest.approx(0, abs=1e-6)
+
+
+def test_parts_that_are_trained_follow_a_validation_pass_that_nobody_read():
+    student, x = perceptron(), torch.randn(8, 4)
+    penalty = transport(student, copy.deepcopy(student))
+    with torch.no_grad():
+        student(torch.randn(8, 4))
+    student.hidden0(x)
+    assert penalty(x).item() == pytest.approx(0, abs=1e-5)
+
+
 def test_an_input_changed_in_place_is_not_what_the_teacher_is_called_with():
     class Shifted(nn.Module):
         def __init__(self):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import copyreg
+import sys
+import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
     from torch.utils.hooks import RemovableHandle
 
 
@@ -72,10 +74,13 @@ class Passes:
 
     A forward that calls the network itself is one pass, with the inputs of the outermost call. Parts
     that are called outside of a pass make one of their own, of unknown inputs, unless a whole one still
-    waits for its readers.
+    waits for its readers. A pass without gradients waits in vain for those of a step.
     """
 
-    def __init__(self, catches: dict[tuple[str, str], Catch]) -> None:
+    def __init__(
+        self, network: weakref.ref[nn.Module], catches: dict[tuple[str, str], Catch]
+    ) -> None:
+        self.network = network
         self.catches = catches
         # Whose identity tells passes apart. A number that counts them would be compiled anew for each.
         self.last: list[None] = []
@@ -86,7 +91,8 @@ class Passes:
     def part(self, catch: Catch) -> bool:
         """Whether a part of the network that is called now belongs to a pass."""
         if self.depth == 0:
-            if self.inputs is not None and catch.waiting:
+            without_gradients = torch.is_grad_enabled() and not catch.grad_enabled
+            if self.inputs is not None and catch.waiting and not without_gradients:
                 return False
             self.last = []
             self.inputs = None
@@ -99,6 +105,8 @@ class Passes:
     def begin(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if _in_backward():
             return
+        if self.depth > 0 and not _calls_itself(self.network):
+            self.depth = 0  # of a pass that Ctrl-C has ended, after which torch calls no hooks
         self.depth += 1
         if self.depth > 1:
             return
@@ -182,6 +190,23 @@ def versions(inputs: object) -> list[int]:
         for leaf in tree_leaves(inputs)
         if isinstance(leaf, torch.Tensor) and not leaf.is_inference()
     ]
+
+
+def _calls_itself(network: weakref.ref[nn.Module]) -> bool:
+    """Whether a call of the network that is being made lies within another one, as far as frames tell."""
+    if torch.compiler.is_compiling():
+        return True
+    calls, frame = 0, sys._getframe()
+    while frame.f_back is not None and calls < 2:
+        frame = frame.f_back
+        called = frame.f_code is _call
+        calls += called and frame.f_locals.get("self") is network()
+        if "_dynamo" in frame.f_code.co_filename:
+            return True  # frames of compiled code are others
+    return calls > 1
+
+
+_call = nn.Module._wrapped_call_impl.__code__
 
 
 def _in_backward() -> bool:

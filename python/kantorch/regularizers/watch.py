@@ -303,7 +303,7 @@ class _Watched:
         self._attach()
 
     def _attach(self) -> None:
-        self.passes = Passes(self.catches)
+        self.passes = Passes(weakref.ref(self.network), self.catches)
         self.closed = False
         self._handles: list[RemovableHandle] = [
             Hook(self.passes.begin).before(self.network, first=True),
