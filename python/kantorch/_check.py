@@ -64,6 +64,16 @@ def computed(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def require_channel_dim(name: str, shape: torch.Size, channel_dim: int) -> None:
+    """Check which dimension of activations (n, ..) holds the channels; the first one holds the examples."""
+    if channel_dim == 0 or not -len(shape) < channel_dim < len(shape):
+        msg = (
+            f"channel_dim must name a dimension of {name} {tuple(shape)} other than the first, "
+            f"got {channel_dim}"
+        )
+        raise ValueError(msg)
+
+
 def require_weights(name: str, weights: Any, size: int, cost: Costs, dtype: torch.dtype) -> Tensor:
     """Check weights (size,) or (B, size) in the cost's own dtype; None means uniform ones."""
     if weights is None:

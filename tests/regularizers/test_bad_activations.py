@@ -130,3 +130,18 @@ def test_an_error_of_the_teacher_itself_is_its_own():
     student(torch.randn(8, 4))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         penalty()
+
+
+@pytest.mark.parametrize("make", [DELTA, FitNet, RepresentationTransport, BSS])
+@pytest.mark.parametrize("channel_dim", [0, 4, -4])
+def test_a_dimension_that_cannot_hold_channels_is_named_with_its_layer(make, channel_dim):
+    student, x = nn.Sequential(nn.Conv2d(3, 6, 3)), torch.randn(4, 3, 8, 8)
+
+    def value():
+        batch = {"example": x} if make is FitNet else {}
+        penalty = make(student, layers=[Layer("0", channel_dim=channel_dim)], **batch)
+        student(x)
+        return penalty()
+
+    with pytest.raises(ValueError, match=r"channel_dim must name a dimension of .* layer '0'"):
+        value()

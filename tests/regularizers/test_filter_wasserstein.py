@@ -196,6 +196,26 @@ def test_the_prior_stands_in_the_state_dict():
     assert first().item() == second().item()
 
 
+def test_adaptive_weights_go_on_from_the_state_dict():
+    model, source = convolutional(0), convolutional(1)
+
+    def made():
+        prior = KernelPrior.from_models([source])
+        return FilterWasserstein(model, prior, layer_weights="adaptive")
+
+    penalty, resumed = made(), made()
+    penalty()
+    resumed.load_state_dict(penalty.state_dict())
+    for each in (penalty, resumed):
+        each.step()
+    assert resumed.layer_weights == penalty.layer_weights != made().layer_weights
+
+
+def test_a_prior_of_all_convolutions_has_transposed_ones():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 6, 2))
+    assert list(KernelPrior.from_models([model]).samples) == ["0", "1"]
+
+
 def test_faults_name_layer_and_network():
     model = convolutional()
     prior = KernelPrior.from_models([model])

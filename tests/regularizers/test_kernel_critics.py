@@ -261,3 +261,22 @@ def test_critics_step_in_inference_mode():
     with torch.inference_mode():
         penalty.step()
     assert not torch.equal(penalty.critics.critic("0").weight, before)
+
+
+@pytest.mark.parametrize("change", ["network", "both"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_critics_learn_from_a_network_that_is_converted_to_another_dtype(dtype, change):
+    source = convolutional()
+    model = shifted(source, 0.5)
+    penalty = penalty_of(model, source)
+    model.to(dtype)
+    if change == "both":
+        penalty.to(dtype)
+    for _ in range(2):
+        penalty.step()
+        penalty().backward()
+    assert all(
+        p.grad is not None and p.grad.dtype == dtype for p in (model[0].weight, model[4].weight)
+    )
+    assert next(penalty.critics._bank.parameters()).dtype in (torch.float32, torch.float64)
+    assert all(value > 0 for value in penalty.distances.values())

@@ -9,6 +9,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from kantorch.regularizers import (
@@ -505,3 +506,26 @@ def test_a_compiled_student_is_compiled_once():
         for penalty, other in zip(penalties, others, strict=True):
             torch.testing.assert_close(penalty(), other())
     assert len(graphs) == 1
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(()))
+
+    def forward(self, weight):
+        return weight * self.factor
+
+
+def test_a_copied_teacher_has_its_own_weights_where_parametrizations_are_cached():
+    student, x = perceptron(), torch.randn(8, 4)
+    scaled = Scaled()
+    parametrize.register_parametrization(student.hidden0[0], "weight", scaled)
+    penalty = transport(student)
+    with torch.no_grad():
+        scaled.factor.fill_(2.0)
+    student(x)
+    wanted = penalty().item()
+    with parametrize.cached():
+        student(x)
+        assert penalty().item() == wanted > 0

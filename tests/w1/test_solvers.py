@@ -213,6 +213,23 @@ def test_faults_are_named(name, fitted):
         small(name).fit(near, lambda n, g: torch.zeros(n, 3))
     with pytest.raises(ValueError, match=r"q must be finite: q\[0, 1\] = nan"):
         small(name).fit(near, torch.tensor([[0.0, float("nan")]]))
+    with pytest.raises(
+        ValueError, match=r"p and q must give points .*, got \(128, 2\) and \(9, 2\)"
+    ):
+        small(name).fit(near, lambda n, g: torch.zeros(9, 2))
+    with pytest.raises(TypeError, match="in float16"):
+        small(name).fit(torch.zeros(4, 2).half(), torch.zeros(4, 2).half())
+
+
+def test_no_points_have_no_potential_and_no_gradient(name, fitted):
+    none = torch.zeros(0, 2)
+    assert fitted(name).potential(none).shape == (0,)
+    assert fitted(name).gradient(none).shape == (0, 2)
+
+
+def test_samples_may_be_of_bfloat16(name):
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert small(name).fit(x, x + 1).potential(x).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(

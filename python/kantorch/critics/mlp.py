@@ -15,6 +15,8 @@ from kantorch.critics._parametrized import picklable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
 
 def mlp(
     dimension: int,
@@ -55,5 +57,12 @@ def mlp(
         layers += [layer, nn.ReLU()]
     layers.pop()
     if outputs is None:
-        layers.append(nn.Flatten(-2))
+        layers.append(_Value())
     return nn.Sequential(*layers)
+
+
+class _Value(nn.Module):
+    """Numbers (..) of the results (.., 1) of a last layer."""
+
+    def forward(self, results: Tensor) -> Tensor:
+        return results.squeeze(-1)

@@ -278,7 +278,7 @@ def _losses_without(
         if not math.isfinite(value):
             msg = f"loss must be finite: without channel {channel} of layer {layer.name!r} it is {value}"
             raise ValueError(msg)
-    return torch.tensor(losses, dtype=torch.float64)
+    return torch.tensor(losses, dtype=torch.float64, device="cpu")
 
 
 def _replaced(value: Any, part: Tensor, other: Tensor) -> Any:

@@ -213,9 +213,13 @@ class FilterWasserstein(Regularizer):
         return moved
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What `state_dict` holds besides the prior: layer weights and critics."""
+        """What `state_dict` holds besides the prior: layer weights, what they adapt to, and critics."""
         critics = None if self.critics is None else self.critics.state_dict()
-        return {"layer_weights": dict(self.layer_weights), "critics": critics}
+        return {
+            "layer_weights": dict(self.layer_weights),
+            "distances": dict(self._distances),
+            "critics": critics,
+        }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from there.
@@ -228,6 +232,7 @@ class FilterWasserstein(Regularizer):
             msg = f"state_dict must be of a regularizer like this one, but it {words} critics"
             raise ValueError(msg)
         self.layer_weights = dict(state["layer_weights"])
+        self._distances = dict(state["distances"])
         if self.critics is not None:
             self.critics.load_state_dict(state["critics"])
 

@@ -94,10 +94,11 @@ class KernelCritics:
         return values[:, : self.samples].mean(1) - values[:, self.samples :].mean(1)
 
     def _drawn(self, layers: Sequence[tuple[Tensor, Tensor]], turns: int) -> Tensor:
-        """Kernels of both sides of each layer (turns, layers, 2 * samples, coordinates)."""
+        """Kernels of both sides of each layer (turns, layers, 2 * samples, coordinates), as critics take them."""
         # One look at each side of a layer for all turns.
+        dtype = next(self._bank.parameters()).dtype
         sides = [
-            computed(points).index_select(
+            points.to(dtype).index_select(
                 0, torch.randint(len(points), (turns * self.samples,), device=points.device)
             )
             for layer in layers
@@ -120,8 +121,13 @@ class KernelCritics:
         return self._bank.critic(layer)
 
     def apply(self, move: Callable[[Tensor], Tensor]) -> None:
-        """What `nn.Module.to` does to a module."""
-        self._bank._apply(move)  # type: ignore[no-untyped-call]
+        """What `nn.Module.to` does to a module, but for half precision, in which critics do not learn."""
+
+        def move_only(tensor: Tensor) -> Tensor:
+            moved = move(tensor)
+            return moved if computed(moved) is moved else tensor.to(moved.device)
+
+        self._bank._apply(move_only)  # type: ignore[no-untyped-call]
         # Loading its own state takes the moments where the parameters are now.
         self._optimizer.load_state_dict(self._optimizer.state_dict())
 

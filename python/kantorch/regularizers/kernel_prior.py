@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Kernel = Literal["slice", "filter"]
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _FORMAT = 1
 
 
@@ -163,8 +162,9 @@ class KernelPrior:
 
 
 def convolutions(model: nn.Module) -> list[str]:
-    """Names of all convolutions of a network, in its order."""
-    return [name for name, module in model.named_modules() if isinstance(module, _CONVOLUTIONS)]
+    """Names of all convolutions of a network, transposed ones included, in its order."""
+    layers = nn.modules.conv._ConvNd
+    return [name for name, module in model.named_modules() if isinstance(module, layers)]
 
 
 def weight_of(model: nn.Module, layer: str, owner: str) -> Tensor:

@@ -118,7 +118,7 @@ class L2SP(Regularizer):
         """Return ||w_head||^2."""
         parameters = trainable(self._model[0])
         weights = [value for name, value in parameters.items() if self._in_head(name)]
-        return squared_norm(weights) if weights else torch.zeros(())
+        return squared_norm(weights) if weights else torch.zeros((), device="cpu")
 
     def forward(self, *inputs: object, **named: object) -> Tensor:
         """Return alpha/2 ||w_enc - w0||^2 + beta/2 ||w_head||^2 for the present parameters."""

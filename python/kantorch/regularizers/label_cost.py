@@ -132,7 +132,9 @@ def _transport(source: Sequence[Tensor], target: Sequence[Tensor], reg: float | 
     """<P, C> for each pair of classes, all in one batch: classes are padded with points of mass 0."""
     (x, a), (y, b) = _padded(source), _padded(target)
     rows, columns = len(x), len(y)
-    pairs = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+    pairs = torch.cartesian_prod(
+        *[torch.arange(count, device=x.device) for count in (rows, columns)]
+    )
     i, j = pairs.unbind(1)
     result = solve_sample(x[i], y[j], a[i], b[j], reg=reg, metric="sqeuclidean")
     result.check()
@@ -146,7 +148,7 @@ def _padded(classes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     for examples in classes:
         n = len(examples)
         points.append(torch.cat([examples, examples[:1].expand(most - n, -1)]))
-        weights.append((torch.arange(most) < n).double() / n)
+        weights.append((torch.arange(most, device=examples.device) < n).double() / n)
     return torch.stack(points), torch.stack(weights)
 
 
@@ -178,7 +180,7 @@ def _mkmmd(
 def _median_squared_distance(points: Tensor, most: int = 2000) -> float:
     spaced = points[:: -(-len(points) // most)]
     squared = cost_matrix(spaced, spaced)
-    above = squared[torch.triu_indices(len(spaced), len(spaced), 1).unbind()]
+    above = squared[torch.triu_indices(len(spaced), len(spaced), 1, device=squared.device).unbind()]
     median = above.median().item()
     # Where most points coincide, the others decide; where all do, any width does.
     positive = above[above > 0]
@@ -191,7 +193,9 @@ def _quadruples(x: Tensor, y: Tensor, width: float, generator: torch.Generator |
     """G of eq. 14 for disjoint quadruples of two examples each, (quadruples, kernels)."""
     count = min(len(x), len(y)) // 2
     x, y = (
-        z[torch.randperm(len(z), generator=generator)[: 2 * count]].reshape(count, 2, -1)
+        z[torch.randperm(len(z), generator=generator, device=z.device)[: 2 * count]].reshape(
+            count, 2, -1
+        )
         for z in (x, y)
     )
 
@@ -217,7 +221,9 @@ def _combination(d: Tensor, q: Tensor) -> Tensor:
         raise ImportError(msg) from error
     variance = q.diagonal()
     scale = variance.mean()
-    q = q + torch.eye(len(d), dtype=d.dtype) * (_RIDGE * scale if scale > 0 else 1.0)
+    q = q + torch.eye(len(d), dtype=d.dtype, device=d.device) * (
+        _RIDGE * scale if scale > 0 else 1.0
+    )
     if not (d > 0).any():
         return torch.nn.functional.one_hot((d / q.diagonal()).argmax(), len(d)).to(d)
     root = torch.linalg.cholesky(q).T

@@ -95,10 +95,13 @@ class Layer:
             raise ValueError(msg)
         return value
 
-    def channels(self, features: Tensor) -> int:
-        """The dimension that holds the neurons of these activations."""
-        if self.channel_dim is not None:
-            return self.channel_dim
+    def channels(self, features: Tensor, default: int | None = None) -> int:
+        """The dimension that holds the neurons of these activations; the default is for layers that do not say."""
+        given = default if self.channel_dim is None else self.channel_dim
+        if given is not None:
+            name = f"the activations of layer {self.name!r}"
+            _check.require_channel_dim(name, features.shape, given)
+            return given
         if features.ndim == 3:
             msg = (
                 f"channel_dim must be given for layer {self.name!r} of shape "

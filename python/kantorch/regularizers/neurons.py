@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
-from kantorch._check import require_choice
+from kantorch._check import require_channel_dim, require_choice
 from kantorch.costs import cost_matrix
 from kantorch.regularizers import _processes
 
@@ -60,12 +60,7 @@ def neurons(features: Tensor, *, spatial: Spatial = "mean", channel_dim: int = 1
     if features.ndim < 2 or features.numel() == 0:
         msg = f"features must have shape (n, d, ...) and not be empty, got {tuple(features.shape)}"
         raise ValueError(msg)
-    if channel_dim == 0 or not -features.ndim < channel_dim < features.ndim:
-        msg = (
-            f"channel_dim must name a dimension of features {tuple(features.shape)} other than "
-            f"the first, got {channel_dim}"
-        )
-        raise ValueError(msg)
+    require_channel_dim("features", features.shape, channel_dim)
     if features.dtype in (torch.float16, torch.bfloat16):
         features = features.float()
     by_channel = features.movedim(channel_dim, 0)

@@ -325,13 +325,13 @@ class RepresentationTransport(Regularizer):
                 f"shapes {shapes}"
             )
             raise ValueError(msg)
-        channel_dim = self.channel_dim if layer.channel_dim is None else layer.channel_dim
+        channel_dim = layer.channels(student, self.channel_dim)
         try:
             cost = neuron_cost(
                 student,
                 teacher,
                 spatial=self.spatial,
-                channel_dim=layer.channels(student) if channel_dim is None else channel_dim,
+                channel_dim=channel_dim,
                 normalize=self.normalize,
                 device=self.solver_device,
                 across_processes=self._across_processes(),

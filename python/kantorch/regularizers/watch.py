@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
 from kantorch._check import require_choice
@@ -234,7 +235,7 @@ class Watch(nn.Module):
             _batch_statistics(teacher) if self.teacher_mode == "batch" else nullcontext()
         )
         try:
-            with torch.no_grad(), reduced, mode:
+            with torch.no_grad(), reduced, mode, _parametrizations_not_cached():
                 teacher(*inputs, **named)
         except RuntimeError as error:
             ours, theirs = (_dtype(network) for network in (self.student, teacher))
@@ -288,6 +289,16 @@ def _batch_statistics(network: nn.Module) -> Iterator[None]:
         for module, tracks in zip(normalisations, tracking, strict=True):
             module.track_running_stats = tracks
             module.eval()
+
+
+@contextmanager
+def _parametrizations_not_cached() -> Iterator[None]:
+    """Within `parametrize.cached()` torch takes a copied module for the one that it is a copy of."""
+    enabled, parametrize._cache_enabled = parametrize._cache_enabled, 0
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled = enabled
 
 
 class _Watched:
@@ -438,10 +449,14 @@ def _fingerprint(network: nn.Module) -> dict[str, Any]:
     """Names of the state, and of each tensor the mean size of some of its numbers."""
     state = {name: value for name, value in network.state_dict().items() if _is_number(value)}
     sizes = [
-        _sample(value).abs().mean() if value.numel() else torch.zeros(())
+        _sample(value).abs().mean() if value.numel() else value.new_zeros(())
         for value in state.values()
     ]
-    means = torch.stack([size.double().cpu() for size in sizes]) if sizes else torch.zeros(0)
+    means = (
+        torch.stack([size.double().cpu() for size in sizes])
+        if sizes
+        else torch.zeros(0, device="cpu")
+    )
     return {"names": list(state), "means": means}
 
 

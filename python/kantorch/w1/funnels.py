@@ -76,8 +76,9 @@ class FunnelPair(Pair):
     def draw(cls, dimension: int, funnels: int, *, seed: int = 0) -> FunnelPair:
         """Funnels of the benchmark's laws: centres uniform on the box, heights N(0, 0.01)."""
         generator = torch.Generator().manual_seed(seed)
-        centres = torch.rand(funnels, dimension, generator=generator, dtype=torch.float64)
-        heights = torch.randn(funnels, generator=generator, dtype=torch.float64)
+        with torch.device("cpu"):
+            centres = torch.rand(funnels, dimension, generator=generator, dtype=torch.float64)
+            heights = torch.randn(funnels, generator=generator, dtype=torch.float64)
         return cls(BOX * (2 * centres - 1), 0.1 * heights)
 
     @classmethod

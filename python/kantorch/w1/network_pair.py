@@ -53,9 +53,9 @@ class NetworkPair(Pair):
             msg = f"share must be > 0 and at most 1, got {share!r}"
             raise ValueError(msg)
         self.dimension, self.reach, self.share = dimension, reach, share
-        self.network = copy.deepcopy(network).double().requires_grad_(False)
+        self.network = copy.deepcopy(network).to("cpu", torch.float64).requires_grad_(False)
         generator = torch.Generator().manual_seed(0)
-        points = torch.randn(1000, dimension, generator=generator, dtype=torch.float64)
+        points = self._normal(1000, generator)
         slope = slopes(self.network, points)
         off = (slope - 1).abs()
         if off.max() > 1e-4:
@@ -65,7 +65,7 @@ class NetworkPair(Pair):
     @classmethod
     def draw(cls, dimension: int, *, units: int = 32, seed: int = 0) -> NetworkPair:
         """A `MinMaxTree` with random rows and biases N(0, 1)."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(seed)
             tree = MinMaxTree(dimension, units)
             torch.nn.init.normal_(tree.bias)

@@ -82,8 +82,8 @@ class Solver(abc.ABC):
             The solver itself.
 
         Raises:
-            ValueError: If the samples are no matrices of as many columns on both sides.
-            TypeError: If their dtypes differ.
+            ValueError: If the samples are no matrices of as many rows and columns on both sides.
+            TypeError: If their dtypes differ, or are float16.
             FloatingPointError: If the loss is not finite any more.
         """
         p, q = as_sampler("p", p), as_sampler("q", q)
@@ -92,18 +92,21 @@ class Solver(abc.ABC):
 
         def draw() -> tuple[Tensor, Tensor]:
             x, y = p(self.batch, self._generator), q(self.batch, self._generator)
+            if x.ndim != 2 or y.ndim != 2 or x.shape != y.shape:
+                msg = (
+                    "p and q must give points (n, D), as many and of as many coordinates, got "
+                    f"{tuple(x.shape)} and {tuple(y.shape)}"
+                )
+                raise ValueError(msg)
             # No graph holds a tensor of inference.
             return x.clone() if x.is_inference() else x, y.clone() if y.is_inference() else y
 
         x, y = draw()
-        if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-            msg = (
-                "p and q must give points (n, D) of as many coordinates, got "
-                f"{tuple(x.shape)} and {tuple(y.shape)}"
-            )
-            raise ValueError(msg)
         if x.dtype != y.dtype:
             msg = f"p and q must give points of one dtype, got {x.dtype} and {y.dtype}"
+            raise TypeError(msg)
+        if x.dtype == torch.float16:
+            msg = "p and q must give bfloat16, float32 or float64: Adam divides by 0 in float16"
             raise TypeError(msg)
         self._like = x[:0]
         with torch.random.fork_rng(devices=[]):

@@ -49,6 +49,8 @@ class Discrete(Solver):
             return torch.nn.functional.normalize(x - self._y[nearest], dim=1)
 
     def _costs(self, x: Tensor) -> Tensor:
+        if len(x) == 0:
+            return x.new_empty(0, len(self._y))
         return cost_matrix(x, self._y, metric="euclidean") - self._g
 
     def dual(self, x: Tensor, y: Tensor) -> float:

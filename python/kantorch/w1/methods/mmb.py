@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from kantorch._check import computed
 from kantorch.w1._parts import split
 from kantorch.w1.networks import NetworkSolver
 from kantorch.w1.registry import register
@@ -43,7 +44,7 @@ class MMB(NetworkSolver):
     def _transform(self, x: Tensor, y: Tensor, f: Tensor) -> Tensor:
         """The minimum over x of |x - y| - f(x) for each y, differentiable in f."""
         with torch.no_grad():
-            nearest = (torch.cdist(y, x) - f).argmin(1)
+            nearest = (torch.cdist(computed(y), computed(x)) - f).argmin(1)
         values: Tensor = torch.linalg.vector_norm(x[nearest] - y, dim=1) - f[nearest]
         return values
 
