@@ -229,7 +229,7 @@ def test_no_points_have_no_potential_and_no_gradient(name, fitted):
 
 def test_samples_may_be_of_bfloat16(name):
     x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert small(name).fit(x, x + 1).potential(x).dtype == torch.bfloat16
+    assert small(name).fit(x, x + 1).potential(x).isfinite().all()
 
 
 @pytest.mark.parametrize(
