@@ -6,6 +6,7 @@
 #include "cpu/scaling/solver.hpp"
 #include "cpu/scaling/weights.hpp"
 #include "cpu/sinkhorn/convergence.hpp"
+#include "cpu/sinkhorn/large_reg.hpp"
 #include "cpu/sinkhorn/scaling_form.hpp"
 
 namespace kantorch::cpu {
@@ -114,6 +115,10 @@ bool Sinkhorn<T>::solve_at(const ScalingProblem<T>& problem, Index k, const Norm
   work.passes.set_rate(rate);
   std::fill_n(work.f, normal.n, 0.0);
   for (Index j = 0; j < normal.m; ++j) work.g[j] = warm ? to_units(problem.g_init[k][j], rate) : 0;
+  LargeReg<T> large(normal, work.passes, work.f, work.g);
+  bool is_large;
+  if (!large.fits(&is_large)) return false;
+  if (is_large) return large.solve(problem.tol, problem.max_iter, k, result);
   if (problem.tol > 0)
     return work.convergence.solve(normal, work.f, work.g, warm, problem.tol, problem.max_iter, k,
                                   result);
