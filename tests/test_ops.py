@@ -150,3 +150,43 @@ def test_tensors_that_do_not_agree_are_refused_before_they_are_read(fault):
             with pytest.raises(kind, match=rf"^{func.name()}: \w+ must"):
                 # Mapped, so that it comes by the rule for vmap; called at once, while the names hold.
                 torch.vmap(lambda t: func(*wrong[:k], t, *wrong[k + 1 :]))(wrong[k][None])  # noqa: B023
+
+
+@pytest.mark.parametrize("size", [3, 4])  # no rows, or no columns
+def test_empty_problems_are_refused_or_have_empty_answers(size, dtype):
+    def emptied(value):
+        if not isinstance(value, torch.Tensor):
+            return value
+        value = value.detach()
+        for dim in range(value.ndim):
+            value = value.narrow(dim, 0, 0) if value.shape[dim] == size else value
+        return value
+
+    answered = 0
+    for func, args, kwargs in distinct(record(False, dtype)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", kantorch.ConvergenceWarning)
+            try:
+                got = func(*map(emptied, args), **{k: emptied(v) for k, v in kwargs.items()})
+            except (ValueError, RuntimeError, IndexError):
+                continue
+        answered += 1
+        outputs = got if isinstance(got, (tuple, list)) else [got]
+        assert all(bool(torch.isfinite(output.double()).all()) for output in outputs)
+    assert answered  # distances of no points are no distances
+
+
+@pytest.mark.parametrize("method", [{"method": "ipot"}, {"reg": 0.1}, {}], ids=str)
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cityblock", "chebyshev"])
+@pytest.mark.parametrize("empty", ["a", "b", "both"])
+def test_points_without_mass_on_either_side_have_potentials(method, metric, empty, dtype):
+    x, y = (
+        torch.rand(n, 2, generator=torch.Generator().manual_seed(n), dtype=dtype) for n in (3, 4)
+    )
+    a = torch.tensor([0, 0.5, 0.5] if empty != "b" else [0.25, 0.25, 0.5], dtype=dtype)
+    b = torch.tensor([0, 0.5, 0.25, 0.25] if empty != "a" else [0.25] * 4, dtype=dtype)
+    a.requires_grad_()
+    result = kantorch.solve_sample(x, y, a, b, metric=metric, **method)
+    assert all(bool(p.isfinite().all()) for p in result.potentials)
+    (gradient,) = torch.autograd.grad(result.value, a)
+    assert bool(gradient.isfinite().all())

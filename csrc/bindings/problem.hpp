@@ -40,6 +40,7 @@ class Problem : public py::object {
     batch.batch = number("batch");
     batch.rows = number("n");
     batch.cols = number("m");
+    if (batch.rows == 0 || batch.cols == 0) throw py::value_error("cost must not be empty");
     batch.row_stride = batch.cols;
     const py::object points = attr("points");
     if (const Tensor cost = tensor("cost"); cost.given()) {

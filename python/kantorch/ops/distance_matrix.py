@@ -13,7 +13,7 @@ def _kernel(x: Tensor, y: Tensor, metric: str) -> Tensor:
     n, m = x.shape[-2], y.shape[-2]
     problem = Problem.between(x, y, metric, x.new_ones(n), y.new_ones(m))
     out = x.new_empty(problem.shape)
-    if problem.batch:
+    if out.numel():
         core.distance_matrix(problem, out, Execution.of(x, 0))
     return out
 
